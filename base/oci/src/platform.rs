@@ -1,0 +1,186 @@
+//! Operating system and processor an image is for (spec PLAT-01, PLAT-02).
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An OCI platform in its normal form: `linux/amd64`, `linux/arm/v7`.
+///
+/// The variant that an architecture implies (`v8` of arm64, `v1` of amd64) is left out, so that equal platforms
+/// compare equal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Platform {
+    /// Operating system, `linux`.
+    pub os: String,
+    /// Architecture by Go's names, `amd64`.
+    pub architecture: String,
+    /// Variant of the architecture, `v7`; empty for none.
+    pub variant: String,
+    /// Version of the operating system; empty for none.
+    pub os_version: String,
+}
+
+/// A platform could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("failed to parse platform {text}: {reason}")]
+pub struct ParsePlatformError {
+    text: String,
+    reason: &'static str,
+}
+
+impl Platform {
+    /// Makes a platform and brings it to its normal form.
+    pub fn new(os: &str, architecture: &str, variant: &str) -> Platform {
+        let os = match os.to_ascii_lowercase().as_str() {
+            "macos" => "darwin".to_owned(),
+            other => other.to_owned(),
+        };
+        let (architecture, variant) = normal_architecture(architecture, variant);
+        Platform { os, architecture, variant, os_version: String::new() }
+    }
+
+    /// The platform of this machine.
+    pub fn host() -> Platform {
+        Platform::new("linux", std::env::consts::ARCH, "")
+    }
+
+    /// Whether programs for `other` run here without an emulator.
+    pub fn runs(&self, other: &Platform) -> bool {
+        self.os == other.os
+            && (self.architecture == other.architecture
+                || matches!(
+                    (&*self.architecture, &*other.architecture),
+                    ("amd64", "386") | ("arm64", "arm")
+                ))
+    }
+}
+
+fn normal_architecture(architecture: &str, variant: &str) -> (String, String) {
+    let architecture = architecture.to_ascii_lowercase();
+    let variant = variant.to_ascii_lowercase();
+    let (architecture, variant) = match (&*architecture, &*variant) {
+        ("x86_64" | "x86-64" | "amd64", "v1" | "") => ("amd64", ""),
+        ("x86_64" | "x86-64" | "amd64", other) => ("amd64", other),
+        ("i386" | "i486" | "i586" | "i686" | "x86" | "386", _) => ("386", ""),
+        ("aarch64" | "arm64", "8" | "v8" | "") => ("arm64", ""),
+        ("aarch64" | "arm64", other) => ("arm64", other),
+        ("armhf", _) => ("arm", "v7"),
+        ("armel", _) => ("arm", "v6"),
+        ("arm", "" | "7") => ("arm", "v7"),
+        ("arm", "5") => ("arm", "v5"),
+        ("arm", "6") => ("arm", "v6"),
+        ("arm", "8") => ("arm", "v8"),
+        (architecture, variant) => (architecture, variant),
+    };
+    (architecture.to_owned(), variant.to_owned())
+}
+
+impl fmt::Display for Platform {
+    /// `os[(version)]/architecture[/variant]`, as TARGETPLATFORM has it (EXP-92).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.os)?;
+        if !self.os_version.is_empty() {
+            write!(f, "({})", self.os_version)?;
+        }
+        write!(f, "/{}", self.architecture)?;
+        if !self.variant.is_empty() {
+            write!(f, "/{}", self.variant)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Platform {
+    type Err = ParsePlatformError;
+
+    /// Reads `os/arch[/variant]`, `arch` alone, `os` alone, or `local` for this machine.
+    fn from_str(text: &str) -> Result<Platform, ParsePlatformError> {
+        let fail = |reason| ParsePlatformError { text: text.to_owned(), reason };
+        if text == "local" {
+            return Ok(Platform::host());
+        }
+        let parts: Vec<&str> = text.split('/').collect();
+        let (os, version) = match parts[0].split_once('(') {
+            Some((os, rest)) => (os, rest.strip_suffix(')').ok_or_else(|| fail("missing `)`"))?),
+            None => (parts[0], ""),
+        };
+        let word = |w: &str| {
+            !w.is_empty()
+                && w.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+        };
+        if !word(os) || !parts[1..].iter().all(|part| word(part)) {
+            return Err(fail(
+                "a part is empty or has a character other than letters, digits, `_`, `-`, `.`",
+            ));
+        }
+        let host = Platform::host();
+        let mut platform = match parts[..] {
+            [_] if is_os(os) => Platform::new(os, &host.architecture, &host.variant),
+            [_] if is_architecture(os) => Platform::new("linux", os, ""),
+            [_] => return Err(fail("unknown operating system or architecture")),
+            [_, architecture] => Platform::new(os, architecture, ""),
+            [_, architecture, variant] => Platform::new(os, architecture, variant),
+            _ => return Err(fail("too many parts, want os/architecture/variant")),
+        };
+        platform.os_version = version.to_owned();
+        Ok(platform)
+    }
+}
+
+fn is_os(word: &str) -> bool {
+    matches!(
+        &*word.to_ascii_lowercase(),
+        "linux"
+            | "windows"
+            | "darwin"
+            | "macos"
+            | "freebsd"
+            | "netbsd"
+            | "openbsd"
+            | "wasi"
+            | "solaris"
+    )
+}
+
+fn is_architecture(word: &str) -> bool {
+    let (architecture, _) = normal_architecture(word, "");
+    matches!(
+        &*architecture,
+        "amd64"
+            | "386"
+            | "arm64"
+            | "arm"
+            | "ppc64le"
+            | "ppc64"
+            | "s390x"
+            | "riscv64"
+            | "loong64"
+            | "mips64le"
+            | "mips64"
+            | "wasm"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_normalised() {
+        let check = |text: &str, want: &str| {
+            assert_eq!(
+                text.parse::<Platform>().map(|p| p.to_string()),
+                Ok(want.to_owned()),
+                "{text}"
+            );
+        };
+        check("linux/x86_64", "linux/amd64"); // PLAT-02
+        check("linux/aarch64", "linux/arm64");
+        check("linux/arm64/v8", "linux/arm64");
+        check("linux/armhf", "linux/arm/v7");
+        check("linux/amd64/v1", "linux/amd64");
+        check("macos/arm64", "darwin/arm64");
+        check("arm64", "linux/arm64");
+        assert!("bad/1/2/3/4".parse::<Platform>().is_err());
+        assert!("linux/".parse::<Platform>().is_err());
+    }
+}
