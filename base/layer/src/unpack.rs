@@ -1,0 +1,262 @@
+//! Unpacks an archive that ADD names into a directory of a mounted root file system (ADD-10 to ADD-19).
+//!
+//! Owns how an archive's entries meet what is there. The destination counts as the root: `..`, absolute names and
+//! symlinks on the way cannot leave it. Refuses names that mean deletions in layers (ADD-23), and to make the
+//! destination or to decompress.
+
+use std::io::{BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use oci::Hasher;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::apply::{clean_name, to_entry};
+use crate::disk::{self, Maker};
+use crate::{Entry, EntryKind, LayerError, TarEntry, TarKind, TarReader};
+
+/// How an archive is unpacked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnpackOptions {
+    /// Owner and group of all entries instead of the archive's (ADD-14). Directories that the archive only implies
+    /// belong to 0:0 nevertheless, as in BuildKit.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// What unpacking an archive told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Entries of the archive.
+    pub entries: u64,
+    /// Devices left out because a user namespace cannot make them.
+    pub skipped_devices: Vec<Vec<u8>>,
+}
+
+/// Unpacks an uncompressed tar (see [`crate::decompress`]) into a directory that exists. Nobody else may change the
+/// directory meanwhile. Existing directories take the metadata of entries of their name, anything else is replaced and
+/// never written through (ADD-16). On an error what was unpacked stays.
+pub fn unpack_archive(
+    tar: &mut dyn Read,
+    into: BorrowedFd<'_>,
+    options: &UnpackOptions,
+) -> Result<Unpacked, LayerError> {
+    let mut reader = TarReader::new(BufReader::with_capacity(256 * 1024, tar));
+    let mut unpack = Unpack {
+        into,
+        options: *options,
+        parent: disk::open_in_root(into, b"")
+            .map_err(|errno| LayerError::file("open", b"", errno))?,
+        parent_path: None,
+        dirs: Vec::new(),
+        told: Unpacked::default(),
+        buffer: vec![0; 128 * 1024],
+    };
+    while let Some(entry) = reader.next_entry()? {
+        unpack.told.entries += 1;
+        unpack.entry(entry, &mut reader)?;
+    }
+    if reader.finish()? {
+        let reason = "something follows the end of the archive";
+        return Err(LayerError::BadEntry { name: Vec::new(), reason });
+    }
+    unpack.finish_dirs()?;
+    Ok(unpack.told)
+}
+
+struct Unpack<'a> {
+    into: BorrowedFd<'a>,
+    options: UnpackOptions,
+    /// The directory of the current entry, and its path in the archive while that still leads there.
+    parent: OwnedFd,
+    parent_path: Option<Vec<u8>>,
+    /// Directories of the archive: their times are set when nothing is made in them any more.
+    dirs: Vec<Entry>,
+    told: Unpacked,
+    buffer: Vec<u8>,
+}
+
+/// The kernel's owner of new files is not looked at: a directory's setgid bit may be in the way.
+const CHOWN_ALWAYS: bool = true;
+
+impl Unpack<'_> {
+    fn entry(&mut self, entry: TarEntry, content: &mut dyn Read) -> Result<(), LayerError> {
+        let names = clean_name(&entry.name).map_err(|e| LayerError::entry(&entry.name, e))?;
+        if names.iter().any(|name| name.starts_with(b".wh.")) {
+            return Err(LayerError::ReservedName { path: names.join(&b'/') });
+        }
+        if names.is_empty() {
+            return match entry.kind {
+                TarKind::Directory => Ok(()),
+                _ => Err(LayerError::entry(&entry.name, "the root can only be a directory")),
+            };
+        }
+        let link = match &entry.kind {
+            TarKind::HardLink { target } => Some(target.clone()),
+            _ => None,
+        };
+        let mut entry = to_entry(entry, names.join(&b'/'));
+        if let Some((uid, gid)) = self.options.owner {
+            (entry.uid, entry.gid) = (uid, gid);
+        }
+        let exists = self.make_room(&entry)?;
+        let done = match (link, &entry.kind) {
+            (Some(target), _) => return self.hard_link(&entry, &target),
+            (None, EntryKind::Directory { .. }) => self.directory(&entry, exists),
+            (None, EntryKind::File { .. }) => return self.file(&entry, content),
+            (None, EntryKind::CharDevice { major: 0, minor: 0 }) => {
+                let reason = "a character device 0:0 would delete what is below";
+                return Err(LayerError::entry(&entry.path, reason));
+            }
+            (None, _) => self.special(&entry),
+        };
+        done.map_err(|errno| LayerError::file("create", &entry.path, errno))
+    }
+
+    /// Removes what stands at the entry's place, but for a directory that stays one; whether it did.
+    fn make_room(&mut self, entry: &Entry) -> Result<bool, LayerError> {
+        let parent = self.open_parent(entry.parent())?;
+        let name = entry.name();
+        let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(false),
+            stat => stat.map_err(|errno| LayerError::file("look at", &entry.path, errno))?,
+        };
+        if FileType::from_raw_mode(stat.st_mode).is_dir() && entry.is_dir() {
+            return Ok(true);
+        }
+        disk::remove_tree(parent, name)
+            .map_err(|errno| LayerError::file("replace", &entry.path, errno))?;
+        if FileType::from_raw_mode(stat.st_mode).is_dir()
+            || FileType::from_raw_mode(stat.st_mode).is_symlink()
+        {
+            // Links can lead through what was just removed: the next entry looks again.
+            self.parent_path = None;
+        }
+        Ok(false)
+    }
+
+    /// Opens the directory of an entry; missing ones are made, a dangling symlink on the way is an error.
+    fn open_parent(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, LayerError> {
+        if self.parent_path.as_deref() != Some(path) {
+            let fd = match disk::open_in_root(self.into, path) {
+                Err(Errno::NOENT) => self.make_parents(path),
+                opened => opened,
+            };
+            self.parent = fd
+                .map_err(|errno| LayerError::file("find or create the directory", path, errno))?;
+            self.parent_path = Some(path.to_vec());
+        }
+        Ok(self.parent.as_fd())
+    }
+
+    fn make_parents(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        let mut at = disk::open_in_root(self.into, b"")?;
+        let mut end = 0;
+        for name in path.split(|b| *b == b'/') {
+            end += name.len();
+            at = match disk::open_in_root(self.into, &path[..end]) {
+                Err(Errno::NOENT) => {
+                    // A dangling link: `mkdirat` says that it exists, which would tell nobody what is wrong.
+                    rustix::fs::mkdirat(&at, name, Mode::RWXU).map_err(|errno| match errno {
+                        Errno::EXIST => Errno::NOENT,
+                        errno => errno,
+                    })?;
+                    self.implied_directory(&at, name)?
+                }
+                opened => opened?,
+            };
+            end += 1;
+        }
+        Ok(at)
+    }
+
+    fn implied_directory(&self, parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+        let fd = open_dir(parent.as_fd(), name)?;
+        let root = (Some(rustix::fs::Uid::ROOT), Some(rustix::fs::Gid::ROOT));
+        rustix::fs::fchown(&fd, root.0, root.1)?;
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755))?;
+        Ok(fd)
+    }
+
+    fn maker() -> Maker {
+        Maker::new(CHOWN_ALWAYS, false)
+    }
+
+    fn directory(&mut self, entry: &Entry, exists: bool) -> rustix::io::Result<()> {
+        let parent = self.parent.as_fd();
+        if !exists {
+            rustix::fs::mkdirat(parent, entry.name(), Mode::RWXU)?;
+        }
+        let fd = open_dir(parent, entry.name())?;
+        disk::set_metadata(fd.as_fd(), entry, Self::maker())?;
+        self.dirs.push(entry.clone());
+        Ok(())
+    }
+
+    fn file(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<(), LayerError> {
+        let parent = self.parent.as_fd();
+        let mut file = disk::create_file(parent, entry.name())
+            .map_err(|errno| LayerError::file("create", &entry.path, errno))?;
+        disk::copy_hashed(content, &mut file, &mut Hasher::new(), &mut self.buffer).map_err(
+            |error| match error {
+                Ok(source) => LayerError::ReadTar { source },
+                Err(source) => LayerError::file("write", &entry.path, source),
+            },
+        )?;
+        disk::set_metadata(file.as_fd(), entry, Self::maker())
+            .map_err(|errno| LayerError::file("set the metadata of", &entry.path, errno))
+    }
+
+    fn special(&mut self, entry: &Entry) -> rustix::io::Result<()> {
+        let parent = self.parent.as_fd();
+        match (disk::make_special(parent, entry.name(), &entry.kind), &entry.kind) {
+            (Err(Errno::PERM), EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. }) => {
+                self.told.skipped_devices.push(entry.path.clone());
+                return Ok(());
+            }
+            (made, _) => made?,
+        }
+        disk::set_special_metadata(parent, entry.name(), entry, Self::maker())
+    }
+
+    fn hard_link(&mut self, entry: &Entry, target: &[u8]) -> Result<(), LayerError> {
+        let bad = |reason| LayerError::entry(&entry.path, reason);
+        let names = clean_name(target).map_err(bad)?;
+        let (last, dirs) = names.split_last().ok_or_else(|| bad("a hard link to the root"))?;
+        let fail = |errno| LayerError::file("link", &entry.path, errno);
+        let from = disk::open_in_root(self.into, &dirs.join(&b'/')).map_err(fail)?;
+        let stat =
+            rustix::fs::statat(&from, &last[..], AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+        let parent = self.parent.as_fd();
+        rustix::fs::linkat(&from, &last[..], parent, entry.name(), AtFlags::empty())
+            .map_err(fail)?;
+        let done = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {
+                disk::open_beneath(parent, entry.name(), disk::read_flags())
+                    .and_then(|fd| disk::set_metadata(fd.as_fd(), entry, Self::maker()))
+            }
+            _ => Ok(()),
+        };
+        done.map_err(|errno| LayerError::file("set the metadata of", &entry.path, errno))
+    }
+
+    fn finish_dirs(&mut self) -> Result<(), LayerError> {
+        for entry in std::mem::take(&mut self.dirs).iter().rev() {
+            let fail = |errno| LayerError::file("set the time of", &entry.path, errno);
+            let parent = match disk::open_in_root(self.into, entry.parent()) {
+                // A later entry put something else there.
+                Err(Errno::NOENT | Errno::NOTDIR) => continue,
+                opened => opened.map_err(fail)?,
+            };
+            match open_dir(parent.as_fd(), entry.name()) {
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                fd => fd.and_then(|fd| disk::set_time(fd.as_fd(), entry.mtime)).map_err(fail)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_dir(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}

@@ -1,0 +1,106 @@
+//! Walks what is wanted of a picked directory, in order.
+
+use layer::Entry;
+use pattern::Matched;
+
+use crate::{Picked, Tree, TreeError, join};
+
+/// One thing below a picked directory.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Path from the picked directory.
+    pub relative: Vec<u8>,
+    /// What it is; its path counts from the root of the tree.
+    pub entry: Entry,
+    /// A directory that is only there for something below it: it gets no times of its source (COPY-94, COPY-104).
+    pub implied: bool,
+}
+
+/// Visits everything below a picked directory, parents first, each directory sorted by name. A picked file has
+/// nothing below it. Links are not followed (COPY-14).
+///
+/// # Errors
+/// What the visitor returns, and trees that cannot be read.
+pub fn walk<E: From<TreeError>>(
+    tree: &dyn Tree,
+    picked: &Picked,
+    visit: &mut dyn FnMut(Item) -> Result<(), E>,
+) -> Result<(), E> {
+    if !picked.entry.is_dir() {
+        return Ok(());
+    }
+    if picked.rules.include.is_none() {
+        tree.prefetch(&picked.path);
+    }
+    let mut walk = Walk { tree, picked, visit, pending: Vec::new() };
+    walk.directory(&picked.path, &[], &Judged::default())
+}
+
+#[derive(Default)]
+struct Judged {
+    include: Matched,
+    exclude: Matched,
+}
+
+struct Walk<'a, E> {
+    tree: &'a dyn Tree,
+    picked: &'a Picked,
+    visit: &'a mut dyn FnMut(Item) -> Result<(), E>,
+    /// Directories on the way that nothing below has called for yet.
+    pending: Vec<Item>,
+}
+
+impl<E: From<TreeError>> Walk<'_, E> {
+    fn directory(&mut self, path: &[u8], relative: &[u8], parent: &Judged) -> Result<(), E> {
+        for name in self.tree.children(path)? {
+            let path = join(path, &name);
+            // A name may vanish between listing and look; then it never was there.
+            let Some(entry) = self.tree.entry(&path)? else { continue };
+            self.one(entry, join(relative, &name), parent)?;
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, entry: Entry, relative: Vec<u8>, parent: &Judged) -> Result<(), E> {
+        let rules = &self.picked.rules;
+        let exclude = rules.exclude.judge(&parent.exclude, &relative);
+        let include = rules.include.as_ref().map(|rules| rules.judge(&parent.include, &relative));
+        let matched = include.as_ref().is_none_or(Matched::is_hidden);
+        let wanted = matched && !exclude.is_hidden();
+        if wanted {
+            for item in std::mem::take(&mut self.pending) {
+                (self.visit)(item)?;
+            }
+        }
+        if !entry.is_dir() {
+            return match wanted {
+                true => (self.visit)(Item { relative, entry, implied: false }),
+                false => Ok(()),
+            };
+        }
+        let below = Judged { include: include.unwrap_or_default(), exclude };
+        let path = entry.path.clone();
+        if wanted {
+            (self.visit)(Item { relative: relative.clone(), entry, implied: false })?;
+            return self.directory(&path, &relative, &below);
+        }
+        if self.hopeless(&relative, matched, &below) {
+            return Ok(());
+        }
+        let depth = self.pending.len();
+        self.pending.push(Item { relative: relative.clone(), entry, implied: true });
+        self.directory(&path, &relative, &below)?;
+        self.pending.truncate(depth);
+        Ok(())
+    }
+
+    /// Whether nothing below a directory that is not wanted itself can be wanted.
+    fn hopeless(&self, relative: &[u8], matched: bool, below: &Judged) -> bool {
+        let rules = &self.picked.rules;
+        let include = rules.include.as_ref();
+        let unmatched = !matched && include.is_some_and(|rules| !rules.may_match_below(relative));
+        let excluded =
+            below.exclude.is_hidden() && !rules.exclude.may_have_exception_below(relative);
+        unmatched || excluded
+    }
+}
