@@ -1,0 +1,25 @@
+//! From a parsed Dockerfile to a graph of work, and the keys that decide reuse.
+//!
+//! Owns what instructions mean: stages, variables, the image config, which vertices there are and what they are called,
+//! and every cache key. Refuses to run anything or to decide a hit; all it asks of the world are base images' configs,
+//! through [`Sources`].
+
+#![forbid(unsafe_code)]
+
+mod context_value;
+mod epoch;
+mod git;
+pub mod key;
+mod lower;
+mod outline;
+mod request;
+mod scope;
+mod site;
+mod sources;
+
+pub use context_value::{ContextValue, ContextValueError, NamedContext, OciLayout};
+pub use git::{GitError, GitForm, parse_git};
+pub use lower::{Lowered, lower};
+pub use outline::{Outline, outline};
+pub use request::{Entitlement, LowerRequest};
+pub use sources::{ResolvedImage, SourceError, SourceErrorKind, Sources};

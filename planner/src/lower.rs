@@ -1,0 +1,325 @@
+//! From the outline to the graph: stages in the order of the file, each folded instruction by instruction.
+//!
+//! Owns the walk over stages, the state that instructions change, and the vertices' names. What a single instruction
+//! does is in the modules below. Only stages that the target needs are looked at (STG-05).
+
+mod add;
+mod chmod;
+mod commands;
+mod copy;
+mod display;
+mod expose;
+mod from;
+mod mounts;
+mod names;
+mod onbuild;
+mod run;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod vertices;
+mod workdir;
+
+use std::rc::Rc;
+
+use graph::{Graph, Op, Origin, PlannedHistory, Target, VertexId};
+use oci::{ImageConfig, Platform};
+use parser::ast::{Instruction, Kind};
+use parser::{Diagnostic, did_you_mean};
+
+use crate::outline::{Outline, Variant, site, stage_name};
+use crate::scope::Variables;
+use crate::site::{Fail, Site};
+use crate::{LowerRequest, Sources};
+
+use vertices::{NewVertex, Vertices};
+
+/// What lowering gives.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The work and its targets.
+    pub graph: Graph,
+    /// Findings that stop nothing.
+    pub warnings: Vec<Diagnostic>,
+    /// SOURCE_DATE_EPOCH in seconds since 1970, if one holds (EPO-01).
+    pub epoch: Option<i64>,
+}
+
+/// Makes the graph of a file for all platforms asked for.
+///
+/// # Errors
+/// What is wrong with an instruction of a needed stage, or with a base image.
+pub fn lower(outline: &Outline, sources: &dyn Sources) -> Result<Lowered, Vec<Diagnostic>> {
+    let mut vertices = Vertices::default();
+    let mut images = from::Images::default();
+    let mut targets = Vec::new();
+    for variant in &outline.variants {
+        let mut lowering = Lowering {
+            outline,
+            variant,
+            sources,
+            vertices,
+            images,
+            stages: vec![Progress::New; outline.file.stages.len()],
+        };
+        targets.push(lowering.target().map_err(|fail| vec![*fail])?);
+        vertices = lowering.vertices;
+        images = lowering.images;
+    }
+    let graph = Graph { vertices: vertices.into_list(), targets };
+    let epoch = outline.variants[0].epoch;
+    Ok(Lowered { graph, warnings: Vec::new(), epoch })
+}
+
+/// What a stage is after the instructions so far; a child stage starts with a copy of it (FROM-09).
+#[derive(Clone, Debug)]
+pub(crate) struct StageState {
+    /// The config, but for history, rootfs and created, which stay the base image's.
+    config: ImageConfig,
+    /// ENV and ARG in order (EXP-70).
+    variables: Variables,
+    /// Declared ARGs with the values that they were given, for history texts (RUN-06).
+    args: Vec<(String, Option<String>)>,
+    /// The vertex whose stack is the file system.
+    top: VertexId,
+    history: Vec<PlannedHistory>,
+    /// What programs in it are made for.
+    platform: Platform,
+}
+
+/// How far a stage is.
+#[derive(Clone, Debug)]
+enum Progress {
+    New,
+    Open,
+    Done(Rc<StageState>),
+}
+
+/// The work on one target platform.
+struct Lowering<'a> {
+    outline: &'a Outline,
+    variant: &'a Variant,
+    sources: &'a dyn Sources,
+    vertices: Vertices,
+    images: from::Images,
+    stages: Vec<Progress>,
+}
+
+impl<'a> Lowering<'a> {
+    fn request(&self) -> &'a LowerRequest {
+        &self.outline.request
+    }
+
+    fn target(&mut self) -> Result<Target, Fail> {
+        // Needed stages come in file order, so only what triggers add is found by recursion.
+        for number in self.outline.needed(self.variant) {
+            let from = &self.outline.file.stages[number].from;
+            self.stage(number, &site(&self.outline.file, &self.outline.source, from))?;
+        }
+        let Progress::Done(state) = &self.stages[self.outline.target] else {
+            unreachable!("the target is among the stages that it needs");
+        };
+        let mut config = state.config.clone();
+        set_platform(&mut config, self.request(), &self.variant.platform);
+        for (key, value) in &self.request().labels {
+            config.config.labels.insert(key.clone(), value.clone()); // LABEL-03
+        }
+        Ok(Target {
+            platform: config.platform(),
+            top: state.top,
+            config: config.into(),
+            history: state.history.clone(),
+        })
+    }
+
+    /// The result of a stage, lowered now if it was not before. The site is whoever wants it.
+    fn stage(&mut self, number: usize, wanted_by: &Site) -> Result<Rc<StageState>, Fail> {
+        match &self.stages[number] {
+            Progress::Done(state) => return Ok(state.clone()),
+            Progress::Open => {
+                let name = self.outline.display_name(number);
+                let message = format!("circular dependency detected on stage: {name}");
+                return Err(wanted_by.error("circular-dependency", message));
+            }
+            Progress::New => self.stages[number] = Progress::Open,
+        }
+        let state = Rc::new(self.lower_stage(number)?);
+        self.stages[number] = Progress::Done(state.clone());
+        Ok(state)
+    }
+
+    fn lower_stage(&mut self, number: usize) -> Result<StageState, Fail> {
+        let file = &self.outline.file;
+        let stage = &file.stages[number];
+        let from_site = site(file, &self.outline.source, &stage.from);
+        if let Some(context) = self.outline.replacement(self.variant, number) {
+            return self.state_of_context(context, &from_site); // NCTX-17
+        }
+        let mut state = self.base_state(number, &from_site)?;
+        let triggers =
+            onbuild::parse(std::mem::take(&mut state.config.config.on_build), &from_site)?;
+        let is_layer = |instruction: &&Instruction| makes_step(&instruction.kind);
+        let own = stage.instructions.iter().filter(is_layer).count();
+        let from_triggers = triggers.iter().map(|(i, _)| i).filter(is_layer).count();
+        let first = usize::from(self.names_image(number));
+        let request = self.request();
+        let in_filter = stage_name(stage).is_some_and(|name| {
+            request.no_cache_filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(&name))
+        });
+        let mut build = StageBuild {
+            number,
+            state,
+            cmd_set: false,
+            no_cache: request.no_cache || in_filter,
+            steps_done: first,
+            steps: first + own + from_triggers,
+            lowering: self,
+        };
+        for (instruction, site) in &triggers {
+            build.instruction(instruction, site)?;
+        }
+        for instruction in &stage.instructions {
+            build.instruction(
+                instruction,
+                &site(file, &build.lowering.outline.source, instruction),
+            )?;
+        }
+        Ok(build.state)
+    }
+}
+
+/// The platform of the result (PLAT-06).
+fn set_platform(config: &mut ImageConfig, request: &LowerRequest, wanted: &Platform) {
+    if request.platforms.is_empty() && !config.os.is_empty() && !config.architecture.is_empty() {
+        return;
+    }
+    let same = config.os == wanted.os && config.architecture == wanted.architecture;
+    wanted.os.clone_into(&mut config.os);
+    wanted.architecture.clone_into(&mut config.architecture);
+    let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    if !wanted.variant.is_empty() || !same {
+        config.variant = text(&wanted.variant);
+    }
+    if !wanted.os_version.is_empty() || !same {
+        config.os_version = text(&wanted.os_version);
+    }
+}
+
+/// Whether an instruction counts in `[stage i/n]` (INS-09).
+fn makes_step(kind: &Kind) -> bool {
+    matches!(kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
+}
+
+/// A stage in the making.
+struct StageBuild<'l, 'a> {
+    lowering: &'l mut Lowering<'a>,
+    number: usize,
+    state: StageState,
+    /// This stage has a CMD of its own (ENTRY-02).
+    cmd_set: bool,
+    no_cache: bool,
+    steps_done: usize,
+    steps: usize,
+}
+
+impl<'a> StageBuild<'_, 'a> {
+    fn request(&self) -> &'a LowerRequest {
+        self.lowering.request()
+    }
+
+    fn instruction(&mut self, instruction: &Instruction, site: &Site) -> Result<(), Fail> {
+        if makes_step(&instruction.kind) {
+            self.steps_done += 1;
+        }
+        let text = format!(
+            "{} {}",
+            instruction.keyword.text.to_ascii_uppercase(),
+            instruction.original.trim()
+        );
+        match &instruction.kind {
+            Kind::From(_) => return Err(onbuild::forbidden("FROM", site)),
+            Kind::Arg(arg) => settings::arg(self, arg, site)?,
+            Kind::Env(env) => settings::env(self, env, site)?,
+            Kind::Label(label) => settings::label(self, label, site)?,
+            Kind::Maintainer(text) => settings::maintainer(self, &text.text),
+            Kind::User(user) => settings::user(self, user, site)?,
+            Kind::Volume(paths) => settings::volume(self, paths, site)?,
+            Kind::Stopsignal(signal) => settings::stopsignal(self, signal, site)?,
+            Kind::Onbuild(trigger) => settings::onbuild(self, &trigger.text),
+            Kind::Expose(ports) => expose::lower(self, ports, site)?,
+            Kind::Cmd(command) => commands::cmd(self, command),
+            Kind::Entrypoint(command) => commands::entrypoint(self, command),
+            Kind::Shell(shell) => commands::shell(self, shell),
+            Kind::Healthcheck(check) => commands::healthcheck(self, check),
+            Kind::Workdir(path) => workdir::lower(self, path, &text, site)?,
+            Kind::Run(run) => run::lower(self, run, &text, site)?,
+            Kind::Copy(copy) => copy::lower(self, copy, &text, site)?,
+            Kind::Add(add) => add::lower(self, add, &text, site)?,
+        }
+        Ok(())
+    }
+
+    /// Adds a history entry without a layer (INS-01).
+    fn note(&mut self, created_by: String) {
+        self.state.history.push(PlannedHistory { created_by, vertex: None });
+    }
+
+    /// Puts a layer on the stage and adds its history entry.
+    fn push_layer(&mut self, op: Op, name: &str, created_by: String, site: &Site) {
+        let no_cache = self.no_cache && !matches!(op, Op::Mkdir(_)); // WDIR-13
+        let vertex = self.lowering.vertices.add(NewVertex {
+            op,
+            platform: self.state.platform.clone(),
+            below: Some(self.state.top),
+            origin: self.origin(self.step_name(name, site), site),
+            no_cache,
+        });
+        self.state.top = vertex;
+        self.state.history.push(PlannedHistory { created_by, vertex: Some(vertex) });
+    }
+
+    fn origin(&self, name: String, site: &Site) -> Origin {
+        Origin {
+            name,
+            stage: self.lowering.outline.display_name(self.number),
+            span: Some((site.span.start, site.span.end)),
+            trigger: site.trigger.clone(),
+        }
+    }
+
+    /// `[stage i/n] RUN …` (INS-09, INS-10).
+    fn step_name(&self, text: &str, site: &Site) -> String {
+        let text = display::with_values(text, &self.state.variables);
+        let onbuild = if site.trigger.is_some() { "ONBUILD " } else { "" };
+        let place = self.lowering.place(self.number, self.steps_done, self.steps);
+        format!("{place}{onbuild}{text}")
+    }
+
+    /// What to say behind a name that is neither stage nor image.
+    fn stage_hint(&self, name: &str) -> String {
+        let stages = &self.lowering.outline.file.stages[..self.number];
+        let names: Vec<String> = stages.iter().filter_map(stage_name).collect();
+        did_you_mean(&name.to_lowercase(), names.iter().map(String::as_str))
+    }
+}
+
+impl Lowering<'_> {
+    /// `[linux/arm64 stage 2/5] `: the parts that are needed to tell steps apart (INS-09).
+    fn place(&self, number: usize, index: usize, count: usize) -> String {
+        let mut parts = Vec::new();
+        if self.outline.variants.len() > 1 {
+            let base = self.variant.bases[number].platform.as_ref();
+            let target = &self.variant.platform;
+            parts.push(match base {
+                Some(own) if own != target => format!("{own}->{}", target.architecture),
+                _ => target.to_string(),
+            });
+        }
+        if self.outline.file.stages.len() > 1 {
+            parts.push(self.outline.display_name(number));
+        }
+        let width = count.to_string().len();
+        parts.push(format!("{index:>width$}/{count}"));
+        format!("[{}] ", parts.join(" "))
+    }
+}

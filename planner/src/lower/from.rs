@@ -1,0 +1,338 @@
+//! What a stage starts from: nothing, another stage, an image, a named context (FROM-07 to FROM-18).
+
+use graph::{Copy, CopySource, GitSource, HttpSource, LocalSource, Op, Origin, Selection, Unpack};
+use graph::{ImageSource, VertexId};
+use oci::{ImageConfig, Platform, Reference};
+
+use super::vertices::NewVertex;
+use super::{Lowering, StageState, onbuild};
+use crate::outline::BaseKind;
+use crate::scope::{DEFAULT_PATH, Variables};
+use crate::site::{Fail, Site};
+use crate::{ContextValue, NamedContext, SourceErrorKind, context_value};
+
+/// Images asked for so far: a tag means one image during a build (FROM-17).
+#[derive(Default)]
+pub(super) struct Images(Vec<(Reference, Platform, ImageSource)>);
+
+/// A tree that can be read by its vertex.
+pub(super) enum Tree {
+    /// A vertex with a stack.
+    Stack(VertexId),
+    /// A context or a repository, which have no layers.
+    Source(VertexId),
+}
+
+impl Lowering<'_> {
+    /// Whether FROM names something outside of the file, which counts as a step (INS-09).
+    pub(super) fn names_image(&self, number: usize) -> bool {
+        self.variant.bases[number].kind == BaseKind::Image
+    }
+
+    /// The state before the first instruction; its triggers are still in the config.
+    pub(super) fn base_state(&mut self, number: usize, site: &Site) -> Result<StageState, Fail> {
+        let base = self.variant.bases[number].clone();
+        let platform = base.platform.as_ref().unwrap_or(&self.variant.platform).clone();
+        match base.kind {
+            BaseKind::Stage(below) => Ok(self.stage(below, site)?.as_ref().clone()),
+            BaseKind::Scratch => Ok(self.empty_state(&platform)),
+            BaseKind::Image => {
+                let contexts = &self.outline.request.contexts;
+                if let Some(context) = context_value::find(contexts, &base.name, &platform) {
+                    return self.state_of_context(context, site);
+                }
+                let reference = parse_name(&base.name, site)?;
+                let hint = self.hint(&base.name, number);
+                let image = self.image(&reference, &base.name, &platform, site);
+                let image = image.map_err(|mut fail| {
+                    fail.help = fail.help.or(hint); // FROM-15
+                    fail
+                })?;
+                Ok(self.state_of_image(image, &platform, site, Some(number)))
+            }
+        }
+    }
+
+    fn hint(&self, name: &str, number: usize) -> Option<String> {
+        let names =
+            self.outline.file.stages[..number].iter().filter_map(crate::outline::stage_name);
+        let names: Vec<String> = names.collect();
+        let known = names.iter().map(String::as_str).chain(["scratch"]);
+        parser::suggest(name, known).map(|best| format!("did you mean `{best}`?"))
+    }
+
+    /// The state that a named context is as a base, or instead of a stage (NCTX-05 to NCTX-09).
+    pub(super) fn state_of_context(
+        &mut self,
+        context: &NamedContext,
+        site: &Site,
+    ) -> Result<StageState, Fail> {
+        let platform = self.variant.platform.clone();
+        match &context.value {
+            ContextValue::Image(reference) => {
+                let image = self.image(reference, &context.name, &platform, site)?;
+                Ok(self.state_of_image(image, &platform, site, None))
+            }
+            ContextValue::OciLayout(_) => {
+                let image = self.layout_image(context, &platform, site)?;
+                Ok(self.state_of_image(image, &platform, site, None))
+            }
+            ContextValue::Scratch => Ok(self.empty_state(&platform)),
+            ContextValue::Local(_) | ContextValue::Git(_) | ContextValue::Http(_) => {
+                let tree = self.tree_of_context(context, site)?;
+                let top = self.whole(tree, &context.name);
+                Ok(StageState { top, ..self.empty_state(&platform) })
+            }
+        }
+    }
+
+    /// The tree of a named context for COPY --from and mounts.
+    pub(super) fn tree_of_context(
+        &mut self,
+        context: &NamedContext,
+        site: &Site,
+    ) -> Result<Tree, Fail> {
+        let platform = self.variant.platform.clone();
+        match &context.value {
+            ContextValue::Image(reference) => {
+                let image = self.image(reference, &context.name, &platform, site)?;
+                Ok(Tree::Stack(self.image_vertex(image, &platform, site, None)))
+            }
+            ContextValue::OciLayout(_) => {
+                let image = self.layout_image(context, &platform, site)?;
+                Ok(Tree::Stack(self.image_vertex(image, &platform, site, None)))
+            }
+            ContextValue::Scratch => Ok(Tree::Stack(self.scratch(&platform))),
+            ContextValue::Local(_) => Ok(Tree::Source(self.local(&context.name))),
+            ContextValue::Git(git) => Ok(Tree::Source(self.git(git.clone()))),
+            ContextValue::Http(url) => Ok(Tree::Stack(self.http_tree(url, &context.name))),
+        }
+    }
+
+    /// Asks for an image, once in a build.
+    pub(super) fn image(
+        &mut self,
+        reference: &Reference,
+        name: &str,
+        platform: &Platform,
+        site: &Site,
+    ) -> Result<ImageSource, Fail> {
+        let known = self.images.0.iter().find(|(r, p, _)| r == reference && p == platform);
+        if let Some((_, _, image)) = known {
+            return Ok(image.clone());
+        }
+        let resolved = self.sources.resolve_image(reference, platform).map_err(|error| {
+            let message = resolve_message(name, &reference.to_string(), &error);
+            site.error("image-not-resolved", message) // ERR-19
+        })?;
+        let image = resolved.into_source();
+        self.images.0.push((reference.clone(), platform.clone(), image.clone()));
+        Ok(image)
+    }
+
+    fn layout_image(
+        &mut self,
+        context: &NamedContext,
+        platform: &Platform,
+        site: &Site,
+    ) -> Result<ImageSource, Fail> {
+        let ContextValue::OciLayout(layout) = &context.value else {
+            unreachable!("the caller looked");
+        };
+        let resolved = self.sources.resolve_layout(layout, platform).map_err(|error| {
+            let message = resolve_message(&context.name, &layout.path, &error);
+            site.error("image-not-resolved", message)
+        })?;
+        Ok(resolved.into_source())
+    }
+
+    /// The vertex of an image; `stage` is the one that starts from it.
+    pub(super) fn image_vertex(
+        &mut self,
+        image: ImageSource,
+        wanted: &Platform,
+        site: &Site,
+        stage: Option<usize>,
+    ) -> VertexId {
+        let platform = platform_of(&image.config, wanted);
+        let place = match stage {
+            Some(number) => {
+                let own = &self.outline.file.stages[number].instructions;
+                let own = own.iter().filter(|i| super::makes_step(&i.kind)).count();
+                let triggers = &image.config.config.on_build;
+                let triggers = triggers.iter().filter(|text| onbuild::makes_step(text)).count();
+                self.place(number, 1, 1 + triggers + own)
+            }
+            None => String::new(),
+        };
+        let origin = Origin {
+            name: format!("{place}FROM {}", image.reference),
+            stage: stage.map(|number| self.outline.display_name(number)).unwrap_or_default(),
+            span: Some((site.span.start, site.span.end)),
+            trigger: site.trigger.clone(),
+        };
+        let op = Op::Image(image);
+        self.vertices.add(NewVertex { op, platform, below: None, origin, no_cache: false })
+    }
+
+    fn state_of_image(
+        &mut self,
+        image: ImageSource,
+        wanted: &Platform,
+        site: &Site,
+        stage: Option<usize>,
+    ) -> StageState {
+        let mut config = image.config.as_ref().clone();
+        let platform = platform_of(&config, wanted);
+        let has_path = config.config.env.iter().any(|entry| entry.starts_with("PATH="));
+        if !has_path {
+            config.config.env.push(format!("PATH={DEFAULT_PATH}")); // FROM-18
+        }
+        if !config.config.working_dir.is_empty() {
+            config.config.working_dir = super::workdir::join("/", &config.config.working_dir);
+        }
+        let variables = Variables::of_config(&config);
+        let top = self.image_vertex(image, wanted, site, stage);
+        StageState { config, variables, args: Vec::new(), top, history: Vec::new(), platform }
+    }
+
+    /// FROM scratch (FROM-07).
+    fn empty_state(&mut self, platform: &Platform) -> StageState {
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let mut config = ImageConfig {
+            os: platform.os.clone(),
+            architecture: platform.architecture.clone(),
+            variant: text(&platform.variant),
+            os_version: text(&platform.os_version),
+            ..ImageConfig::default()
+        };
+        config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+        config.config.working_dir = "/".to_owned();
+        StageState {
+            variables: Variables::of_config(&config),
+            config,
+            args: Vec::new(),
+            top: self.scratch(platform),
+            history: Vec::new(),
+            platform: platform.clone(),
+        }
+    }
+
+    pub(super) fn scratch(&mut self, platform: &Platform) -> VertexId {
+        self.vertices.add(NewVertex {
+            op: Op::Scratch,
+            platform: platform.clone(),
+            below: None,
+            origin: Origin { name: "FROM scratch".to_owned(), ..Origin::default() },
+            no_cache: false,
+        })
+    }
+
+    /// The build context, or a named directory.
+    pub(super) fn local(&mut self, name: &str) -> VertexId {
+        let shown = match name {
+            "" => "[internal] load build context".to_owned(), // INS-13
+            name => format!("[context {name}] load from client"),
+        };
+        self.source(Op::Local(LocalSource { name: name.to_owned() }), shown)
+    }
+
+    pub(super) fn git(&mut self, git: GitSource) -> VertexId {
+        let name = match &git.reference {
+            Some(reference) => format!("{}#{reference}", git.remote),
+            None => git.remote.clone(),
+        };
+        self.source(Op::Git(git), name)
+    }
+
+    pub(super) fn http(&mut self, http: HttpSource) -> VertexId {
+        let name = http.url.clone();
+        self.source(Op::Http(http), name)
+    }
+
+    /// Sources are the same for every platform.
+    fn source(&mut self, op: Op, name: String) -> VertexId {
+        self.vertices.add(NewVertex {
+            op,
+            platform: self.outline.request.build_platform.clone(),
+            below: None,
+            origin: Origin { name, ..Origin::default() },
+            no_cache: false,
+        })
+    }
+
+    /// A URL as a tree: one file called `context` (NCTX-09).
+    fn http_tree(&mut self, url: &str, name: &str) -> VertexId {
+        let file_name = "context".to_owned();
+        let http = HttpSource { url: url.to_owned(), checksum: None, file_name };
+        let input = self.http(http);
+        let source = CopySource::Http { input, unpack: Unpack::No };
+        self.onto_nothing(source, "/context", format!("[context {name}] load {url}"))
+    }
+
+    /// All of a tree as a stack.
+    fn whole(&mut self, tree: Tree, name: &str) -> VertexId {
+        match tree {
+            Tree::Stack(vertex) => vertex,
+            Tree::Source(input) => {
+                let source = tree_source(input, "/");
+                self.onto_nothing(source, "/", format!("[context {name}] copy"))
+            }
+        }
+    }
+
+    /// A path of a tree for a mount: the vertex with a stack and the path in it. Contexts are read through a copy of
+    /// what the mount shows, never in place (design D5).
+    pub(super) fn mountable(&mut self, tree: Tree, path: &str) -> (VertexId, String) {
+        match tree {
+            Tree::Stack(vertex) => (vertex, path.to_owned()),
+            Tree::Source(input) => {
+                let name = format!("[internal] copy {path} for a mount");
+                let vertex = self.onto_nothing(tree_source(input, path), "/src", name);
+                (vertex, "/src".to_owned())
+            }
+        }
+    }
+
+    fn onto_nothing(&mut self, source: CopySource, dest: &str, name: String) -> VertexId {
+        let copy = Copy {
+            sources: vec![source],
+            dest: dest.to_owned(),
+            dest_is_dir: dest == "/",
+            chown: None,
+            chmod: None,
+            link: false,
+            epoch: None,
+        };
+        self.source(Op::Copy(copy), name)
+    }
+}
+
+fn tree_source(input: VertexId, path: &str) -> CopySource {
+    let selection = Selection { path: path.to_owned(), ..Selection::default() };
+    CopySource::Tree { input, selection, unpack: Unpack::No }
+}
+
+/// What an image is made for, if it says so; that is what its programs need.
+fn platform_of(config: &ImageConfig, wanted: &Platform) -> Platform {
+    match config.os.is_empty() || config.architecture.is_empty() {
+        true => wanted.clone(),
+        false => config.platform(),
+    }
+}
+
+/// Reads the name of an image (FROM-12, ERR-50).
+pub(super) fn parse_name(name: &str, site: &Site) -> Result<Reference, Fail> {
+    name.parse().map_err(|error: oci::ParseReferenceError| {
+        site.error("invalid-reference", format!("failed to parse stage name {name:?}: {error}"))
+    })
+}
+
+fn resolve_message(name: &str, full: &str, error: &crate::SourceError) -> String {
+    let message = &error.message;
+    let tail = match error.kind {
+        SourceErrorKind::NotFound if !message.ends_with("not found") => ": not found",
+        SourceErrorKind::NotFound | SourceErrorKind::Other => "",
+    };
+    format!("{name}: failed to resolve source metadata for {full}: {message}{tail}")
+}

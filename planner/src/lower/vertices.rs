@@ -1,0 +1,52 @@
+//! The graph in the making: equal work is one vertex (STG-11).
+
+use std::collections::HashMap;
+
+use graph::{InstructionDigest, Op, Origin, Vertex, VertexId};
+use oci::Platform;
+
+use crate::key;
+
+/// A vertex without its index.
+pub(super) struct NewVertex {
+    pub(super) op: Op,
+    pub(super) platform: Platform,
+    pub(super) below: Option<VertexId>,
+    pub(super) origin: Origin,
+    pub(super) no_cache: bool,
+}
+
+/// Vertices, each after its inputs.
+#[derive(Default)]
+pub(super) struct Vertices {
+    list: Vec<Vertex>,
+    /// Candidates for being equal: the digest does not see which vertices are read.
+    known: HashMap<(InstructionDigest, Option<VertexId>), Vec<VertexId>>,
+}
+
+impl Vertices {
+    /// Adds a vertex, or finds the equal one that is there: same work, platform, place, and use of the cache. The
+    /// origin is the first one's.
+    pub(super) fn add(&mut self, new: NewVertex) -> VertexId {
+        let NewVertex { op, platform, below, origin, no_cache } = new;
+        let id = VertexId(u32::try_from(self.list.len()).expect("a file has fewer instructions"));
+        let vertex = Vertex { id, op, platform, below, origin, no_cache };
+        let candidates = self.known.entry((key::instruction_digest(&vertex), below)).or_default();
+        let equal = |id: &&VertexId| {
+            let known = &self.list[id.0 as usize];
+            known.op == vertex.op
+                && known.platform == vertex.platform
+                && known.no_cache == vertex.no_cache
+        };
+        if let Some(id) = candidates.iter().find(equal) {
+            return *id;
+        }
+        candidates.push(id);
+        self.list.push(vertex);
+        id
+    }
+
+    pub(super) fn into_list(self) -> Vec<Vertex> {
+        self.list
+    }
+}

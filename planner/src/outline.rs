@@ -1,0 +1,426 @@
+//! The shape of a file before anything is asked of the world: stages, their bases, the target, global variables.
+//!
+//! Owns the checks that cover the whole file, reached or not (FROM lines, circular dependencies, stage indexes).
+//! Refuses to look into instructions beyond the names that they refer to.
+
+use std::collections::BTreeSet;
+
+use oci::{Platform, Reference};
+use parser::ast::{Dockerfile, Instruction, Kind, Stage};
+use parser::{Diagnostic, SourceText, did_you_mean};
+
+use crate::scope::Variables;
+use crate::site::{Fail, Site, nowhere};
+use crate::{ContextValue, LowerRequest, NamedContext, context_value, epoch, scope};
+
+/// A file's stages and what each starts from, for every platform asked for.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    pub(crate) file: Dockerfile,
+    pub(crate) source: SourceText,
+    pub(crate) request: LowerRequest,
+    /// Number of the stage that is wanted.
+    pub(crate) target: usize,
+    pub(crate) variants: Vec<Variant>,
+}
+
+/// What depends on the target platform.
+#[derive(Clone, Debug)]
+pub(crate) struct Variant {
+    pub(crate) platform: Platform,
+    /// Predefined and global arguments (EXP-74).
+    pub(crate) globals: Variables,
+    pub(crate) bases: Vec<Base>,
+    pub(crate) epoch: Option<i64>,
+}
+
+/// What a FROM line says.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    /// The word behind FROM, expanded.
+    pub(crate) name: String,
+    /// `--platform`.
+    pub(crate) platform: Option<Platform>,
+    pub(crate) kind: BaseKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BaseKind {
+    Scratch,
+    Stage(usize),
+    Image,
+}
+
+/// What a name of `--from` or `from=` means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Stage(usize),
+    Nothing,
+    BadIndex,
+}
+
+/// Reads the shape of a file.
+///
+/// # Errors
+/// What is wrong with the file as a whole, with FROM lines, or with the request's target.
+pub fn outline(
+    file: &Dockerfile,
+    source: &SourceText,
+    request: &LowerRequest,
+) -> Result<Outline, Vec<Diagnostic>> {
+    read(file, source, request).map_err(|fail| vec![*fail])
+}
+
+impl Outline {
+    /// The images that the target names, as far as the file alone tells, with the platform each is wanted for; to be
+    /// fetched ahead. Triggers of base images may want more.
+    pub fn images(&self) -> Vec<(Reference, Platform)> {
+        let mut images = Vec::new();
+        for variant in &self.variants {
+            for number in self.needed(variant) {
+                self.collect_images(variant, number, &mut images);
+            }
+        }
+        images
+    }
+
+    /// Name of a stage for people: `stage-N` when it has none.
+    pub(crate) fn display_name(&self, number: usize) -> String {
+        stage_name(&self.file.stages[number]).unwrap_or_else(|| format!("stage-{number}"))
+    }
+
+    /// Finds the stage that a name or an index means, seen from a stage: the last earlier one, else any.
+    pub(crate) fn find(&self, name: &str, from: usize, index_allowed: bool) -> Found {
+        find_stage(&self.file, name, from, index_allowed)
+    }
+
+    /// The stages that the target needs, as far as the file alone tells (STG-05, STG-06).
+    pub(crate) fn needed(&self, variant: &Variant) -> BTreeSet<usize> {
+        let mut needed = BTreeSet::new();
+        let mut work = vec![self.target];
+        while let Some(number) = work.pop() {
+            if needed.insert(number) && self.replacement(variant, number).is_none() {
+                let others = dependencies(&self.file, &variant.bases, number);
+                work.extend(others.iter().map(|(other, _)| *other).filter(|other| *other < number));
+            }
+        }
+        needed
+    }
+
+    /// The named context that stands in for a stage's result (NCTX-17).
+    pub(crate) fn replacement(&self, variant: &Variant, number: usize) -> Option<&NamedContext> {
+        let name = stage_name(&self.file.stages[number])?;
+        context_value::find(&self.request.contexts, &name, &variant.platform)
+    }
+
+    fn collect_images(
+        &self,
+        variant: &Variant,
+        number: usize,
+        images: &mut Vec<(Reference, Platform)>,
+    ) {
+        if let Some(context) = self.replacement(variant, number) {
+            return add_context(&context.value, &variant.platform, images);
+        }
+        let mut add = |name: &str, platform: &Platform| match context_value::find(
+            &self.request.contexts,
+            name,
+            platform,
+        ) {
+            Some(context) => add_context(&context.value, platform, images),
+            None => add_image(name.parse().ok(), platform, images),
+        };
+        let base = &variant.bases[number];
+        if base.kind == BaseKind::Image {
+            add(&base.name, base.platform.as_ref().unwrap_or(&variant.platform));
+        }
+        for (name, index_allowed, _) in references(&self.file.stages[number]) {
+            let found = self.find(name, number, index_allowed);
+            if found == Found::Nothing && !name.contains('$') && name != "scratch" {
+                add(name, &variant.platform);
+            }
+        }
+    }
+}
+
+fn add_context(value: &ContextValue, platform: &Platform, images: &mut Vec<(Reference, Platform)>) {
+    if let ContextValue::Image(reference) = value {
+        add_image(Some(reference.clone()), platform, images);
+    }
+}
+
+fn add_image(
+    reference: Option<Reference>,
+    platform: &Platform,
+    images: &mut Vec<(Reference, Platform)>,
+) {
+    if let Some(reference) = reference {
+        let image = (reference, platform.clone());
+        if !images.contains(&image) {
+            images.push(image);
+        }
+    }
+}
+
+fn read(file: &Dockerfile, source: &SourceText, request: &LowerRequest) -> Result<Outline, Fail> {
+    if file.stages.is_empty() {
+        return Err(nowhere("no-stages", "dockerfile contains no stages to build")); // LEX-08
+    }
+    if request.build_arg("BUILDKIT_DISABLE_FILEOP").is_some() {
+        return Err(nowhere(
+            "unsupported-argument",
+            "build argument BUILDKIT_DISABLE_FILEOP is not supported", // EXP-102
+        ));
+    }
+    let target = find_target(file, request)?;
+    let mut variants = Vec::new();
+    for platform in request.targets() {
+        variants.push(read_variant(file, source, request, &platform)?);
+    }
+    check_references(file, source)?;
+    check_cycles(file, source, &variants[0].bases)?;
+    Ok(Outline {
+        file: file.clone(),
+        source: source.clone(),
+        request: request.clone(),
+        target,
+        variants,
+    })
+}
+
+/// STG-02 to STG-04.
+fn find_target(file: &Dockerfile, request: &LowerRequest) -> Result<usize, Fail> {
+    let Some(wanted) = request.target.as_deref().filter(|target| !target.is_empty()) else {
+        return Ok(file.stages.len() - 1);
+    };
+    let names: Vec<Option<String>> = file.stages.iter().map(stage_name).collect();
+    let lower = wanted.to_lowercase();
+    names.iter().rposition(|name| name.as_ref() == Some(&lower)).ok_or_else(|| {
+        let known = names.iter().flatten().map(String::as_str);
+        let hint = did_you_mean(&lower, known);
+        nowhere("unknown-target", format!("target stage {wanted:?} could not be found{hint}"))
+    })
+}
+
+fn read_variant(
+    file: &Dockerfile,
+    source: &SourceText,
+    request: &LowerRequest,
+    platform: &Platform,
+) -> Result<Variant, Fail> {
+    let stage = match request.target.as_deref().filter(|target| !target.is_empty()) {
+        Some(target) => target.to_owned(),
+        None => file.stages.last().and_then(stage_name).unwrap_or_else(|| "default".to_owned()),
+    };
+    let mut globals = scope::predefined(request, platform, &stage);
+    for instruction in &file.global_args {
+        read_global(&mut globals, instruction, &site(file, source, instruction), request)?;
+    }
+    let mut bases = Vec::new();
+    for number in 0..file.stages.len() {
+        bases.push(read_base(file, source, number, &globals)?);
+    }
+    let epoch = epoch::resolve(request, &globals, file, platform)
+        .map_err(|message| nowhere("invalid-epoch", message))?;
+    Ok(Variant { platform: platform.clone(), globals, bases, epoch })
+}
+
+fn read_global(
+    globals: &mut Variables,
+    instruction: &Instruction,
+    site: &Site,
+    request: &LowerRequest,
+) -> Result<(), Fail> {
+    let Kind::Arg(arg) = &instruction.kind else { return Ok(()) };
+    for (name, default) in &arg.items {
+        let value = match (request.build_arg(&name.text), default) {
+            (Some(value), _) => Some(value.to_owned()),
+            (None, Some(default)) => Some(globals.word(default, site)?),
+            (None, None) => None,
+        };
+        if let Some(value) = value {
+            globals.set(&name.text, &value);
+        }
+    }
+    Ok(())
+}
+
+fn read_base(
+    file: &Dockerfile,
+    source: &SourceText,
+    number: usize,
+    globals: &Variables,
+) -> Result<Base, Fail> {
+    let instruction = &file.stages[number].from;
+    let site = site(file, source, instruction);
+    let Kind::From(from) = &instruction.kind else {
+        return Err(site.error("no-from", "a stage must begin with FROM"));
+    };
+    let name = globals.word(&from.image, &site)?;
+    if name.is_empty() {
+        let message = format!("base name ({}) should not be blank", from.image.text); // FROM-12
+        return Err(site.error_in("blank-base", message, from.image.span));
+    }
+    let platform = match &from.platform {
+        None => None,
+        Some(word) => {
+            let text = globals.word(word, &site)?;
+            if text.is_empty() {
+                let hint = platform_hint(&word.text, globals);
+                let message = format!("empty platform value from expression {}{hint}", word.text); // FROM-13
+                return Err(site.error_in("empty-platform", message, word.span));
+            }
+            let parsed = text.parse::<Platform>();
+            Some(
+                parsed.map_err(|error| {
+                    site.error_in("invalid-platform", error.to_string(), word.span)
+                })?,
+            )
+        }
+    };
+    // As written against lower-cased names of earlier stages (FROM-03, FROM-04).
+    let earlier =
+        (0..number).rev().find(|other| stage_name(&file.stages[*other]).as_ref() == Some(&name));
+    let kind = match earlier {
+        Some(other) => BaseKind::Stage(other),
+        None if name == "scratch" => BaseKind::Scratch,
+        None => BaseKind::Image,
+    };
+    Ok(Base { name, platform, kind })
+}
+
+fn platform_hint(expression: &str, globals: &Variables) -> String {
+    let name = expression.trim_matches(|c: char| !c.is_alphanumeric() && c != '_');
+    did_you_mean(name, globals.names())
+}
+
+/// Checks of names that hold for unreached stages too: COPY-71, MNT's `from` without variables (EXP-52).
+fn check_references(file: &Dockerfile, source: &SourceText) -> Result<(), Fail> {
+    for (number, stage) in file.stages.iter().enumerate() {
+        for (name, index_allowed, instruction) in references(stage) {
+            let site = site(file, source, instruction);
+            if !index_allowed && name.contains('$') {
+                return Err(site.error(
+                    "variable-in-from",
+                    "'from' doesn't support variable expansion, define alias stage instead",
+                ));
+            }
+            if find_stage(file, name, number, index_allowed) == Found::BadIndex {
+                return Err(
+                    site.error("invalid-stage-index", format!("invalid stage index {name}"))
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// STG-07: looks for a way from a stage to itself.
+fn check_cycles(file: &Dockerfile, source: &SourceText, bases: &[Base]) -> Result<(), Fail> {
+    // 0: not seen, 1: on the way that is being followed, 2: leads to no cycle.
+    let mut marks = vec![0_u8; file.stages.len()];
+    let mut way: Vec<(usize, Vec<(usize, usize)>)> = Vec::new();
+    for start in 0..file.stages.len() {
+        if marks[start] == 0 {
+            marks[start] = 1;
+            way.push((start, dependencies(file, bases, start)));
+        }
+        while let Some((number, open)) = way.last_mut() {
+            let Some((other, line)) = open.pop() else {
+                marks[*number] = 2;
+                way.pop();
+                continue;
+            };
+            match marks[other] {
+                0 => {
+                    marks[other] = 1;
+                    way.push((other, dependencies(file, bases, other)));
+                }
+                1 => return Err(cycle(file, source, *number, line)),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cycle(file: &Dockerfile, source: &SourceText, number: usize, line: usize) -> Fail {
+    let stage = &file.stages[number];
+    let name = stage_name(stage).unwrap_or_else(|| format!("stage-{number}"));
+    let at = stage.instructions.get(line).unwrap_or(&stage.from);
+    let message = format!("circular dependency detected on stage: {name}");
+    site(file, source, at).error("circular-dependency", message)
+}
+
+/// The stages that a stage needs, each with the position of the instruction that names it.
+fn dependencies(file: &Dockerfile, bases: &[Base], number: usize) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    if let BaseKind::Stage(below) = bases[number].kind {
+        found.push((below, usize::MAX));
+    }
+    let stage = &file.stages[number];
+    for (line, instruction) in stage.instructions.iter().enumerate() {
+        for (name, index_allowed) in instruction_references(instruction) {
+            if let Found::Stage(other) = find_stage(file, name, number, index_allowed) {
+                found.push((other, line));
+            }
+        }
+    }
+    found
+}
+
+fn find_stage(file: &Dockerfile, name: &str, from: usize, index_allowed: bool) -> Found {
+    if index_allowed && let Ok(index) = name.parse::<i64>() {
+        return match usize::try_from(index) {
+            Ok(index) if index < file.stages.len() => Found::Stage(index), // COPY-73
+            _ => Found::BadIndex,
+        };
+    }
+    let lower = name.to_lowercase();
+    let is_it = |number: &usize| stage_name(&file.stages[*number]).as_ref() == Some(&lower);
+    let earlier = (0..from).rev().find(is_it);
+    match earlier.or_else(|| (from..file.stages.len()).find(is_it)) {
+        Some(number) => Found::Stage(number),
+        None => Found::Nothing,
+    }
+}
+
+/// Names of other trees in a stage: the name, whether it may be an index, and where it stands.
+fn references(stage: &Stage) -> impl Iterator<Item = (&str, bool, &Instruction)> {
+    stage.instructions.iter().flat_map(|instruction| {
+        instruction_references(instruction)
+            .into_iter()
+            .map(move |(name, index_allowed)| (name, index_allowed, instruction))
+    })
+}
+
+fn instruction_references(instruction: &Instruction) -> Vec<(&str, bool)> {
+    match &instruction.kind {
+        Kind::Copy(copy) => copy.from.iter().map(|from| (from.text.as_str(), true)).collect(),
+        Kind::Run(run) => {
+            let options = run.mounts.iter().flat_map(|mount| &mount.options);
+            let from = options.filter(|(key, _)| key == "from");
+            // No index here (MNT-14).
+            from.filter_map(|(_, value)| value.as_deref().map(|name| (name, false))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A stage's name in lower case (FROM-02).
+pub(crate) fn stage_name(stage: &Stage) -> Option<String> {
+    match &stage.from.kind {
+        Kind::From(from) => from.name.as_ref().map(|name| name.text.to_lowercase()),
+        _ => None,
+    }
+}
+
+/// The place of an instruction of the file.
+pub(crate) fn site(file: &Dockerfile, source: &SourceText, instruction: &Instruction) -> Site {
+    Site {
+        source: source.clone(),
+        span: instruction.span,
+        trigger: None,
+        escape: file.directives.escape,
+    }
+}

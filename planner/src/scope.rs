@@ -1,0 +1,111 @@
+//! Variables: an ordered list, the names that are there without ARG, and words expanded with it (EXP-70 to EXP-102).
+
+use oci::{ImageConfig, Platform};
+use parser::Expander;
+use parser::ast::Word;
+
+use crate::LowerRequest;
+use crate::site::{Fail, Site};
+
+/// PATH when the base has none (FROM-18).
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Variables in the order of their first definition (EXP-70).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Variables(Vec<(String, String)>);
+
+impl Variables {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => value.clone_into(old),
+            None => self.0.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The variables of an image's config.
+    pub(crate) fn of_config(config: &ImageConfig) -> Variables {
+        let mut variables = Variables::default();
+        for entry in &config.config.env {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            variables.set(name, value);
+        }
+        variables
+    }
+
+    /// Expands a word of an instruction (EXP-07).
+    pub(crate) fn word(&self, word: &Word, site: &Site) -> Result<String, Fail> {
+        self.text(&word.text, word.span, site)
+    }
+
+    /// Expands a text that stands at a place of the file.
+    pub(crate) fn text(&self, text: &str, span: parser::Span, site: &Site) -> Result<String, Fail> {
+        Expander::new(site.escape)
+            .word(text, &|name| self.get(name).map(str::to_owned))
+            .map(|expanded| expanded.text)
+            .map_err(|error| site.error_in("expansion", error.to_string(), span))
+    }
+
+    /// Expands a word and splits it at blanks (EXP-45).
+    pub(crate) fn words(&self, word: &Word, site: &Site) -> Result<Vec<String>, Fail> {
+        Expander::new(site.escape)
+            .words(&word.text, &|name| self.get(name).map(str::to_owned))
+            .map(|expanded| expanded.words)
+            .map_err(|error| site.error_in("expansion", error.to_string(), word.span))
+    }
+}
+
+/// What FROM lines see before any ARG: platform arguments and TARGETSTAGE, build arguments put over them (EXP-90).
+pub(crate) fn predefined(request: &LowerRequest, target: &Platform, stage: &str) -> Variables {
+    let mut variables = Variables::default();
+    for (prefix, platform) in [("BUILD", &request.build_platform), ("TARGET", target)] {
+        let parts = [
+            ("PLATFORM", platform.to_string()),
+            ("OS", platform.os.clone()),
+            ("OSVERSION", platform.os_version.clone()),
+            ("ARCH", platform.architecture.clone()),
+            ("VARIANT", platform.variant.clone()),
+        ];
+        for (part, value) in parts {
+            variables.set(&format!("{prefix}{part}"), &value);
+        }
+    }
+    variables.set("TARGETSTAGE", stage);
+    let names: Vec<String> = variables.names().map(str::to_owned).collect();
+    for name in names {
+        if let Some(value) = request.build_arg(&name) {
+            variables.set(&name, value); // EXP-93
+        }
+    }
+    variables
+}
+
+/// Proxy variables of RUN: both spellings of each name, the lower-case argument decides (EXP-96).
+pub(crate) fn proxies(request: &LowerRequest) -> Vec<(String, String)> {
+    let mut proxies = Vec::new();
+    for name in ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"] {
+        let upper = name.to_ascii_uppercase();
+        if let Some(value) = request.build_arg(name).or_else(|| request.build_arg(&upper)) {
+            proxies.push((upper, value.to_owned()));
+            proxies.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    proxies
+}
+
+/// Arguments that may be declared but are no variables of RUN (EXP-100).
+pub(crate) fn is_scan_argument(name: &str) -> bool {
+    matches!(name, "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE")
+}

@@ -1,0 +1,64 @@
+//! The one question that lowering asks of the world: what is this image's config?
+
+use std::sync::Arc;
+
+use graph::{ImageOrigin, ImageSource};
+use oci::{Digest, ImageConfig, Platform, Reference};
+
+use crate::OciLayout;
+
+/// Answers what base images are. Implemented by the engine, and by tests.
+pub trait Sources {
+    /// Finds the image that a reference means for a platform. Asked once for each pair in a build (FROM-17).
+    fn resolve_image(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, SourceError>;
+
+    /// Finds an image in an OCI layout directory (NCTX-06).
+    fn resolve_layout(
+        &self,
+        layout: &OciLayout,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, SourceError>;
+}
+
+/// An image that was found.
+#[derive(Clone, Debug)]
+pub struct ResolvedImage {
+    /// Its name, the digest included when it is known.
+    pub reference: Reference,
+    /// Where its layers are to be had.
+    pub origin: ImageOrigin,
+    /// Digest of the manifest for the platform.
+    pub manifest: Option<Digest>,
+    /// Its config.
+    pub config: Arc<ImageConfig>,
+}
+
+impl ResolvedImage {
+    pub(crate) fn into_source(self) -> ImageSource {
+        let ResolvedImage { reference, origin, manifest, config } = self;
+        ImageSource { reference, origin, manifest, config }
+    }
+}
+
+/// An image could not be found. The message is what a person gets to see behind the image's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// Why, with all causes.
+    pub message: String,
+    /// What kind of failure it is.
+    pub kind: SourceErrorKind,
+}
+
+/// Kinds of [`SourceError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceErrorKind {
+    /// There is no such image, or none for the platform.
+    NotFound,
+    /// Anything else: no connection, no permission, malformed documents.
+    Other,
+}
