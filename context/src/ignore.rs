@@ -1,0 +1,91 @@
+//! Finding and reading the ignore file of a directory context (IGN-01 to IGN-03).
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use pattern::{IgnoreFile, IgnoreRules};
+use rustix::fs::{Mode, OFlags};
+
+use crate::ContextError;
+use crate::error::Failure;
+
+const SIZE_MAX_BYTES: u64 = 1 << 20;
+
+/// Reads the rules of a directory context: `<Dockerfile>.dockerignore` beside the Dockerfile if there is one, else
+/// `.dockerignore` in the root of the context. Named contexts and Dockerfiles from elsewhere give no `dockerfile`.
+/// `None` when there is neither.
+///
+/// # Errors
+/// Files that are no regular files or longer than 1 MiB, and malformed patterns.
+pub fn load_ignore(
+    context: &Path,
+    dockerfile: Option<&Path>,
+) -> Result<Option<IgnoreRules>, ContextError> {
+    if let Some(dockerfile) = dockerfile {
+        let mut name = dockerfile.as_os_str().to_owned();
+        name.push(".dockerignore");
+        if let Some(rules) = read(&PathBuf::from(name))? {
+            return Ok(Some(rules));
+        }
+    }
+    read(&context.join(".dockerignore"))
+}
+
+fn read(path: &Path) -> Result<Option<IgnoreRules>, ContextError> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().map(OsString::from).unwrap_or_default();
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let text = match rustix::fs::open(dir, flags, Mode::empty()) {
+        Ok(dir) => sys::read_small(dir.as_fd(), name.as_bytes(), SIZE_MAX_BYTES),
+        Err(errno) => Err(errno.into()),
+    };
+    let Some(text) = text.map_err(ContextError::file("read ignore file", path))? else {
+        return Ok(None);
+    };
+    let fail = |source| ContextError(Failure::Ignore { path: path.to_owned(), source });
+    IgnoreFile::parse(&text).map(Some).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_file_beside_the_dockerfile_wins() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let context = dir.path();
+        let dockerfile = context.join("Dockerfile");
+        let hides = |dockerfile: Option<&Path>, path: &str| {
+            let rules = load_ignore(context, dockerfile).expect("load");
+            rules.map(|rules| rules.is_ignored(path.as_bytes()))
+        };
+        assert_eq!(hides(Some(&dockerfile), "a"), None);
+        fs::write(context.join(".dockerignore"), "a").expect("write");
+        assert_eq!(hides(Some(&dockerfile), "a"), Some(true)); // IGN-02
+        fs::write(context.join("Dockerfile.dockerignore"), "b").expect("write");
+        assert_eq!(hides(Some(&dockerfile), "a"), Some(false)); // IGN-01
+        assert_eq!(hides(Some(&dockerfile), "b"), Some(true));
+        assert_eq!(hides(None, "a"), Some(true));
+    }
+
+    #[test]
+    fn a_link_leads_nowhere_and_a_fifo_blocks_nobody() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join(".dockerignore");
+        std::os::unix::fs::symlink("/etc/hostname", &path).expect("symlink");
+        assert!(load_ignore(dir.path(), None).expect("outside is not seen").is_none());
+        fs::remove_file(&path).expect("remove");
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, Mode::RUSR, 0).expect("mkfifo");
+        assert!(load_ignore(dir.path(), None).is_err());
+        fs::remove_file(&path).expect("remove");
+        fs::write(&path, "[").expect("write");
+        assert!(load_ignore(dir.path(), None).is_err()); // IGN-18
+    }
+}
