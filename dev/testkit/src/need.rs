@@ -1,0 +1,45 @@
+//! What a test needs of the machine. On a developer's machine a test without it says so and ends; where
+//! `SHALE_TEST_ALL` is set, as in CI, it fails.
+
+use std::path::PathBuf;
+
+/// The path of an installed program.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// Whether all that a test needs is there: programs by their names, or `root` for being user 0.
+///
+/// # Panics
+/// When something is missing and `SHALE_TEST_ALL` is set.
+#[allow(clippy::print_stderr, reason = "a skipped test has no other way to say so")]
+pub fn is_met(needs: &[&str]) -> bool {
+    let missing: Vec<&str> = needs.iter().copied().filter(|need| !has(need)).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    assert!(std::env::var_os("SHALE_TEST_ALL").is_none(), "this test needs {missing:?}");
+    eprintln!("skipped: this test needs {missing:?}");
+    false
+}
+
+fn has(need: &str) -> bool {
+    match need {
+        "root" => {
+            use std::os::unix::fs::MetadataExt as _;
+            std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+        }
+        name => program(name).is_some(),
+    }
+}
+
+/// Ends the test early when the machine lacks something: `need!("skopeo", "root")`.
+#[macro_export]
+macro_rules! need {
+    ($($what:literal),+ $(,)?) => {
+        if !$crate::need::is_met(&[$($what),+]) {
+            return;
+        }
+    };
+}

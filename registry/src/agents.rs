@@ -1,0 +1,172 @@
+//! The HTTP agents below the client, made when first needed: reading a hundred root certificates takes longer than
+//! many a request.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
+
+use crate::dns::{Guard, HostResolver};
+use crate::error::Cause;
+use crate::options::{RegistryOptions, TlsRoots};
+use crate::url::Url;
+
+/// What makes agents differ. Connections are pooled for each.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct AgentKey {
+    tls: Tls,
+    guard: Guard,
+    proxy: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Tls {
+    None,
+    Verified,
+    Unverified,
+}
+
+/// All agents of one client.
+pub(crate) struct Agents {
+    made: Mutex<HashMap<AgentKey, Agent>>,
+    roots: Mutex<Option<RootCerts>>,
+    stopped: AtomicBool,
+}
+
+impl Agents {
+    pub(crate) fn new() -> Agents {
+        Agents { made: Mutex::default(), roots: Mutex::default(), stopped: AtomicBool::new(false) }
+    }
+
+    /// The agent for a URL. `skip_verify` only ever holds for the registry that the user named.
+    pub(crate) fn agent(
+        &self,
+        options: &RegistryOptions,
+        url: &Url,
+        guard: Guard,
+        skip_verify: bool,
+    ) -> Result<Agent, Cause> {
+        if self.is_stopped() {
+            return Err(Cause::Cancelled);
+        }
+        let tls = match (url.https, skip_verify) {
+            (false, _) => Tls::None,
+            (true, false) => Tls::Verified,
+            (true, true) => Tls::Unverified,
+        };
+        let proxy = options.proxy.proxy_for(url.https, &url.host, url.port).map(str::to_owned);
+        let key = AgentKey { tls, guard, proxy };
+        let mut made = lock(&self.made);
+        if let Some(agent) = made.get(&key) {
+            return Ok(agent.clone());
+        }
+        let agent = self.make(options, &key)?;
+        made.insert(key, agent.clone());
+        Ok(agent)
+    }
+
+    /// Ends all connections and refuses new ones.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        for (_, agent) in lock(&self.made).drain() {
+            agent.shutdown();
+        }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    fn make(&self, options: &RegistryOptions, key: &AgentKey) -> Result<Agent, Cause> {
+        let proxy = match &key.proxy {
+            Some(text) => Some(ureq::Proxy::new(text).map_err(|_| Cause::Configuration {
+                what: "proxy".to_owned(),
+                reason: "its URL cannot be read".to_owned(),
+            })?),
+            None => None,
+        };
+        let roots = match key.tls {
+            Tls::Verified => self.roots(&options.roots)?,
+            Tls::None | Tls::Unverified => RootCerts::new_with_certs(&[]),
+        };
+        let tls = TlsConfig::builder()
+            .root_certs(roots)
+            .disable_verification(key.tls == Tls::Unverified)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(&options.user_agent)
+            .accept_encoding("identity")
+            .proxy(proxy)
+            .tls_config(tls)
+            .timeout_resolve(Some(options.connect_timeout))
+            .timeout_connect(Some(options.connect_timeout))
+            .timeout_per_read(Some(options.idle_timeout))
+            .timeout_per_write(Some(options.idle_timeout))
+            .max_idle_connections(32)
+            .max_idle_connections_per_host(16)
+            .build();
+        let resolver = HostResolver::guarded(&options.hosts_file, &options.resolv_conf, key.guard);
+        Ok(Agent::with_parts(config, DefaultConnector::default(), resolver))
+    }
+
+    fn roots(&self, roots: &TlsRoots) -> Result<RootCerts, Cause> {
+        let mut known = lock(&self.roots);
+        if let Some(roots) = &*known {
+            return Ok(roots.clone());
+        }
+        let loaded = load_roots(roots)?;
+        *known = Some(loaded.clone());
+        Ok(loaded)
+    }
+}
+
+fn load_roots(roots: &TlsRoots) -> Result<RootCerts, Cause> {
+    let mut all = Vec::new();
+    let (files, mut complaint) = match roots {
+        TlsRoots::System { extra } => {
+            let system = rustls_native_certs::load_native_certs();
+            all.extend(system.certs);
+            (extra, system.errors.into_iter().next().map(|e| e.to_string()))
+        }
+        TlsRoots::Files(files) => (files, None),
+    };
+    for file in files {
+        all.extend(load_file(file)?);
+    }
+    if all.is_empty() {
+        let reason = complaint.take().unwrap_or_else(|| "none found".to_owned());
+        return Err(Cause::Configuration { what: "root certificates".to_owned(), reason });
+    }
+    let certs: Vec<Certificate<'static>> =
+        all.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    Ok(RootCerts::new_with_certs(&certs))
+}
+
+fn load_file(file: &Path) -> Result<Vec<rustls::pki_types::CertificateDer<'static>>, Cause> {
+    let fail = |reason: String| Cause::Configuration {
+        what: format!("root certificates in {}", file.display()),
+        reason,
+    };
+    let loaded = rustls_native_certs::load_certs_from_paths(Some(file), None);
+    match loaded.errors.into_iter().next() {
+        Some(error) => Err(fail(error.to_string())),
+        None if loaded.certs.is_empty() => Err(fail("none found".to_owned())),
+        None => Ok(loaded.certs),
+    }
+}
+
+/// Locks; what a panicked thread left is still whole, because every change here is one insert.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    match mutex.lock() {
+        Ok(guard) => guard,
+        Err(poisoned) => poisoned.into_inner(),
+    }
+}

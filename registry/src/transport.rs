@@ -1,0 +1,265 @@
+//! One request and its answer: redirects, credentials only to their origin, tries again after what may pass.
+//!
+//! Owns the rule of spec/security.md C1: the `Authorization` header is made for an origin and sent nowhere else.
+
+use std::io::{self, Read};
+use std::thread;
+
+use ureq::http::{HeaderMap, Request, header};
+use ureq::{Body, SendBody};
+
+use crate::agents::Agents;
+use crate::dns::{ForbiddenTarget, Guard};
+use crate::error::{Cause, diagnostics, printable};
+use crate::options::RegistryOptions;
+use crate::retry::{now, parse_retry_after};
+use crate::url::{Origin, Url};
+use crate::{address, url};
+
+/// Error bodies are read up to this (spec/security.md C7).
+const ERROR_BODY_MAX_BYTES: u64 = 64 << 10;
+/// Redirects followed for one request.
+const REDIRECTS_MAX: usize = 10;
+
+/// A request. GET and HEAD follow redirects; the others never do.
+#[derive(Clone)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: &'static str,
+    pub(crate) url: Url,
+    /// Headers besides `Authorization`.
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// Value of `Authorization`, for the URL's own origin.
+    pub(crate) authorization: Option<String>,
+    pub(crate) body: Content<'a>,
+}
+
+/// Opens content to send from its start; called again for each try.
+pub(crate) type Open<'a> = &'a (dyn Fn() -> io::Result<Box<dyn Read + 'a>> + Sync);
+
+/// What a request sends.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'a> {
+    None,
+    Bytes(&'a [u8]),
+    Stream { open: Open<'a>, size_bytes: u64 },
+}
+
+/// A good or bad answer whose body has not been read.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) url: Url,
+    body: Body,
+}
+
+/// Sends requests for one registry.
+pub(crate) struct Transport<'a> {
+    pub(crate) agents: &'a Agents,
+    pub(crate) options: &'a RegistryOptions,
+    /// The origin that the user named; others are only reached with care.
+    pub(crate) home: &'a Origin,
+    pub(crate) skip_verify: bool,
+}
+
+impl Answer {
+    /// A header's value as text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The whole body, which must not be longer than `limit_bytes`.
+    pub(crate) fn read(self, what: &'static str, limit_bytes: u64) -> Result<Vec<u8>, Cause> {
+        let origin = self.url.origin().to_string();
+        let mut bytes = Vec::new();
+        let read = self.into_reader().take(limit_bytes + 1).read_to_end(&mut bytes);
+        read.map_err(|error| Cause::Transport { origin, source: Box::new(error.into()) })?;
+        if bytes.len() as u64 > limit_bytes {
+            return Err(Cause::TooLarge { what, limit_bytes });
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) fn into_reader(self) -> ureq::BodyReader<'static> {
+        self.body.into_with_config().limit(u64::MAX).reader()
+    }
+
+    /// The answer as the cause of a failure, with what its body says.
+    pub(crate) fn into_cause(self) -> Cause {
+        let status = self.status;
+        let retry_after = self.header("retry-after").and_then(|v| parse_retry_after(v, now()));
+        let url = self.url.redacted();
+        let mut body = Vec::new();
+        // A body that breaks off still says something.
+        let _ = self.into_reader().take(ERROR_BODY_MAX_BYTES).read_to_end(&mut body);
+        Cause::Status { url, status, retry_after, diagnostics: diagnostics(&body) }
+    }
+}
+
+impl Transport<'_> {
+    /// Does something again after temporary failures, as the policy says.
+    pub(crate) fn retrying<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, Cause>,
+    ) -> Result<T, Cause> {
+        let mut tried = 1;
+        loop {
+            let cause = match attempt() {
+                Err(_) if self.agents.is_stopped() => return Err(Cause::Cancelled),
+                Ok(value) => return Ok(value),
+                Err(cause) => cause,
+            };
+            tried += 1;
+            let Some(delay) = self.options.retry.delay(tried, &cause) else { return Err(cause) };
+            self.wait(delay)?;
+        }
+    }
+
+    /// Sleeps in short pieces, so that a stop is noticed.
+    pub(crate) fn wait(&self, delay: std::time::Duration) -> Result<(), Cause> {
+        const PIECE: std::time::Duration = std::time::Duration::from_millis(50);
+        let mut left = delay;
+        while !left.is_zero() {
+            if self.agents.is_stopped() {
+                return Err(Cause::Cancelled);
+            }
+            let piece = left.min(PIECE);
+            thread::sleep(piece);
+            left -= piece;
+        }
+        Ok(())
+    }
+
+    /// Sends one request; follows redirects of GET and HEAD without taking credentials along.
+    pub(crate) fn send_once(&self, call: &Call) -> Result<Answer, Cause> {
+        let may_follow = matches!(call.method, "GET" | "HEAD");
+        let mut url = call.url.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let authorization =
+                call.authorization.as_deref().filter(|_| url.origin() == call.url.origin());
+            let answer = self.exchange(call, &url, authorization)?;
+            if !may_follow || !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
+                return Ok(answer);
+            }
+            url = self.redirect_target(&answer)?;
+        }
+        Err(Cause::Malformed(call.url.redacted(), "too many redirects".to_owned()))
+    }
+
+    /// Sends one request and gives back whatever comes, redirects included.
+    pub(crate) fn send_directly(&self, call: &Call) -> Result<Answer, Cause> {
+        self.exchange(call, &call.url, call.authorization.as_deref())
+    }
+
+    /// Where an answer's `Location` leads, if it is safe to go there.
+    pub(crate) fn redirect_target(&self, answer: &Answer) -> Result<Url, Cause> {
+        let malformed = |reason: &str| Cause::Malformed(answer.url.redacted(), reason.to_owned());
+        let location = answer
+            .headers
+            .get(header::LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(|| malformed("the answer has no Location"))?;
+        let target = answer
+            .url
+            .join(location)
+            .map_err(|reason| malformed(&format!("its Location cannot be used: {reason}")))?;
+        if answer.url.https && !target.https {
+            let target = format!("redirect to {}", target.redacted());
+            return Err(Cause::Unsafe { target, reason: "it leaves https for plain http" });
+        }
+        Ok(target)
+    }
+
+    fn exchange(
+        &self,
+        call: &Call,
+        url: &Url,
+        authorization: Option<&str>,
+    ) -> Result<Answer, Cause> {
+        let (guard, skip_verify) = self.trust(url)?;
+        let agent = self.agents.agent(self.options, url, guard, skip_verify)?;
+        let mut request = Request::builder().method(call.method).uri(url.to_string());
+        for (name, value) in &call.headers {
+            request = request.header(*name, value);
+        }
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let transport = |source: ureq::Error| self.transport_cause(url, source);
+        let http = |error: ureq::http::Error| transport(ureq::Error::Http(error));
+        let result = match call.body {
+            Content::None => agent.run(request.body(SendBody::none()).map_err(http)?),
+            Content::Bytes(bytes) => {
+                let request = request.header(header::CONTENT_LENGTH, bytes.len());
+                let mut reader = bytes;
+                agent.run(request.body(SendBody::from_reader(&mut reader)).map_err(http)?)
+            }
+            Content::Stream { open, size_bytes } => {
+                let request = request.header(header::CONTENT_LENGTH, size_bytes);
+                let mut source = Watched { inner: open().map_err(Cause::Local)?, failed: None };
+                let body = SendBody::from_reader(&mut source);
+                let result = agent.run(request.body(body).map_err(http)?);
+                if let Some(error) = source.failed {
+                    return Err(Cause::Local(error));
+                }
+                result
+            }
+        };
+        let (parts, body) = result.map_err(transport)?.into_parts();
+        let status = parts.status.as_u16();
+        Ok(Answer { status, headers: parts.headers, url: url.clone(), body })
+    }
+
+    /// How far a URL is trusted: fully on the host that the user named, else only to public places.
+    fn trust(&self, target: &Url) -> Result<(Guard, bool), Cause> {
+        if target.origin() == *self.home {
+            return Ok((Guard::Open, self.skip_verify));
+        }
+        let registry_is_loopback = address::is_loopback_host(&self.home.host);
+        // Proxies resolve names themselves, so an address that is spelt out is checked here too.
+        let forbidden =
+            url_address(target).is_some_and(|a| address::is_forbidden(a, registry_is_loopback));
+        if forbidden {
+            return Err(forbidden_target(target));
+        }
+        Ok((Guard::Foreign { registry_is_loopback }, false))
+    }
+
+    fn transport_cause(&self, url: &Url, source: ureq::Error) -> Cause {
+        let forbidden =
+            matches!(&source, ureq::Error::Other(inner) if inner.is::<ForbiddenTarget>());
+        if forbidden {
+            return forbidden_target(url);
+        }
+        if self.agents.is_stopped() {
+            return Cause::Cancelled;
+        }
+        Cause::Transport { origin: url.origin().to_string(), source: Box::new(source) }
+    }
+}
+
+fn url_address(url: &url::Url) -> Option<std::net::IpAddr> {
+    address::literal(&url.host)
+}
+
+fn forbidden_target(url: &Url) -> Cause {
+    Cause::Unsafe {
+        target: printable(&url.redacted()),
+        reason: "a registry must not send its clients to this address",
+    }
+}
+
+/// Remembers that it was the source that failed, not the connection.
+struct Watched<'a> {
+    inner: Box<dyn Read + 'a>,
+    failed: Option<io::Error>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer).map_err(|error| {
+            let copy = io::Error::new(error.kind(), error.to_string());
+            self.failed = Some(error);
+            copy
+        })
+    }
+}
