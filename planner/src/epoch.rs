@@ -38,7 +38,7 @@ pub(crate) fn resolve(
         };
     }
     let is_stage = |name: &str| name.eq_ignore_ascii_case(value);
-    let mut names = file.stages.iter().filter_map(|stage| crate::outline::stage_name(stage));
+    let mut names = file.stages.iter().filter_map(crate::outline::stage_name);
     if names.any(|name| is_stage(&name)) {
         return Err(format!("invalid {NAME}: {value}: the time of a stage is not supported"));
     }

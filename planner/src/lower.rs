@@ -153,7 +153,8 @@ impl<'a> Lowering<'a> {
         let stage = &file.stages[number];
         let from_site = site(file, &self.outline.source, &stage.from);
         if let Some(context) = self.outline.replacement(self.variant, number) {
-            return self.state_of_context(context, &from_site); // NCTX-17
+            let platform = self.variant.platform_of(number).clone();
+            return self.state_of_context(context, &platform, &from_site); // NCTX-17
         }
         let mut state = self.base_state(number, &from_site)?;
         let triggers =

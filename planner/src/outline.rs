@@ -59,6 +59,13 @@ pub(crate) enum Found {
     BadIndex,
 }
 
+impl Variant {
+    /// The platform that a stage's base is wanted for (PLAT-03).
+    pub(crate) fn platform_of(&self, number: usize) -> &Platform {
+        self.bases[number].platform.as_ref().unwrap_or(&self.platform)
+    }
+}
+
 /// Reads the shape of a file.
 ///
 /// # Errors
@@ -110,7 +117,7 @@ impl Outline {
     /// The named context that stands in for a stage's result (NCTX-17).
     pub(crate) fn replacement(&self, variant: &Variant, number: usize) -> Option<&NamedContext> {
         let name = stage_name(&self.file.stages[number])?;
-        context_value::find(&self.request.contexts, &name, &variant.platform)
+        context_value::find(&self.request.contexts, &name, variant.platform_of(number))
     }
 
     fn collect_images(
@@ -120,7 +127,7 @@ impl Outline {
         images: &mut Vec<(Reference, Platform)>,
     ) {
         if let Some(context) = self.replacement(variant, number) {
-            return add_context(&context.value, &variant.platform, images);
+            return add_context(&context.value, variant.platform_of(number), images);
         }
         let mut add = |name: &str, platform: &Platform| match context_value::find(
             &self.request.contexts,
@@ -132,7 +139,7 @@ impl Outline {
         };
         let base = &variant.bases[number];
         if base.kind == BaseKind::Image {
-            add(&base.name, base.platform.as_ref().unwrap_or(&variant.platform));
+            add(&base.name, variant.platform_of(number));
         }
         for (name, index_allowed, _) in references(&self.file.stages[number]) {
             let found = self.find(name, number, index_allowed);

@@ -129,6 +129,7 @@ pub struct Index {
 
 /// A manifest or an index, as a registry or a layout gave it.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one is made for each image and taken apart at once")]
 pub enum Document {
     /// One image.
     Manifest(Manifest),

@@ -107,22 +107,19 @@ fn mkdir(path: &str, user: &str, epoch: Option<i64>) -> Vertex {
 
 /// Vertices whose operation digests all differ.
 fn different() -> Vec<(&'static str, Vertex)> {
-    let who = |user: &str, group: Option<&str>| {
-        Some(Who { user: user.to_owned(), group: group.map(str::to_owned) })
-    };
-    let change = |operator, source| ModeChange { who: 7, operator, source };
-    let bits = |rwx, conditional_execute, set_id, sticky| ModeSource::Bits {
-        rwx,
-        conditional_execute,
-        set_id,
-        sticky,
-    };
+    let mut vertices = vec![("scratch", vertex(Op::Scratch))];
+    vertices.extend(different_runs());
+    vertices.extend(different_mounts());
+    vertices.extend(different_copies());
+    vertices
+}
+
+fn different_runs() -> Vec<(&'static str, Vertex)> {
     let mut arm = vertex(Op::Run(run()));
     arm.platform = Platform::new("linux", "arm64", "");
     let ulimit = Ulimit { name: "nofile".to_owned(), soft: 1, hard: -1 };
     let script = InlineFile { name: "EOF".to_owned(), content: b"#!x".as_slice().into() };
     vec![
-        ("scratch", vertex(Op::Scratch)),
         ("run", vertex(Op::Run(run()))),
         ("run argv", run_with(|run| run.argv[2].push('x'))),
         (
@@ -144,6 +141,11 @@ fn different() -> Vec<(&'static str, Vertex)> {
         ("run cgroup", run_with(|run| run.cgroup_parent = Some("c".to_owned()))),
         ("run script", run_with(|run| run.scripts.push(script))),
         ("run arm64", arm),
+    ]
+}
+
+fn different_mounts() -> Vec<(&'static str, Vertex)> {
+    vec![
         ("mount bind", mounted(MountKind::Bind { input: VertexId(1), source: "/a".to_owned() })),
         ("mount cache", mounted(cache("/a", CacheSharing::Shared, None))),
         ("mount cache uid", mounted(cache("/a", CacheSharing::Shared, Some(1)))), // CACHE-13
@@ -152,6 +154,21 @@ fn different() -> Vec<(&'static str, Vertex)> {
         ("mount secret", mounted(secret("a", false))), // MNT-67
         ("mount secret id", mounted(secret("b", false))),
         ("mount secret required", mounted(secret("a", true))),
+    ]
+}
+
+fn different_copies() -> Vec<(&'static str, Vertex)> {
+    let who = |user: &str, group: Option<&str>| {
+        Some(Who { user: user.to_owned(), group: group.map(str::to_owned) })
+    };
+    let change = |operator, source| ModeChange { who: 7, operator, source };
+    let bits = |rwx, conditional_execute, set_id, sticky| ModeSource::Bits {
+        rwx,
+        conditional_execute,
+        set_id,
+        sticky,
+    };
+    vec![
         ("mkdir", mkdir("/w", "", None)), // WDIR-12
         ("mkdir path", mkdir("/x", "", None)),
         ("mkdir owner", mkdir("/w", "web", None)),

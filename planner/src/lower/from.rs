@@ -32,14 +32,14 @@ impl Lowering<'_> {
     /// The state before the first instruction; its triggers are still in the config.
     pub(super) fn base_state(&mut self, number: usize, site: &Site) -> Result<StageState, Fail> {
         let base = self.variant.bases[number].clone();
-        let platform = base.platform.as_ref().unwrap_or(&self.variant.platform).clone();
+        let platform = self.variant.platform_of(number).clone();
         match base.kind {
             BaseKind::Stage(below) => Ok(self.stage(below, site)?.as_ref().clone()),
-            BaseKind::Scratch => Ok(self.empty_state(&platform)),
+            BaseKind::Scratch => Ok(empty_state(self.scratch(&platform), &platform)),
             BaseKind::Image => {
                 let contexts = &self.outline.request.contexts;
                 if let Some(context) = context_value::find(contexts, &base.name, &platform) {
-                    return self.state_of_context(context, site);
+                    return self.state_of_context(context, &platform, site);
                 }
                 let reference = parse_name(&base.name, site)?;
                 let hint = self.hint(&base.name, number);
@@ -65,23 +65,23 @@ impl Lowering<'_> {
     pub(super) fn state_of_context(
         &mut self,
         context: &NamedContext,
+        platform: &Platform,
         site: &Site,
     ) -> Result<StageState, Fail> {
-        let platform = self.variant.platform.clone();
         match &context.value {
             ContextValue::Image(reference) => {
-                let image = self.image(reference, &context.name, &platform, site)?;
-                Ok(self.state_of_image(image, &platform, site, None))
+                let image = self.image(reference, &context.name, platform, site)?;
+                Ok(self.state_of_image(image, platform, site, None))
             }
             ContextValue::OciLayout(_) => {
-                let image = self.layout_image(context, &platform, site)?;
-                Ok(self.state_of_image(image, &platform, site, None))
+                let image = self.layout_image(context, platform, site)?;
+                Ok(self.state_of_image(image, platform, site, None))
             }
-            ContextValue::Scratch => Ok(self.empty_state(&platform)),
+            ContextValue::Scratch => Ok(empty_state(self.scratch(platform), platform)),
             ContextValue::Local(_) | ContextValue::Git(_) | ContextValue::Http(_) => {
-                let tree = self.tree_of_context(context, site)?;
+                let tree = self.tree_of_context(context, platform, site)?;
                 let top = self.whole(tree, &context.name);
-                Ok(StageState { top, ..self.empty_state(&platform) })
+                Ok(empty_state(top, platform))
             }
         }
     }
@@ -90,19 +90,19 @@ impl Lowering<'_> {
     pub(super) fn tree_of_context(
         &mut self,
         context: &NamedContext,
+        platform: &Platform,
         site: &Site,
     ) -> Result<Tree, Fail> {
-        let platform = self.variant.platform.clone();
         match &context.value {
             ContextValue::Image(reference) => {
-                let image = self.image(reference, &context.name, &platform, site)?;
-                Ok(Tree::Stack(self.image_vertex(image, &platform, site, None)))
+                let image = self.image(reference, &context.name, platform, site)?;
+                Ok(Tree::Stack(self.image_vertex(image, platform, site, None)))
             }
             ContextValue::OciLayout(_) => {
-                let image = self.layout_image(context, &platform, site)?;
-                Ok(Tree::Stack(self.image_vertex(image, &platform, site, None)))
+                let image = self.layout_image(context, platform, site)?;
+                Ok(Tree::Stack(self.image_vertex(image, platform, site, None)))
             }
-            ContextValue::Scratch => Ok(Tree::Stack(self.scratch(&platform))),
+            ContextValue::Scratch => Ok(Tree::Stack(self.scratch(platform))),
             ContextValue::Local(_) => Ok(Tree::Source(self.local(&context.name))),
             ContextValue::Git(git) => Ok(Tree::Source(self.git(git.clone()))),
             ContextValue::Http(url) => Ok(Tree::Stack(self.http_tree(url, &context.name))),
@@ -196,28 +196,6 @@ impl Lowering<'_> {
         StageState { config, variables, args: Vec::new(), top, history: Vec::new(), platform }
     }
 
-    /// FROM scratch (FROM-07).
-    fn empty_state(&mut self, platform: &Platform) -> StageState {
-        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let mut config = ImageConfig {
-            os: platform.os.clone(),
-            architecture: platform.architecture.clone(),
-            variant: text(&platform.variant),
-            os_version: text(&platform.os_version),
-            ..ImageConfig::default()
-        };
-        config.config.env.push(format!("PATH={DEFAULT_PATH}"));
-        config.config.working_dir = "/".to_owned();
-        StageState {
-            variables: Variables::of_config(&config),
-            config,
-            args: Vec::new(),
-            top: self.scratch(platform),
-            history: Vec::new(),
-            platform: platform.clone(),
-        }
-    }
-
     pub(super) fn scratch(&mut self, platform: &Platform) -> VertexId {
         self.vertices.add(NewVertex {
             op: Op::Scratch,
@@ -305,6 +283,28 @@ impl Lowering<'_> {
             epoch: None,
         };
         self.source(Op::Copy(copy), name)
+    }
+}
+
+/// The state without an image (FROM-07).
+fn empty_state(top: VertexId, platform: &Platform) -> StageState {
+    let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let mut config = ImageConfig {
+        os: platform.os.clone(),
+        architecture: platform.architecture.clone(),
+        variant: text(&platform.variant),
+        os_version: text(&platform.os_version),
+        ..ImageConfig::default()
+    };
+    config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+    config.config.working_dir = "/".to_owned();
+    StageState {
+        variables: Variables::of_config(&config),
+        config,
+        args: Vec::new(),
+        top,
+        history: Vec::new(),
+        platform: platform.clone(),
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn tree(
     }
     let outline = lowering.outline;
     if let Some(context) = context_value::find(&outline.request.contexts, name, &platform) {
-        return lowering.tree_of_context(context, site);
+        return lowering.tree_of_context(context, &platform, site);
     }
     let reference = parse_name(name, site)?;
     let image = lowering.image(&reference, name, &platform, site).map_err(|mut fail| {

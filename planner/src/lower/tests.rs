@@ -173,22 +173,25 @@ fn check_vertices(text: &str, request: &LowerRequest, want: &[&str]) {
 fn dump(vertex: &Vertex) -> String {
     let below = vertex.below.map(|id| format!(" on {}", id.0)).unwrap_or_default();
     let no_cache = if vertex.no_cache { " no-cache" } else { "" };
-    let op = match &vertex.op {
+    let op = dump_op(&vertex.op);
+    format!("{} {}{below}{no_cache}: {op}", vertex.id.0, vertex.origin.name)
+}
+
+fn dump_op(op: &Op) -> String {
+    match op {
         Op::Scratch => "scratch".to_owned(),
         Op::Image(image) => format!("image {}", image.reference.familiar_name()),
         Op::Local(local) => format!("local {:?}", local.name),
         Op::Http(http) => format!("http {} {}", http.url, http.file_name),
         Op::Git(git) => format!("git {}", git.remote),
         Op::Run(run) => {
-            let mounts: Vec<String> = run.mounts.iter().map(dump_mount).collect();
-            let mut parts = vec![format!("run {:?}", run.argv)];
-            parts.extend(mounts);
-            parts.join(" ")
+            let mounts = run.mounts.iter().map(dump_mount);
+            let parts = std::iter::once(format!("run {:?}", run.argv)).chain(mounts);
+            parts.collect::<Vec<_>>().join(" ")
         }
         Op::Copy(copy) => dump_copy(copy),
         Op::Mkdir(mkdir) => format!("mkdir {} {:?}", mkdir.path, mkdir.owner.user),
-    };
-    format!("{} {}{below}{no_cache}: {op}", vertex.id.0, vertex.origin.name)
+    }
 }
 
 fn dump_copy(copy: &Copy) -> String {

@@ -6,8 +6,7 @@ use super::*;
 #[track_caller]
 fn check_one(text: &str, want: &str) {
     let lowered = lowered(&format!("FROM plain\nARG V=val\nENV E=env\n{text}"), &request());
-    let got = dump(lowered.graph.vertices.last().expect("there is a vertex"));
-    let got = got.split_once(": ").map_or(got.as_str(), |(_, op)| op);
+    let got = dump_op(&lowered.graph.vertices.last().expect("there is a vertex").op);
     assert_eq!(got, want, "{text}");
 }
 
