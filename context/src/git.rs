@@ -127,12 +127,7 @@ fn choose(listed: &str, reference: &str) -> Option<(String, Option<String>)> {
 }
 
 /// Brings the commit into a new repository: alone if the remote can do that, else with its history.
-fn fetch(
-    git: &Git,
-    source: &GitSource,
-    commit: &str,
-    dir: &Path,
-) -> Result<(), ContextError> {
+fn fetch(git: &Git, source: &GitSource, commit: &str, dir: &Path) -> Result<(), ContextError> {
     std::fs::create_dir(dir).map_err(ContextError::file("create", dir))?;
     let format = if commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
     git.run("init", dir, &["init", "--quiet", "--template=", "--initial-branch=main", format])?;

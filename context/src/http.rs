@@ -99,10 +99,7 @@ pub fn fetch_http(
 }
 
 /// Asks until something else than a redirect comes.
-fn get(
-    agent: &Agent,
-    request: &HttpRequest<'_>,
-) -> Result<Option<Response<Body>>, ContextError> {
+fn get(agent: &Agent, request: &HttpRequest<'_>) -> Result<Option<Response<Body>>, ContextError> {
     let bad = |reason| {
         let url = Url::redact(request.url);
         ContextError(Failure::BadUrl { url, reason })

@@ -153,10 +153,10 @@ impl LocalTree {
         let Some(found) = found.map_err(|e| TreeError::new("look up", path, e))? else {
             return Ok(None);
         };
-        if let Some(rules) = self.ignore.as_ref().filter(|_| !path.is_empty()) {
-            if !self.is_visible(rules, &judge_path(rules, dir), path, &found) {
-                return Ok(None);
-            }
+        let rules = self.ignore.as_ref().filter(|_| !path.is_empty());
+        let visible = |rules| self.is_visible(rules, &judge_path(rules, dir), path, &found);
+        if !rules.is_none_or(visible) {
+            return Ok(None);
         }
         let mut singles = self.singles.write().unwrap_or_else(|lock| lock.into_inner());
         Ok(Some(singles.entry(path.to_vec()).or_insert(found).clone()))

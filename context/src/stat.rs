@@ -20,6 +20,7 @@ pub(crate) struct FileStat {
 }
 
 impl FileStat {
+    #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
     pub(crate) fn new(stat: &Stat) -> FileStat {
         let time = |secs: i64, nanos: u64| Mtime { secs, nanos: nanos as u32 };
         FileStat {
@@ -63,9 +64,7 @@ impl FileStat {
             (rustix::fs::major(self.device_number), rustix::fs::minor(self.device_number));
         match self.file_type() {
             FileType::Directory => EntryKind::Directory { opaque: false },
-            FileType::Symlink => {
-                EntryKind::Symlink { target: target.unwrap_or_default().to_vec() }
-            }
+            FileType::Symlink => EntryKind::Symlink { target: target.unwrap_or_default().to_vec() },
             FileType::CharacterDevice => EntryKind::CharDevice { major, minor },
             FileType::BlockDevice => EntryKind::BlockDevice { major, minor },
             FileType::Fifo => EntryKind::Fifo,

@@ -153,7 +153,8 @@ fn find(records: &[u8], inode: u64) -> Option<&[u8]> {
 
 /// A record's digest, if the rest of the record is what this status would make.
 fn digest_if_same(found: &[u8], stat: &FileStat) -> Option<Digest> {
-    let digest = found[CHECKED_BYTES - 32..CHECKED_BYTES].try_into().map(Digest::from_bytes).ok()?;
+    let digest =
+        found[CHECKED_BYTES - 32..CHECKED_BYTES].try_into().map(Digest::from_bytes).ok()?;
     (record(stat, digest) == *found).then_some(digest)
 }
 

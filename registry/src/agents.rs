@@ -69,6 +69,24 @@ impl Agents {
         Ok(agent)
     }
 
+    /// An agent for a URL that the user named. A plain one may lead to an encrypted one, so it verifies too, unless
+    /// there is nothing to verify with.
+    pub(crate) fn download(&self, options: &RegistryOptions, url: &str) -> Result<Agent, Cause> {
+        let encrypted = url.starts_with("https:");
+        let host = url.split("://").nth(1).unwrap_or(url).split(['/', '?', '#']).next();
+        let host = host.unwrap_or_default();
+        let (host, port) = match host.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().unwrap_or(0)),
+            None => (host, if encrypted { 443 } else { 80 }),
+        };
+        let proxy = options.proxy.proxy_for(encrypted, host, port).map(str::to_owned);
+        let key = |tls| AgentKey { tls, guard: Guard::Open, proxy: proxy.clone() };
+        match self.make(options, &key(Tls::Verified)) {
+            Err(_) if !encrypted => self.make(options, &key(Tls::None)),
+            made => made,
+        }
+    }
+
     /// Ends all connections and refuses new ones.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);

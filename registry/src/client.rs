@@ -51,6 +51,18 @@ impl RegistryClient {
         self.0.agents.stop();
     }
 
+    /// An agent for downloads that are no registry's: the same proxies, roots and name look-ups, no credentials.
+    /// It follows no redirects itself.
+    ///
+    /// # Errors
+    /// Proxy or root certificates cannot be read, and the URL needs them.
+    pub fn download_agent(&self, url: &str) -> Result<ureq::Agent, RegistryError> {
+        self.0
+            .agents
+            .download(&self.0.options, url)
+            .map_err(|cause| RegistryError::new(Action::Download, cause))
+    }
+
     /// Looks whether a registry answers and accepts our credentials.
     pub fn ping(&self, registry: &str) -> Result<(), RegistryError> {
         let attempt = || {

@@ -58,6 +58,8 @@ pub enum RegistryErrorKind {
 pub(crate) enum Action {
     #[error("contact registry {0}")]
     Ping(String),
+    #[error("prepare a download")]
+    Download,
     #[error("get manifest of {0}")]
     GetManifest(String),
     #[error("get blob {digest} of {name}")]
@@ -323,9 +325,11 @@ pub(crate) fn printable(text: &str) -> String {
             out.push('…');
             break;
         }
-        let unsafe_char = c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if unsafe_char {
+        let turns_text = matches!(
+            c,
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
+        if c.is_control() || turns_text {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);

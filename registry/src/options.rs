@@ -108,8 +108,10 @@ fn is_covered(rule: &str, host: &str, port: u16) -> bool {
     }
     let address = literal(host);
     if let Some((network, bits)) = rule.split_once('/') {
-        let parts = (network.parse(), bits.parse(), address);
-        return matches!(parts, (Ok(network), Ok(bits), Some(address)) if in_network(address, network, bits));
+        return match (address, network.parse(), bits.parse()) {
+            (Some(address), Ok(network), Ok(bits)) => in_network(address, network, bits),
+            _ => false,
+        };
     }
     if let Some(rule) = literal(rule) {
         return address == Some(rule);

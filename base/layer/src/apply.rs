@@ -18,10 +18,9 @@ use rustix::io::Errno;
 
 use crate::content::open_file;
 use crate::disk::{self, CAPABILITY, Maker};
+use crate::normalize::normalize_unpacked;
 use crate::overlay::{opaque_mark, whiteout};
-use crate::{
-    Entry, EntryKind, LayerError, Mtime, TarEntry, TarKind, TarReader, Toc, lookup, normalize,
-};
+use crate::{Entry, EntryKind, LayerError, Mtime, TarEntry, TarKind, TarReader, Toc, lookup};
 use pump::Pumped;
 pub(crate) use tree::clean_name;
 use tree::{Name, Tree};
@@ -34,7 +33,7 @@ pub struct ApplyOptions<'a> {
     pub userxattr: bool,
     /// Leave all owners as they are: the namespace maps a single id. The table has the tar's owners nevertheless.
     pub owners_in_toc_only: bool,
-    /// Opens the directory of a layer below by its index, for hard links to its files and for comparing contents.
+    /// Opens the directory of a layer below by its index, for hard links to its files.
     /// `None`: not present; a link to one of its files is an error then.
     pub lower_dir: &'a dyn Fn(usize) -> Option<OwnedFd>,
 }
@@ -42,7 +41,8 @@ pub struct ApplyOptions<'a> {
 /// What applying a tar gave.
 #[derive(Debug)]
 pub struct Applied {
-    /// The normalized table, all digests known.
+    /// The table as the tar has it, with the parents that the tar implied, all digests known. Opaque directories are
+    /// whiteouts by name, whiteouts of nothing are gone. What the tar repeats from below stays.
     pub toc: Toc,
     /// Digest of the whole uncompressed stream, what comes after the end of the tar included.
     pub diff_id: DiffId,
@@ -72,7 +72,7 @@ pub fn apply_tar(
         reader.finish()
     })?;
     apply.finish_disk()?;
-    let toc = normalize(apply.tree.into_toc(), into, below, options.lower_dir)?;
+    let toc = normalize_unpacked(apply.tree.into_toc(), below)?;
     Ok(Applied { toc, diff_id, size_bytes, toc_only: apply.toc_only, has_trailing_data })
 }
 
@@ -208,14 +208,12 @@ impl<'a> Apply<'a> {
         let mut file = disk::create_file(parent, entry.name())
             .map_err(|errno| LayerError::file("create", &entry.path, errno))?;
         let mut hasher = Hasher::new();
-        let written = disk::copy_hashed(content, &mut file, &mut hasher, &mut buffer).map_err(
-            |error| match error {
+        let written = disk::copy_stream(content, &mut file, Some(&mut hasher), &mut buffer)
+            .map_err(|error| match error {
                 Ok(source) => LayerError::ReadTar { source },
                 Err(source) => LayerError::file("write", &entry.path, source),
-            },
-        )?;
-        entry.kind =
-            EntryKind::File { size_bytes: written, digest: Some(hasher.finish()) };
+            })?;
+        entry.kind = EntryKind::File { size_bytes: written, digest: Some(hasher.finish()) };
         disk::set_metadata(file.as_fd(), &entry, maker)
             .map_err(|errno| LayerError::file("set the metadata of", &entry.path, errno))?;
         self.buffer = buffer;
@@ -232,10 +230,8 @@ impl<'a> Apply<'a> {
         }
         let maker = self.maker;
         let covers = lookup(self.below, &entry.path).is_some();
-        let is_device = matches!(
-            entry.kind,
-            EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. }
-        );
+        let is_device =
+            matches!(entry.kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
         let parent = self.open_dir(entry.parent())?;
         match disk::make_special(parent, entry.name(), &entry.kind) {
             Err(Errno::PERM) if is_device => {
@@ -323,8 +319,8 @@ impl<'a> Apply<'a> {
     /// change, so it needs no entry; further links to it are links to the copy.
     fn copy_up(&mut self, target: &[u8], path: Vec<u8>, link: &TarEntry) -> Result<(), LayerError> {
         let bad = |reason| LayerError::entry(&link.name, reason);
-        let (layer, lower) =
-            lookup(self.below, target).ok_or_else(|| bad("a hard link to a name that is not there"))?;
+        let (layer, lower) = lookup(self.below, target)
+            .ok_or_else(|| bad("a hard link to a name that is not there"))?;
         let entry = Entry { path: path.clone(), link_group: None, ..lower.clone() };
         match entry.kind {
             EntryKind::Directory { .. } => return Err(bad("a hard link to a directory")),
@@ -363,10 +359,7 @@ impl<'a> Apply<'a> {
         for path in std::mem::take(&mut self.whiteouts) {
             let (dir, name) = split(&path);
             let has_dir = dir.is_empty() || self.tree.get(dir).is_some_and(Entry::is_dir);
-            if self.tree.get(&path).is_some()
-                || !has_dir
-                || lookup(self.below, &path).is_none()
-            {
+            if self.tree.get(&path).is_some() || !has_dir || lookup(self.below, &path).is_none() {
                 continue;
             }
             let parent = self.open_dir(dir)?;

@@ -75,10 +75,8 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry, group: u64) {
             put_number(out, (*major).into());
             put_number(out, (*minor).into());
         }
-        EntryKind::Directory { .. }
-        | EntryKind::Fifo
-        | EntryKind::Socket
-        | EntryKind::Whiteout => {}
+        EntryKind::Directory { .. } | EntryKind::Fifo | EntryKind::Socket | EntryKind::Whiteout => {
+        }
     }
     put_number(out, xattrs.len() as u64);
     for (name, value) in xattrs {

@@ -28,18 +28,14 @@ pub(crate) fn open_beneath(
     path: &[u8],
     flags: OFlags,
 ) -> rustix::io::Result<OwnedFd> {
-    let resolve =
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = flags | OFlags::CLOEXEC;
     if path.len() <= PATH_MAX_BYTES {
         let path = if path.is_empty() { b"." } else { path };
         return rustix::fs::openat2(root, path, flags, Mode::empty(), resolve);
     }
     // A step can nest directories deeper than the kernel takes paths.
-    let cut = path[..PATH_MAX_BYTES]
-        .iter()
-        .rposition(|b| *b == b'/')
-        .ok_or(Errno::NAMETOOLONG)?;
+    let cut = path[..PATH_MAX_BYTES].iter().rposition(|b| *b == b'/').ok_or(Errno::NAMETOOLONG)?;
     let middle = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::openat2(root, &path[..cut], middle, Mode::empty(), resolve)?;
     open_beneath(dir.as_fd(), &path[cut + 1..], flags)
@@ -129,17 +125,16 @@ fn proc_path(fd: BorrowedFd<'_>, name: Option<&[u8]>) -> Vec<u8> {
 
 /// Makes a new regular file with mode 0600 (security.md B8: the final mode comes last).
 pub(crate) fn create_file(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<File> {
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
 }
 
-/// Copies `src` to its end into `out` and hashes it; returns the number of bytes. An error of `src` is `Err(Ok(_))`,
+/// Copies `src` to its end into `out` and into a hash; returns the number of bytes. An error of `src` is `Err(Ok(_))`,
 /// one of `out` is `Err(Err(_))`.
-pub(crate) fn copy_hashed(
+pub(crate) fn copy_stream(
     src: &mut dyn Read,
     out: &mut File,
-    hasher: &mut Hasher,
+    mut hasher: Option<&mut Hasher>,
     buffer: &mut [u8],
 ) -> Result<u64, Result<io::Error, io::Error>> {
     let mut total = 0;
@@ -150,7 +145,9 @@ pub(crate) fn copy_hashed(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Ok(error)),
         };
-        hasher.update(&buffer[..len]);
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&buffer[..len]);
+        }
         out.write_all(&buffer[..len]).map_err(Err)?;
         total += len as u64;
     }
@@ -180,7 +177,11 @@ impl Maker {
 }
 
 /// Gives an open file or directory its metadata in the order of security.md B8: owner, xattrs, mode, time.
-pub(crate) fn set_metadata(fd: BorrowedFd<'_>, entry: &Entry, maker: Maker) -> rustix::io::Result<()> {
+pub(crate) fn set_metadata(
+    fd: BorrowedFd<'_>,
+    entry: &Entry,
+    maker: Maker,
+) -> rustix::io::Result<()> {
     if maker.must_chown(entry) {
         rustix::fs::fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
     }

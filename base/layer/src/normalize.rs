@@ -49,16 +49,37 @@ pub fn normalize(
     }
     let mut raw = raw;
     raw.learn(&learned);
-    let kept = raw.into_entries().into_iter().zip(keep).filter_map(|(e, keep)| keep.then_some(e));
+    Ok(assemble(raw, &keep, whiteouts))
+}
+
+/// As [`normalize`], but entries equal to what they cover stay: for what a tar said. A tar made here has none, but for
+/// files whose times differ by less than the second that a tar keeps; so the machine that ran a step and the one that
+/// unpacked its layer have the same table.
+pub(crate) fn normalize_unpacked(raw: Toc, below: &[&Toc]) -> Result<Toc, LayerError> {
+    let Walked { verdicts, whiteouts, .. } = walk(&raw, below)?;
+    let keep: Vec<bool> = raw
+        .entries()
+        .iter()
+        .zip(&verdicts)
+        .map(|(entry, verdict)| {
+            entry.kind != EntryKind::Whiteout || matches!(verdict, Verdict::Changed)
+        })
+        .collect();
+    Ok(assemble(raw, &keep, whiteouts))
+}
+
+fn assemble(raw: Toc, keep: &[bool], whiteouts: Vec<(usize, Entry)>) -> Toc {
+    let kept =
+        raw.into_entries().into_iter().zip(keep).filter_map(|(entry, keep)| keep.then_some(entry));
     let mut entries: Vec<Entry> = kept.chain(whiteouts.into_iter().map(|(_, gone)| gone)).collect();
     for entry in &mut entries {
         if let EntryKind::Directory { opaque } = &mut entry.kind {
             *opaque = false;
         }
     }
-    let mut toc = Toc::from_entries(entries).into_entries();
-    regroup(&mut toc);
-    Ok(Toc::from_entries(toc))
+    let mut entries = Toc::from_entries(entries).into_entries();
+    regroup(&mut entries);
+    Toc::from_entries(entries)
 }
 
 enum Verdict<'a> {

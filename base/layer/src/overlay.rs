@@ -78,8 +78,8 @@ impl Scan<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let fd = disk::open_beneath(self.root, path, flags)
             .map_err(|errno| LayerError::file("open", path, errno))?;
-        let names = disk::names_in(fd.as_fd())
-            .map_err(|errno| LayerError::file("list", path, errno))?;
+        let names =
+            disk::names_in(fd.as_fd()).map_err(|errno| LayerError::file("list", path, errno))?;
         let look = |names: &[_]| -> Result<Vec<Seen>, LayerError> {
             let mut seen = Vec::with_capacity(names.len());
             for name in names {
@@ -90,8 +90,7 @@ impl Scan<'_> {
         if names.len() <= CHUNK {
             return look(&names);
         }
-        let chunks: Vec<Vec<Seen>> =
-            names.par_chunks(CHUNK).map(look).collect::<Result<_, _>>()?;
+        let chunks: Vec<Vec<Seen>> = names.par_chunks(CHUNK).map(look).collect::<Result<_, _>>()?;
         Ok(chunks.into_iter().flatten().collect())
     }
 

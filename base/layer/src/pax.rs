@@ -115,9 +115,22 @@ mod tests {
     #[test]
     fn malformed_records_are_refused() {
         let bad: &[&[u8]] = &[
-            b"x", b"5 k=v", b"5 k=v\n\n", b"6 k=v\n6 k=w\n6", b"6 k=v\n6 k=w\n", b"4 =v\n", b"5 kv\n",
-            b"99999999999999999999 k=v\n", b"9223372036854775808 k=v\n", b"3 \n", b" 6 k=v\n", b"-6 k=v\n",
-            b"+6 k=v\n", b"7 k=\0v\n", b"0 k=v\n", b"2 k=v\n",
+            b"x",
+            b"5 k=v",
+            b"5 k=v\n\n",
+            b"6 k=v\n6 k=w\n6",
+            b"6 k=v\n6 k=w\n",
+            b"4 =v\n",
+            b"5 kv\n",
+            b"99999999999999999999 k=v\n",
+            b"9223372036854775808 k=v\n",
+            b"3 \n",
+            b" 6 k=v\n",
+            b"-6 k=v\n",
+            b"+6 k=v\n",
+            b"7 k=\0v\n",
+            b"0 k=v\n",
+            b"2 k=v\n",
         ];
         for bytes in bad {
             assert!(parse(bytes).is_err(), "{:?}", String::from_utf8_lossy(bytes));

@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn maps_are_checked() {
-        let cases: &[(&[(u64, u64)], u64, u64, bool)] = &[
+        type Case = (&'static [(u64, u64)], u64, u64, bool);
+        let cases: &[Case] = &[
             (&[], 0, 0, true),
             (&[], 10, 0, true),
             (&[(0, 4), (8, 2)], 10, 6, true),

@@ -27,9 +27,7 @@ pub fn lookup<'a>(stack: &[&'a Toc], path: &[u8]) -> Option<(usize, &'a Entry)> 
 pub fn children<'a>(stack: &[&'a Toc], dir: &[u8]) -> Vec<(usize, &'a Entry)> {
     let view = match dir {
         [] => View::of(stack),
-        dir => {
-            dir.split(|b| *b == b'/').fold(View::of(stack), |view, name| view.child(name).1)
-        }
+        dir => dir.split(|b| *b == b'/').fold(View::of(stack), |view, name| view.child(name).1),
     };
     view.children()
 }

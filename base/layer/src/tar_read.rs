@@ -234,11 +234,7 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// The map in and behind an old GNU header: pieces and the file's length.
-    fn gnu_sparse(
-        &mut self,
-        block: &Block,
-        at: u64,
-    ) -> Result<(Vec<(u64, u64)>, u64), LayerError> {
+    fn gnu_sparse(&mut self, block: &Block, at: u64) -> Result<(Vec<(u64, u64)>, u64), LayerError> {
         let bad = |reason| LayerError::BadHeader { offset: at, reason };
         let size_bytes = unsigned(&block[483..495]).map_err(bad)?;
         let mut pieces = Vec::new();

@@ -58,7 +58,8 @@ impl<'a> TarWriter<'a> {
             self.data(&buffer[..len])?;
             left -= len as u64;
         }
-        if content.read(&mut [0]).map_err(|source| LayerError::file("read", &entry.path, source))? > 0
+        if content.read(&mut [0]).map_err(|source| LayerError::file("read", &entry.path, source))?
+            > 0
         {
             return Err(changed());
         }
@@ -221,7 +222,8 @@ impl Block {
         let slash = (first.max(1)..=last).rev().find(|at| path[*at] == b'/');
         match slash {
             Some(at) => {
-                self.text(345, PREFIX_BYTES, &path[..at]) && self.text(0, NAME_BYTES, &path[at + 1..])
+                self.text(345, PREFIX_BYTES, &path[..at])
+                    && self.text(0, NAME_BYTES, &path[at + 1..])
             }
             None => self.text(0, NAME_BYTES, path),
         }

@@ -149,11 +149,17 @@ pub(crate) fn sealed(mut block: [u8; 512]) -> [u8; 512] {
     block
 }
 
-/// Whether this process may make devices and change owners; prints why not.
+/// Whether this process may make devices and change owners; says so when not.
 pub(crate) fn need_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        println!("skipped: needs root");
+        skipped("needs root");
     }
     root
+}
+
+/// Says why a test, or a part of it, was not run.
+#[expect(clippy::print_stdout, reason = "a silent skip looks like a success")]
+pub(crate) fn skipped(reason: &str) {
+    println!("skipped: {reason}");
 }

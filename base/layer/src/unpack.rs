@@ -7,7 +7,6 @@
 use std::io::{BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use oci::Hasher;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -49,6 +48,8 @@ pub fn unpack_archive(
         parent_path: None,
         dirs: Vec::new(),
         told: Unpacked::default(),
+        // A directory that is there may hand its group down, so what the kernel gives is never relied on.
+        maker: Maker::new(true, false),
         buffer: vec![0; 128 * 1024],
     };
     while let Some(entry) = reader.next_entry()? {
@@ -72,11 +73,9 @@ struct Unpack<'a> {
     /// Directories of the archive: their times are set when nothing is made in them any more.
     dirs: Vec<Entry>,
     told: Unpacked,
+    maker: Maker,
     buffer: Vec<u8>,
 }
-
-/// The kernel's owner of new files is not looked at: a directory's setgid bit may be in the way.
-const CHOWN_ALWAYS: bool = true;
 
 impl Unpack<'_> {
     fn entry(&mut self, entry: TarEntry, content: &mut dyn Read) -> Result<(), LayerError> {
@@ -141,8 +140,8 @@ impl Unpack<'_> {
                 Err(Errno::NOENT) => self.make_parents(path),
                 opened => opened,
             };
-            self.parent = fd
-                .map_err(|errno| LayerError::file("find or create the directory", path, errno))?;
+            self.parent =
+                fd.map_err(|errno| LayerError::file("find or create the directory", path, errno))?;
             self.parent_path = Some(path.to_vec());
         }
         Ok(self.parent.as_fd())
@@ -177,17 +176,13 @@ impl Unpack<'_> {
         Ok(fd)
     }
 
-    fn maker() -> Maker {
-        Maker::new(CHOWN_ALWAYS, false)
-    }
-
     fn directory(&mut self, entry: &Entry, exists: bool) -> rustix::io::Result<()> {
         let parent = self.parent.as_fd();
         if !exists {
             rustix::fs::mkdirat(parent, entry.name(), Mode::RWXU)?;
         }
         let fd = open_dir(parent, entry.name())?;
-        disk::set_metadata(fd.as_fd(), entry, Self::maker())?;
+        disk::set_metadata(fd.as_fd(), entry, self.maker)?;
         self.dirs.push(entry.clone());
         Ok(())
     }
@@ -196,13 +191,13 @@ impl Unpack<'_> {
         let parent = self.parent.as_fd();
         let mut file = disk::create_file(parent, entry.name())
             .map_err(|errno| LayerError::file("create", &entry.path, errno))?;
-        disk::copy_hashed(content, &mut file, &mut Hasher::new(), &mut self.buffer).map_err(
+        disk::copy_stream(content, &mut file, None, &mut self.buffer).map_err(
             |error| match error {
                 Ok(source) => LayerError::ReadTar { source },
                 Err(source) => LayerError::file("write", &entry.path, source),
             },
         )?;
-        disk::set_metadata(file.as_fd(), entry, Self::maker())
+        disk::set_metadata(file.as_fd(), entry, self.maker)
             .map_err(|errno| LayerError::file("set the metadata of", &entry.path, errno))
     }
 
@@ -215,7 +210,7 @@ impl Unpack<'_> {
             }
             (made, _) => made?,
         }
-        disk::set_special_metadata(parent, entry.name(), entry, Self::maker())
+        disk::set_special_metadata(parent, entry.name(), entry, self.maker)
     }
 
     fn hard_link(&mut self, entry: &Entry, target: &[u8]) -> Result<(), LayerError> {
@@ -224,16 +219,13 @@ impl Unpack<'_> {
         let (last, dirs) = names.split_last().ok_or_else(|| bad("a hard link to the root"))?;
         let fail = |errno| LayerError::file("link", &entry.path, errno);
         let from = disk::open_in_root(self.into, &dirs.join(&b'/')).map_err(fail)?;
-        let stat =
-            rustix::fs::statat(&from, &last[..], AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+        let stat = rustix::fs::statat(&from, &last[..], AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
         let parent = self.parent.as_fd();
         rustix::fs::linkat(&from, &last[..], parent, entry.name(), AtFlags::empty())
             .map_err(fail)?;
         let done = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {
-                disk::open_beneath(parent, entry.name(), disk::read_flags())
-                    .and_then(|fd| disk::set_metadata(fd.as_fd(), entry, Self::maker()))
-            }
+            FileType::RegularFile => disk::open_beneath(parent, entry.name(), disk::read_flags())
+                .and_then(|fd| disk::set_metadata(fd.as_fd(), entry, self.maker)),
             _ => Ok(()),
         };
         done.map_err(|errno| LayerError::file("set the metadata of", &entry.path, errno))

@@ -40,7 +40,10 @@ enum Test {
     /// Any unit but a newline.
     Any,
     One(Unit),
-    Class { negated: bool, ranges: Vec<(Unit, Unit)> },
+    Class {
+        negated: bool,
+        ranges: Vec<(Unit, Unit)>,
+    },
     /// The beginning of the path, or its end; takes no unit.
     Start,
     End,

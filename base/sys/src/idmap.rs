@@ -175,6 +175,13 @@ pub fn write(pid: i32, map: &IdMap) -> Result<(), IdMapError> {
     }
 }
 
+/// Whether the calling process's user namespace has one user.
+pub fn has_single_id() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let counts = map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    counts.sum::<u64>() == 1
+}
+
 fn write_proc(pid: i32, file: &str, text: &str) -> Result<(), IdMapError> {
     let path = format!("/proc/{pid}/{file}");
     fs::write(&path, text).map_err(|source| IdMapError::Write { path, source })

@@ -183,17 +183,22 @@ pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), SysEr
     })
 }
 
-/// Makes a directory the root of the file system and takes the old root away. The working directory is `/` then.
+/// Makes the root of a mount the root of the file system and takes the old root away. `stacked` is the number of mounts
+/// on the very root of the old one: each lies above it and goes first. The working directory is `/` then.
 ///
 /// # Errors
 /// As fchdir(2), pivot_root(2) and umount2(2).
-pub fn enter_root(root: BorrowedFd<'_>) -> Result<(), SysError> {
+pub fn enter_root(root: BorrowedFd<'_>, stacked: u32) -> Result<(), SysError> {
     let failed = |call: &'static str| {
         move |errno: rustix::io::Errno| SysError::new(call, errno.raw_os_error())
     };
     rustix::process::fchdir(root).map_err(failed("fchdir(root)"))?;
     rustix::process::pivot_root(".", ".").map_err(failed("pivot_root(\".\", \".\")"))?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(failed("umount2(\".\", DETACH)"))?;
+    // The old root is on top of the new one now. "." leads to the topmost mount each time.
+    for _ in 0..=stacked {
+        rustix::mount::unmount(".", UnmountFlags::DETACH)
+            .map_err(failed("umount2(\".\", DETACH)"))?;
+    }
     rustix::process::chdir("/").map_err(failed("chdir(\"/\")"))
 }
 

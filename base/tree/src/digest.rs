@@ -28,10 +28,7 @@ use crate::{Item, Picked, SelectError, Tree, TreeError, select, walk};
 ///
 /// # Errors
 /// As [`select`], and files that cannot be read.
-pub fn digest_selection(
-    tree: &dyn Tree,
-    selection: &Selection,
-) -> Result<TreeDigest, SelectError> {
+pub fn digest_selection(tree: &dyn Tree, selection: &Selection) -> Result<TreeDigest, SelectError> {
     digest_picked(tree, &select(tree, selection)?).map_err(SelectError::Tree)
 }
 

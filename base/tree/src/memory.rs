@@ -69,7 +69,8 @@ impl Tree for MemoryTree {
     fn open(&self, path: &[u8]) -> Result<File, TreeError> {
         use std::io::{Seek, Write};
         let fail = |error: io::Error| TreeError::new("open", path, error);
-        let content = self.contents.get(path).ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
+        let content =
+            self.contents.get(path).ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
         let mut file = tempfile::tempfile().map_err(fail)?;
         file.write_all(content).and_then(|()| file.rewind()).map_err(fail)?;
         Ok(file)

@@ -140,12 +140,12 @@ fn select_parents(
         true => None,
         false => Some(Rules::new([&pattern]).map_err(SelectError::BadPattern)?),
     };
-    let literal = !pattern.is_empty() && !(selection.wildcards && has_wildcards(&pattern));
+    let is_pattern = selection.wildcards && has_wildcards(&pattern);
     let rules = Arc::new(Filter { include, exclude });
     let mut picked = Vec::new();
     for base in bases {
         let one = Picked { parents: true, ..pick(tree, &base, &rules)? };
-        if literal {
+        if !pattern.is_empty() && !is_pattern {
             let path = join(&one.path, &pattern);
             if tree.entry(&path).map_err(SelectError::Tree)?.is_none() {
                 return Err(not_found(tree, &path));

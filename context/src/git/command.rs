@@ -156,9 +156,9 @@ fn split_remote(remote: &str) -> Result<(String, Option<String>), &'static str> 
             }
         }
         Some(_) => Err("only http, https, ssh and git remotes are known"),
-        None => scp_form(remote).then(|| (remote.to_owned(), None)).ok_or(
-            "not a remote: want a URL or user@host:path (local repositories are not read)",
-        ),
+        None => scp_form(remote)
+            .then(|| (remote.to_owned(), None))
+            .ok_or("not a remote: want a URL or user@host:path (local repositories are not read)"),
     }
 }
 

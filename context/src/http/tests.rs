@@ -24,11 +24,16 @@ fn server(answer: fn(&str, &str) -> String) -> (String, Arc<Mutex<Vec<String>>>)
 }
 
 fn ok(headers: &str, body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn to(location: &str) -> String {
-    format!("HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
+    format!(
+        "HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+    )
 }
 
 fn answers(own: &str, path: &str) -> String {
@@ -105,10 +110,10 @@ fn credentials_stay_at_their_host() {
 
 #[test]
 fn a_known_etag_may_be_enough() {
-    let (address, asked) = server(|_, _| {
-        "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n".to_owned()
-    });
-    let got = fetch(&format!("http://{address}/file"), |request| request.known_etag = Some("\"e\""));
+    let (address, asked) =
+        server(|_, _| "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n".to_owned());
+    let got =
+        fetch(&format!("http://{address}/file"), |request| request.known_etag = Some("\"e\""));
     assert_eq!(got.result.expect("fetch"), None); // ADD-36
     assert!(asked.lock().expect("log")[0].to_lowercase().contains("if-none-match: \"e\""));
 }

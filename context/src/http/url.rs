@@ -144,7 +144,10 @@ mod tests {
         check("http://h/", "data:x", "not an absolute URL");
         check("http://H:80/", "", "http://h:80/");
         let (url, user) = Url::parse("https://u:p%40@h/x").expect("url");
-        assert_eq!((url.to_string().as_str(), user.as_deref()), ("https://h/x", Some("Basic dTpwQA==")));
+        assert_eq!(
+            (url.to_string().as_str(), user.as_deref()),
+            ("https://h/x", Some("Basic dTpwQA=="))
+        );
         assert_eq!(Url::redact("https://u:p@h/x@y"), "https://h/x@y");
         assert_eq!(Url::redact("https://h/x@y"), "https://h/x@y");
         for bad in ["x", "ftp://h/", "http://", "http:///x", "http://h/a b", "http://@/x"] {

@@ -26,12 +26,15 @@ pub fn is_met(needs: &[&str]) -> bool {
 
 fn has(need: &str) -> bool {
     match need {
-        "root" => {
-            use std::os::unix::fs::MetadataExt as _;
-            std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
-        }
+        "root" => is_root(),
         name => program(name).is_some(),
     }
+}
+
+/// Whether the test runs as user 0.
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
 }
 
 /// Ends the test early when the machine lacks something: `need!("skopeo", "root")`.

@@ -83,9 +83,9 @@ impl TarBuilder {
         self.entry(tar::EntryType::Symlink, path, 0o777, Some(target), &[])
     }
 
-    /// Adds a hard link to an earlier entry.
-    pub fn hard_link(self, path: &str, target: &str) -> TarBuilder {
-        self.entry(tar::EntryType::Link, path, 0o644, Some(target), &[])
+    /// Adds a hard link to an earlier entry; unpacking gives the file this mode too.
+    pub fn hard_link(self, path: &str, mode: u32, target: &str) -> TarBuilder {
+        self.entry(tar::EntryType::Link, path, mode, Some(target), &[])
     }
 
     /// The bytes of the archive.

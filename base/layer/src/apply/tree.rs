@@ -269,7 +269,8 @@ mod tests {
         ] {
             tree.add(entry);
         }
-        let cases: &[(&str, Result<(&str, &str), ()>)] = &[
+        type Expect = Result<(&'static str, &'static str), ()>;
+        let cases: &[(&str, Expect)] = &[
             ("", Ok(("", ""))),
             ("d/e", Ok(("d/e", ""))),
             ("d/x/y", Ok(("d", "x/y"))),

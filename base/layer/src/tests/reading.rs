@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use crate::testing::{Head, Tar, sealed};
-use crate::{LayerError, Mtime, TarEntry, TarReader};
+use crate::{LayerError, Mtime, TarEntry, TarKind, TarReader};
 
 /// All entries with their contents.
 fn list(bytes: &[u8]) -> Result<Vec<(TarEntry, Vec<u8>)>, LayerError> {
@@ -29,65 +29,75 @@ fn one(bytes: &[u8]) -> (TarEntry, Vec<u8>) {
     all.remove(0)
 }
 
+/// Entries with a size where none belongs, or a number that is none.
+fn with_size(kind: u8, size: &[u8]) -> Vec<u8> {
+    let head = Head { link: b"t", size: Some(size.to_vec()), ..Head::default() };
+    Tar::default().raw(kind, b"n", head, b"").file("after", b"").end()
+}
+
+fn check_refused(cases: Vec<(&str, Vec<u8>)>) {
+    for (what, bytes) in cases {
+        assert!(names(&bytes).is_err(), "{what}: {:?}", names(&bytes));
+    }
+}
+
 #[test]
-fn what_readers_disagree_on_is_refused() {
-    let smuggled = Tar::default().file("smuggled", b"").bytes;
-    let with_size = |kind, size: &str| {
-        let head = Head { link: b"t", size: Some(size.into()), ..Head::default() };
-        Tar::default().raw(kind, b"n", head, b"").file("after", b"").end()
-    };
-    let base256 = |bytes: [u8; 12]| {
-        let head = Head { size: Some(bytes.to_vec()), ..Head::default() };
-        Tar::default().raw(b'0', b"n", head, b"").end()
-    };
+fn headers_that_readers_disagree_on_are_refused() {
+    let mut bad_sum = Tar::default().file("f", b"").end();
+    bad_sum[0] = b'g';
+    let file = Tar::default().file("a", b"").bytes;
+    let gap = [&file[..], &[0; 512], &file].concat();
+    let mut negative_uid = Tar::default().file("f", b"").end();
+    negative_uid[108..116].copy_from_slice(&[0xff; 8]);
+    let block: [u8; 512] = negative_uid[..512].try_into().unwrap();
+    negative_uid[..512].copy_from_slice(&sealed(block));
+    let device = Head { device: (0x1000, 0), ..Head::default() };
+    let long_head = Head { size: Some(b"00010000001".to_vec()), ..Head::default() };
+    check_refused(vec![
+        ("hard link with size", with_size(b'1', b"00000001000")),
+        ("symlink with size", with_size(b'2', b"00000001000")),
+        ("device with size", with_size(b'3', b"00000001000")),
+        ("directory with size", with_size(b'5', b"00000001000")),
+        ("pipe with size", with_size(b'6', b"00000001000")),
+        ("negative base 256", with_size(b'0', &[0xff; 12])),
+        ("huge base 256", with_size(b'0', &[0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0])),
+        ("octal that is none", with_size(b'0', b"0000000000x")),
+        ("unknown kind", with_size(b'M', b"00000000000")),
+        ("negative owner", negative_uid),
+        ("checksum", bad_sum),
+        ("one zero block between", gap),
+        ("huge device", Tar::default().raw(b'3', b"d", device, b"").end()),
+        ("big extended header", Tar::default().raw(b'L', b"l", long_head, b"").end()),
+    ]);
+}
+
+#[test]
+fn pax_that_readers_disagree_on_is_refused() {
+    let pax = |records: &[(&str, &[u8])]| Tar::default().pax(records).file("f", b"").end();
     let global = |key| {
         let mut records = Vec::new();
         crate::pax::put_record(&mut records, key, b"9");
         Tar::default().raw(b'g', b"g", Head::default(), &records).file("f", b"").end()
     };
-    let mut bad_sum = Tar::default().file("f", b"").end();
-    bad_sum[0] = b'g';
-    let gap = [Tar::default().file("a", b"").bytes, vec![0; 512], smuggled.clone()].concat();
-    let negative_uid = {
-        let mut bytes = Tar::default().file("f", b"").end();
-        bytes[108..116].copy_from_slice(&[0xff; 8]);
-        let block: [u8; 512] = bytes[..512].try_into().unwrap();
-        bytes[..512].copy_from_slice(&sealed(block));
-        bytes
-    };
-    let cases: Vec<(&str, Vec<u8>)> = vec![
-        ("PAX key twice", Tar::default().pax(&[("path", b"a"), ("path", b"b")]).file("f", b"").end()),
-        ("two PAX headers", Tar::default().pax(&[("uid", b"1")]).pax(&[("gid", b"1")]).file("f", b"").end()),
-        ("hard link with size", with_size(b'1', "00000001000")),
-        ("symlink with size", with_size(b'2', "00000001000")),
-        ("device with size", with_size(b'3', "00000001000")),
-        ("directory with size", with_size(b'5', "00000001000")),
-        ("pipe with size", with_size(b'6', "00000001000")),
-        ("symlink with PAX size", Tar::default().pax(&[("size", b"512")]).symlink("l", "t").file("smuggled", b"").end()),
+    let two = Tar::default().pax(&[("uid", b"1")]).pax(&[("gid", b"1")]).file("f", b"").end();
+    let sized_link = Tar::default().pax(&[("size", b"512")]).symlink("l", "t");
+    let both = Tar::default().pax(&[("path", b"a")]).raw(b'L', b"l", Head::default(), b"b\0");
+    check_refused(vec![
+        ("key twice", pax(&[("path", b"a"), ("path", b"b")])),
+        ("two headers", two),
+        ("symlink with PAX size", sized_link.file("smuggled", b"").end()),
+        ("name by PAX and GNU", both.file("f", b"").end()),
         ("global path", global(b"path")),
         ("global linkpath", global(b"linkpath")),
         ("global size", global(b"size")),
-        ("negative base 256", base256([0xff; 12])),
-        ("huge base 256", base256([0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0])),
-        ("negative owner", negative_uid),
-        ("owner that means none", Tar::default().pax(&[("uid", b"4294967295")]).file("f", b"").end()),
-        ("owner out of range", Tar::default().pax(&[("gid", b"4294967296")]).file("f", b"").end()),
-        ("PAX size that is none", Tar::default().pax(&[("size", b"-1")]).file("f", b"").end()),
-        ("PAX size too big", Tar::default().pax(&[("size", b"9223372036854775808")]).file("f", b"").end()),
-        ("PAX time that is none", Tar::default().pax(&[("mtime", b"now")]).file("f", b"").end()),
-        ("PAX path with zero", Tar::default().pax(&[("path", b"a\0b")]).file("f", b"").end()),
-        ("checksum", bad_sum),
-        ("one zero block between", gap),
-        ("octal that is none", with_size(b'0', "0000000000x")),
-        ("unknown kind", with_size(b'M', "00000000000")),
-        ("name by PAX and GNU", Tar::default().pax(&[("path", b"a")]).raw(b'L', b"l", Head::default(), b"b\0").file("f", b"").end()),
-        ("big extended header", Tar::default().raw(b'L', b"l", Head { size: Some(b"00010000001".to_vec()), ..Head::default() }, b"").end()),
-        ("PAX sparse 0.0", Tar::default().pax(&[("GNU.sparse.offset", b"0"), ("GNU.sparse.size", b"1")]).file("f", b"").end()),
-        ("huge device", Tar::default().raw(b'3', b"d", Head { device: (0x1000, 0), ..Head::default() }, b"").end()),
-    ];
-    for (what, bytes) in cases {
-        assert!(names(&bytes).is_err(), "{what}: {:?}", names(&bytes));
-    }
+        ("owner that means none", pax(&[("uid", b"4294967295")])),
+        ("owner out of range", pax(&[("gid", b"4294967296")])),
+        ("size that is none", pax(&[("size", b"-1")])),
+        ("size too big", pax(&[("size", b"9223372036854775808")])),
+        ("time that is none", pax(&[("mtime", b"now")])),
+        ("path with zero", pax(&[("path", b"a\0b")])),
+        ("sparse 0.0", pax(&[("GNU.sparse.offset", b"0"), ("GNU.sparse.size", b"1")])),
+    ]);
 }
 
 #[test]
@@ -128,9 +138,9 @@ fn names_in_all_their_forms() {
     for (bytes, name) in cases {
         assert_eq!(names(&bytes), Ok(vec![name]));
     }
-    assert_eq!(one(&v7).0.kind, crate::TarKind::Directory);
+    assert_eq!(one(&v7).0.kind, TarKind::Directory);
     let link = one(&gnu(b'K', &long).symlink("l", "cut").end()).0;
-    assert_eq!(link.kind, crate::TarKind::Symlink { target: long.into_bytes() });
+    assert_eq!(link.kind, TarKind::Symlink { target: long.into_bytes() });
 }
 
 #[test]
@@ -172,7 +182,12 @@ fn sparse_files_are_read_full() {
     let block: [u8; 512] = old[..512].try_into().unwrap();
     old[..512].copy_from_slice(&sealed(block));
     let in_header = Tar::default()
-        .pax(&[("GNU.sparse.map", b"0,2,512,2"), ("GNU.sparse.name", b"f"), ("GNU.sparse.numblocks", b"2"), ("GNU.sparse.size", b"600")])
+        .pax(&[
+            ("GNU.sparse.map", b"0,2,512,2"),
+            ("GNU.sparse.name", b"f"),
+            ("GNU.sparse.numblocks", b"2"),
+            ("GNU.sparse.size", b"600"),
+        ])
         .file("GNUSparseFile.0/f", stored)
         .file("after", b"")
         .end();
@@ -229,4 +244,50 @@ proptest::proptest! {
         }
         let _ = names(&bytes);
     }
+}
+
+/// Tars of other programs, read as another reader reads them (`testdata/tar/README.md`).
+#[test]
+fn tars_of_other_programs() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/tar");
+    let mut read = 0;
+    for file in std::fs::read_dir(&dir).unwrap() {
+        let path = file.unwrap().path();
+        let Some(name) = path.to_str().and_then(|path| path.strip_suffix(".tar.gz")) else {
+            continue;
+        };
+        let mut tar = Vec::new();
+        let packed = std::fs::File::open(&path).unwrap();
+        crate::decompress(packed).read_to_end(&mut tar).unwrap();
+        if name.ends_with("sparse-0.0") {
+            assert!(names(&tar).unwrap_err().contains("given twice"), "{name}");
+            continue;
+        }
+        let expect = std::fs::read_to_string(format!("{name}.expect")).unwrap();
+        let lines: Vec<String> = list(&tar).unwrap().iter().map(line).collect();
+        assert_eq!(lines, expect.lines().collect::<Vec<_>>(), "{name}");
+        read += 1;
+    }
+    assert_eq!(read, 7);
+}
+
+fn line((entry, content): &(TarEntry, Vec<u8>)) -> String {
+    let (kind, link) = match &entry.kind {
+        TarKind::File => ("file", &b""[..]),
+        TarKind::Directory => ("dir", &b""[..]),
+        TarKind::HardLink { target } => ("hardlink", &target[..]),
+        TarKind::Symlink { target } => ("symlink", &target[..]),
+        TarKind::CharDevice { .. } | TarKind::BlockDevice { .. } => ("device", &b""[..]),
+        TarKind::Fifo => ("pipe", &b""[..]),
+    };
+    let digest = match entry.kind {
+        TarKind::File => oci::Digest::of(content).hex()[..16].to_owned(),
+        _ => "-".to_owned(),
+    };
+    let [name, link] = [&entry.name[..], link].map(String::from_utf8_lossy);
+    let name = name.trim_end_matches('/');
+    let TarEntry { mode, uid, gid, mtime, .. } = entry;
+    let len = content.len();
+    let line = format!("{kind} {mode:o} {uid}:{gid} {} {len} {digest} {name} {link}", mtime.secs);
+    line.trim_end().to_owned()
 }

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 
-use crate::testing::Tar;
+use crate::testing::{Tar, skipped};
 use crate::{Compression, compress, decompress, detect_archive};
 
 fn packed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
@@ -26,7 +26,7 @@ fn run(program: &str, args: &[&str], input: &[u8]) -> Option<Vec<u8>> {
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) => {
-            println!("skipped: {program}: {error}");
+            skipped(&format!("{program}: {error}"));
             return None;
         }
     };

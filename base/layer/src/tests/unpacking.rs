@@ -129,8 +129,14 @@ fn entries_stay_below_the_destination() {
             t().file("ok", b"").file("../../out", b"").file("../../../../tmp/far", b""),
             Ok(&["ok 644 0:0 ", "out 644 0:0 ", "tmp 755 0:0 dir", "tmp/far 644 0:0 "]),
         ),
-        (t().dir("d").symlink("l", "d").file("l/f", b"f"), Ok(&["d 755 0:0 dir", "d/f 644 0:0 f", "l 0:0 -> d"])),
-        (t().dir("d").symlink("l", "/d").file("l/f", b"f"), Ok(&["d 755 0:0 dir", "d/f 644 0:0 f", "l 0:0 -> /d"])),
+        (
+            t().dir("d").symlink("l", "d").file("l/f", b"f"),
+            Ok(&["d 755 0:0 dir", "d/f 644 0:0 f", "l 0:0 -> d"]),
+        ),
+        (
+            t().dir("d").symlink("l", "/d").file("l/f", b"f"),
+            Ok(&["d 755 0:0 dir", "d/f 644 0:0 f", "l 0:0 -> /d"]),
+        ),
         (t().symlink("l", "../../../tmp/no-such-place").file("l/f", b""), Err(())),
         (t().symlink("l", "/etc").file("l/sub/f", b""), Err(())),
         (t().symlink("l", "l").file("l/f", b""), Err(())),
@@ -144,7 +150,10 @@ fn entries_stay_below_the_destination() {
             t().dir("d").symlink("d/l", ".").file("d/l/l", b"1").file("d/m", b"2"),
             Ok(&["d 755 0:0 dir", "d/l 644 0:0 1", "d/m 644 0:0 2"]),
         ),
-        (t().dir("./").file("./a//b/./c", b""), Ok(&["a 755 0:0 dir", "a/b 755 0:0 dir", "a/b/c 644 0:0 "])),
+        (
+            t().dir("./").file("./a//b/./c", b""),
+            Ok(&["a 755 0:0 dir", "a/b 755 0:0 dir", "a/b/c 644 0:0 "]),
+        ),
     ];
     for (number, (tar, expect)) in cases.into_iter().enumerate() {
         let temp = tempfile::tempdir().unwrap();

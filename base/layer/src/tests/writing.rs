@@ -5,7 +5,7 @@ use std::process::Command;
 
 use oci::Digest;
 
-use crate::testing::{dir, file, link, of_kind, open, whiteout};
+use crate::testing::{dir, file, link, of_kind, open, skipped, whiteout};
 use crate::{
     Compression, Encoding, Entry, EntryKind, LayerError, Mtime, TarKind, TarReader, TarWriter, Toc,
     write_layer, write_tar,
@@ -90,10 +90,7 @@ fn pax_only_where_needed() {
         .filter(|entry| pax(entry.clone()))
         .map(|entry| String::from_utf8_lossy(entry.name()).chars().take(7).collect())
         .collect();
-    assert_eq!(
-        needs,
-        ["capable", "owned", "old", "future", "ccccccc", "ümlaut\n", "link"]
-    );
+    assert_eq!(needs, ["capable", "owned", "old", "future", "ccccccc", "ümlaut\n", "link"]);
 }
 
 #[test]
@@ -117,13 +114,14 @@ fn gnu_tar_and_python_read_it() {
         ("python3", vec!["-c", python]),
     ];
     for (program, args) in readers {
-        let output = match Command::new(program).args(&args).arg(&path).env("LC_ALL", "C.UTF-8").output() {
-            Ok(output) => output,
-            Err(error) => {
-                println!("skipped: {program}: {error}");
-                continue;
-            }
-        };
+        let output =
+            match Command::new(program).args(&args).arg(&path).env("LC_ALL", "C.UTF-8").output() {
+                Ok(output) => output,
+                Err(error) => {
+                    skipped(&format!("{program}: {error}"));
+                    continue;
+                }
+            };
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(text.lines().count(), entries.len(), "{program}: {text}");
@@ -206,9 +204,7 @@ fn digests_are_checked_and_learned() {
     let temp = tempfile::tempdir().unwrap();
     let known = sample(temp.path());
     let dir = open(temp.path());
-    let write = |toc: &Toc| {
-        write_tar(dir.as_fd(), toc, &Encoding::default(), &mut std::io::sink())
-    };
+    let write = |toc: &Toc| write_tar(dir.as_fd(), toc, &Encoding::default(), &mut std::io::sink());
     let sums = write(&known).unwrap();
     assert_eq!(sums.learned, []);
     let mut unknown = without_digests(&known);
