@@ -1,0 +1,266 @@
+//! Blobs: content under its own digest in `blobs/sha256/`, and which blobs encode which layer's tar. Nothing gets its
+//! name before digest and size were checked.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use oci::{DiffId, Digest, Hasher};
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+use crate::error::{Failure, StoreError, at};
+use crate::layout::{Store, locked};
+use crate::lease::Lease;
+use crate::seal;
+
+const BUFFER_SIZE_BYTES: usize = 128 * 1024;
+const LAYER_BLOBS_KIND: &str = "layer-blobs";
+
+/// One compressed form of a layer's tar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerBlob {
+    /// How it was made: `gzip`, `zstd`, `none`, or a name that also tells the level.
+    pub compression: String,
+    /// Its media type where it came from, or that of OCI.
+    pub media_type: String,
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Length of the blob in bytes.
+    pub size_bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LayerBlobFile {
+    compression: String,
+    media_type: String,
+    digest: String,
+    size_bytes: u64,
+}
+
+/// Writes a blob whose digest may not be known yet. Dropped without [`BlobWriter::finish`] it leaves nothing.
+#[derive(Debug)]
+pub struct BlobWriter {
+    lease: Lease,
+    file: File,
+    temp: String,
+    hasher: Hashing,
+    size_bytes: u64,
+}
+
+/// [`Hasher`] with a `Debug` that says nothing.
+struct Hashing(Hasher);
+
+impl std::fmt::Debug for Hashing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hasher")
+    }
+}
+
+/// Path of a blob below the store's root.
+pub(crate) fn path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+pub(crate) fn layer_blobs_path(diff_id: &DiffId) -> String {
+    format!("layer-blobs/{}", diff_id.0.hex())
+}
+
+impl Lease {
+    /// Stores what `body` yields. With `expect` (digest and length in bytes) nothing else is accepted, reading stops at
+    /// the first byte too many, and a blob that is already there is not read at all.
+    ///
+    /// # Errors
+    /// The content is not what was expected ([`StoreError::is_wrong_content`]), `body` fails, or the store cannot be
+    /// written.
+    pub fn put_blob(
+        &self,
+        expect: Option<(Digest, u64)>,
+        body: &mut dyn Read,
+    ) -> Result<(Digest, u64), StoreError> {
+        if let Some((digest, size_bytes)) = expect
+            && self.has_blob_of(&digest, size_bytes)?
+        {
+            return Ok((digest, size_bytes));
+        }
+        let mut writer = self.blob_writer()?;
+        let mut buffer = vec![0; BUFFER_SIZE_BYTES];
+        loop {
+            let length = match body.read(&mut buffer) {
+                Ok(0) => return writer.finish(expect),
+                Ok(length) => length,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(input_failure(expect, source)),
+            };
+            writer.append(&buffer[..length]).map_err(at("write", writer.temp.as_str()))?;
+            if let Some((digest, expected)) = expect
+                && writer.size_bytes > expected
+            {
+                return Err(
+                    Failure::WrongSize { digest, expected, found: "more".to_owned() }.into()
+                );
+            }
+        }
+    }
+
+    /// Starts a blob.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn blob_writer(&self) -> Result<BlobWriter, StoreError> {
+        let temp = self.temp_name()?;
+        let file = self.disk().create(&temp).map_err(at("make", temp.as_str()))?;
+        let hasher = Hashing(Hasher::new());
+        Ok(BlobWriter { lease: self.clone(), file, temp, hasher, size_bytes: 0 })
+    }
+
+    /// Opens a blob, which is protected by this; `None` when it is not in the store. The reader checks the digest.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the lease not written.
+    pub fn open_blob(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
+        let path = path(digest);
+        if !self.hold(std::slice::from_ref(&path))?[0] {
+            return Ok(None);
+        }
+        self.disk().open(&path).map_err(at("open", path))
+    }
+
+    /// Whether a blob is in the store; it is protected by this.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the lease not written.
+    pub fn has_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(self.hold(&[path(digest)])?[0])
+    }
+
+    fn has_blob_of(&self, digest: &Digest, size_bytes: u64) -> Result<bool, StoreError> {
+        if !self.has_blob(digest)? {
+            return Ok(false);
+        }
+        let path = path(digest);
+        let stat = self.disk().stat(&path).map_err(at("look at", path))?;
+        Ok(stat.is_some_and(|stat| u64::try_from(stat.st_size) == Ok(size_bytes)))
+    }
+
+    /// Notes that a blob is the tar `diff_id` in some compression. One blob for each compression; a new one replaces it.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn set_layer_blob(&self, diff_id: DiffId, blob: &LayerBlob) -> Result<(), StoreError> {
+        let _updating = locked(&self.store().shared.updating);
+        let mut blobs = self.store().layer_blobs(diff_id)?;
+        blobs.retain(|old| old.compression != blob.compression);
+        blobs.push(blob.clone());
+        let path = layer_blobs_path(&diff_id);
+        let file: Vec<LayerBlobFile> = blobs.into_iter().map(to_file).collect();
+        self.publish_result(&path, &seal::seal_json(LAYER_BLOBS_KIND, &path, &file))
+    }
+
+    /// The blobs of a tar that are in the store; they are protected by this.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the lease not written.
+    pub fn layer_blobs(&self, diff_id: DiffId) -> Result<Vec<LayerBlob>, StoreError> {
+        let blobs = self.store().layer_blobs(diff_id)?;
+        let paths: Vec<String> = blobs.iter().map(|blob| path(&blob.digest)).collect();
+        let there = self.hold(&paths)?;
+        if !blobs.is_empty() {
+            self.note_used(&layer_blobs_path(&diff_id));
+        }
+        Ok(blobs.into_iter().zip(there).filter_map(|(blob, there)| there.then_some(blob)).collect())
+    }
+}
+
+impl Store {
+    /// What is noted for a tar, whether the blobs are there or not.
+    pub(crate) fn layer_blobs(&self, diff_id: DiffId) -> Result<Vec<LayerBlob>, StoreError> {
+        let path = layer_blobs_path(&diff_id);
+        let bytes = self.disk().read(&path).map_err(at("read", path.as_str()))?;
+        Ok(bytes.and_then(|bytes| parse_layer_blobs(&path, &bytes)).unwrap_or_default())
+    }
+}
+
+/// `None` when the file is not whole.
+pub(crate) fn parse_layer_blobs(path: &str, bytes: &[u8]) -> Option<Vec<LayerBlob>> {
+    let file: Vec<LayerBlobFile> = seal::unseal_json(LAYER_BLOBS_KIND, path, bytes)?;
+    file.into_iter().map(from_file).collect()
+}
+
+impl BlobWriter {
+    /// Checks the content against `expect` (digest and length in bytes) and gives the blob its name.
+    ///
+    /// # Errors
+    /// The content is not what was expected, or the store cannot be written; nothing is left then.
+    pub fn finish(mut self, expect: Option<(Digest, u64)>) -> Result<(Digest, u64), StoreError> {
+        let found = std::mem::replace(&mut self.hasher, Hashing(Hasher::new())).0.finish();
+        if let Some((digest, expected)) = expect {
+            if expected != self.size_bytes {
+                let found = self.size_bytes.to_string();
+                return Err(Failure::WrongSize { digest, expected, found }.into());
+            }
+            if digest != found {
+                return Err(Failure::WrongDigest { expected: digest, found }.into());
+            }
+        }
+        let path = path(&found);
+        if self.lease.has_blob_of(&found, self.size_bytes)? {
+            // The one that is there may be durable, this one is not: it must not take its place.
+            return Ok((found, self.size_bytes));
+        }
+        if self.lease.has_blob(&found)? {
+            // Damaged, and perhaps promised: its promise must not pass to this one.
+            self.lease.unlist(&BTreeSet::from([path.clone()]))?;
+        }
+        self.lease.disk().rename(&self.temp, &path).map_err(at("commit", path.as_str()))?;
+        self.temp.clear();
+        self.lease.made(&path);
+        Ok((found, self.size_bytes))
+    }
+
+    /// Bytes written so far.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        disk::write(&mut self.file, bytes)?;
+        self.hasher.0.update(bytes);
+        self.size_bytes += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        if !self.temp.is_empty() {
+            let _ = self.lease.disk().unlink(&self.temp);
+        }
+    }
+}
+
+fn input_failure(expect: Option<(Digest, u64)>, source: io::Error) -> StoreError {
+    let object = expect.map_or("a new blob".to_owned(), |(digest, _)| format!("blob {digest}"));
+    Failure::Input { object, source }.into()
+}
+
+fn to_file(blob: LayerBlob) -> LayerBlobFile {
+    let LayerBlob { compression, media_type, digest, size_bytes } = blob;
+    LayerBlobFile { compression, media_type, digest: digest.to_string(), size_bytes }
+}
+
+fn from_file(file: LayerBlobFile) -> Option<LayerBlob> {
+    let LayerBlobFile { compression, media_type, digest, size_bytes } = file;
+    Some(LayerBlob { compression, media_type, digest: digest.parse().ok()?, size_bytes })
+}
