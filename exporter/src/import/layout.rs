@@ -1,0 +1,136 @@
+//! OCI layouts: `index.json` and the documents that it leads to.
+
+use oci::{Descriptor, Digest, Document, Index, Manifest, Platform, Reference, media};
+use store::StoredManifest;
+
+use super::source::Source;
+use super::{DOCUMENT_MAX_BYTES, ImportedImage, Listed, Target, assemble};
+use crate::ExportError;
+use crate::error::Failure;
+use crate::layout::{IMAGE_NAME, REF_NAME, blob_path};
+
+/// Indexes in indexes (spec/security.md C7).
+const NESTING_MAX: usize = 8;
+
+/// What the index lists, entries of one content merged; nothing when there is no index.
+pub(super) fn entries(source: &Source) -> Result<Vec<Listed>, ExportError> {
+    let Some(bytes) = source.try_read(b"index.json")? else { return Ok(Vec::new()) };
+    let index = match parse("index.json", &bytes, media::OCI_INDEX)? {
+        Document::Index(index) => index,
+        Document::Manifest(_) => return Err(malformed("index.json", "it is no index")),
+    };
+    let mut listed: Vec<Listed> = Vec::new();
+    for descriptor in index.manifests {
+        let (name, tag) = names(&descriptor);
+        let is_same =
+            |l: &&mut Listed| matches!(&l.target, Target::Oci(d) if d.digest == descriptor.digest);
+        match listed.iter_mut().find(is_same) {
+            Some(known) => {
+                known.names.extend(name);
+                known.tags.extend(tag);
+            }
+            None => listed.push(Listed {
+                names: name.into_iter().collect(),
+                tags: tag.into_iter().collect(),
+                target: Target::Oci(Box::new(descriptor)),
+            }),
+        }
+    }
+    Ok(listed)
+}
+
+/// Full name and bare tag of an entry. Tools disagree on where a full name goes.
+fn names(descriptor: &Descriptor) -> (Option<Reference>, Option<String>) {
+    let get = |key: &str| descriptor.annotations.get(key);
+    if let Some(name) = get(IMAGE_NAME).and_then(|text| text.parse().ok()) {
+        return (Some(name), None);
+    }
+    match get(REF_NAME) {
+        Some(text) if text.contains([':', '/']) => (text.parse().ok(), None),
+        Some(tag) => (None, Some(tag.clone())),
+        None => (None, None),
+    }
+}
+
+/// The descriptor of a manifest that only its digest is known of.
+pub(super) fn describe(source: &Source, digest: Digest) -> Result<Descriptor, ExportError> {
+    let name = blob_path(&digest);
+    let bytes = source.read(name.as_bytes())?;
+    let media_type = match parse(&name, &bytes, "")? {
+        Document::Index(index) => or(index.media_type, media::OCI_INDEX),
+        Document::Manifest(manifest) => or(manifest.media_type.clone(), media::OCI_MANIFEST),
+    };
+    Ok(Descriptor::new(&media_type, digest, bytes.len() as u64))
+}
+
+/// The image for a platform below an entry.
+pub(super) fn image(
+    source: &Source,
+    descriptor: &Descriptor,
+    platform: &Platform,
+) -> Result<ImportedImage, ExportError> {
+    let mut descriptor = descriptor.clone();
+    for _ in 0..NESTING_MAX {
+        let bytes = read_blob(source, &descriptor)?;
+        match parse(&descriptor.digest.to_string(), &bytes, &descriptor.media_type)? {
+            Document::Manifest(manifest) => {
+                return from_manifest(source, &descriptor, bytes, &manifest);
+            }
+            Document::Index(index) => descriptor = select(&index, platform)?,
+        }
+    }
+    Err(malformed("index.json", "its indexes are nested too deep"))
+}
+
+fn select(index: &Index, platform: &Platform) -> Result<Descriptor, ExportError> {
+    // Indexes of one image often say nothing of its platform.
+    let only = match index.manifests.as_slice() {
+        [only] if only.platform.is_none() => Some(only),
+        _ => None,
+    };
+    let what = || Failure::Missing { what: format!("an image for platform {platform}") };
+    index.select(platform).or(only).cloned().ok_or_else(|| what().into())
+}
+
+fn from_manifest(
+    source: &Source,
+    descriptor: &Descriptor,
+    bytes: Vec<u8>,
+    manifest: &Manifest,
+) -> Result<ImportedImage, ExportError> {
+    let config = read_blob(source, &manifest.config)?;
+    let media_type = or(manifest.media_type.clone(), &descriptor.media_type);
+    let places = manifest
+        .layers
+        .iter()
+        .map(|layer| (Some(layer.clone()), blob_path(&layer.digest).into_bytes()))
+        .collect();
+    let manifest = StoredManifest { media_type, bytes, digest: descriptor.digest };
+    assemble(config, Some(manifest), places)
+}
+
+/// A document by its descriptor: size and digest are checked.
+fn read_blob(source: &Source, descriptor: &Descriptor) -> Result<Vec<u8>, ExportError> {
+    if descriptor.size_bytes > DOCUMENT_MAX_BYTES {
+        return Err(malformed(&descriptor.digest.to_string(), "it is too long for a document"));
+    }
+    let bytes = source.read(blob_path(&descriptor.digest).as_bytes())?;
+    let found = Digest::of(&bytes);
+    if found != descriptor.digest || bytes.len() as u64 != descriptor.size_bytes {
+        let what = format!("`{}` in the archive", blob_path(&descriptor.digest));
+        return Err(Failure::Digest { what, expected: descriptor.digest, found }.into());
+    }
+    Ok(bytes)
+}
+
+fn parse(what: &str, bytes: &[u8], media_type: &str) -> Result<Document, ExportError> {
+    Document::from_json(bytes, media_type).map_err(|e| malformed(what, &e.to_string()))
+}
+
+fn or(text: String, default: &str) -> String {
+    if text.is_empty() { default.to_owned() } else { text }
+}
+
+fn malformed(what: &str, reason: &str) -> ExportError {
+    Failure::Malformed { what: what.to_owned(), reason: reason.to_owned() }.into()
+}

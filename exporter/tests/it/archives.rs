@@ -1,0 +1,273 @@
+//! OCI layouts and docker archives, both ways.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Command;
+
+use exporter::import::ImageArchive;
+use exporter::{
+    ExportErrorKind as Kind, ImageOptions, Prepared, metadata, prepare, write_docker_archive,
+    write_file, write_oci_archive, write_oci_directory,
+};
+use layer::Compression;
+use oci::{Digest, Platform, media};
+
+use crate::fixture::{Fixture, bytes_of, chain, names};
+
+/// Every part of what was prepared comes back from an archive, byte for byte.
+fn check_archive(archive: &ImageArchive, prepared: &Prepared, tag: Option<&str>) {
+    let listed = archive.find(tag).expect("listed");
+    let image = &prepared.images[0];
+    let got = archive.image(&listed, &image.platform).expect("image");
+    assert_eq!(got.config, image.config);
+    let manifest = got.manifest.expect("our archives have manifests");
+    assert_eq!(manifest.digest, image.descriptor.digest);
+    check_layers(archive, prepared, tag);
+}
+
+/// The layers' tars and the platform come back; documents may have been written anew by another tool.
+fn check_layers(archive: &ImageArchive, prepared: &Prepared, tag: Option<&str>) {
+    let listed = archive.find(tag).expect("listed");
+    let image = &prepared.images[0];
+    let got = archive.image(&listed, &image.platform).expect("image");
+    assert_eq!(got.platform, image.platform);
+    let config = oci::ImageConfig::from_json(&image.config).expect("config");
+    let diff_ids: Vec<_> = got.layers.iter().map(|layer| layer.diff_id).collect();
+    assert_eq!(diff_ids, config.rootfs.diff_ids);
+    for layer in &got.layers {
+        let mut blob = Vec::new();
+        archive.open_layer(layer).expect("open").read_to_end(&mut blob).expect("read");
+        let mut tar = Vec::new();
+        layer::decompress(blob.as_slice()).read_to_end(&mut tar).expect("decompress");
+        assert_eq!(Digest::of(&tar), layer.diff_id.0);
+    }
+}
+
+fn unpack(bytes: &[u8], scratch: &Path) -> ImageArchive {
+    ImageArchive::unpack(&mut { bytes }, scratch).unwrap_or_else(|e| panic!("{}", chain(&e)))
+}
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("temp dir")
+}
+
+#[test]
+fn archives_are_deterministic_and_come_back() {
+    let fixture = Fixture::new();
+    let prepared = fixture.prepared();
+    let names = names(&["app:1", "127.0.0.1:5000/team/app"]);
+    let write = |prepared: &Prepared| {
+        bytes_of(|out| write_oci_archive(prepared, &names, out, fixture.job())).expect("write")
+    };
+    let bytes = write(&prepared);
+    assert!(bytes == write(&fixture.prepared()), "two exports differ");
+    let dir = scratch();
+    let archive = unpack(&bytes, dir.path());
+    check_archive(&archive, &prepared, None);
+    check_archive(&archive, &prepared, Some("app:1"));
+    check_archive(&archive, &prepared, Some(&prepared.target.digest.to_string()));
+    assert_eq!(archive.listed().len(), 1);
+    let mut got: Vec<String> = archive.listed()[0].names.iter().map(|n| n.to_string()).collect();
+    got.sort();
+    assert_eq!(got, ["127.0.0.1:5000/team/app:latest", "docker.io/library/app:1"]); // OUT-21
+    let docker = bytes_of(|out| write_docker_archive(&prepared, &names, out, fixture.job()));
+    let dir = scratch();
+    check_archive(
+        &unpack(&testkit::image::gzip(&docker.expect("docker")), dir.path()),
+        &prepared,
+        None,
+    );
+    assert!(archive.find(Some("2")).is_err());
+}
+
+#[test]
+fn a_layout_directory_is_added_to() {
+    let fixture = Fixture::new();
+    let dir = scratch();
+    let layout = dir.path().join("layout");
+    let one = fixture.prepared();
+    let layers = fixture.layers(&[testkit::rootfs::TarBuilder::new().dir("x", 0o755).finish()]);
+    let other =
+        prepare(&[fixture.image(&layers, "linux/amd64")], &ImageOptions::default(), fixture.job());
+    let other = other.expect("prepare");
+    for (prepared, tag) in [(&one, "app:1"), (&other, "app:2"), (&other, "app:1"), (&one, "app:3")]
+    {
+        write_oci_directory(prepared, &names(&[tag]), &layout, fixture.job()).expect("write");
+    }
+    let archive = ImageArchive::open_directory(&layout).expect("open");
+    check_archive(&archive, &other, Some("app:1")); // replaced, OUT-23
+    check_archive(&archive, &other, Some("2"));
+    check_archive(&archive, &one, Some("3"));
+    let left: Vec<_> =
+        fs::read_dir(&layout).expect("list").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+    // A changed byte is found out.
+    let blob = layout.join("blobs/sha256").join(other.images[0].layers[0].digest.hex());
+    let mut bytes = fs::read(&blob).expect("read");
+    bytes[20] ^= 1;
+    fs::write(&blob, bytes).expect("write");
+    let image = archive.image(&archive.find(Some("2")).expect("listed"), &Platform::host());
+    let mut layer = archive.open_layer(&image.expect("image").layers[0]).expect("open");
+    assert!(layer.read_to_end(&mut Vec::new()).is_err());
+}
+
+#[test]
+fn several_platforms_make_an_index() {
+    let fixture = Fixture::new();
+    let layers = fixture.layers(&crate::fixture::sample_tars());
+    let images = ["linux/arm64", "linux/amd64"].map(|p| fixture.image(&layers, p));
+    let prepared = prepare(&images, &ImageOptions::default(), fixture.job()).expect("prepare");
+    assert_eq!(prepared.target.media_type, media::OCI_INDEX);
+    let bytes = bytes_of(|out| write_oci_archive(&prepared, &[], out, fixture.job())).expect("oci");
+    let dir = scratch();
+    let archive = unpack(&bytes, dir.path());
+    let listed = archive.find(None).expect("the only one");
+    for image in &images {
+        let got = archive.image(&listed, &image.platform).expect("platform");
+        assert_eq!((got.platform, got.config), (image.platform.clone(), image.config.clone()));
+    }
+    let riscv = "linux/riscv64".parse().expect("platform");
+    assert_eq!(archive.image(&listed, &riscv).expect_err("none").kind(), Kind::NotFound);
+    let refused = bytes_of(|out| write_docker_archive(&prepared, &[], out, fixture.job()));
+    let text = refused.expect_err("ERR-73").to_string();
+    assert_eq!(text, "docker exporter does not currently support exporting manifest lists");
+    let meta = metadata(&prepared, &names(&["a"]));
+    assert_eq!(meta["containerimage.digest"], prepared.target.digest.to_string());
+    assert!(!meta.contains_key("containerimage.config.digest")); // OUT-13
+}
+
+#[test]
+fn blobs_are_made_once_and_converted_when_asked() {
+    let fixture = Fixture::new();
+    let mut image = fixture.sample();
+    let of = |image: &exporter::BuiltImage, options: &ImageOptions| {
+        prepare(std::slice::from_ref(image), options, fixture.job())
+    };
+    let gzip = of(&image, &ImageOptions::default()).expect("gzip");
+    // Without the directories only the blobs of the store can serve.
+    image.layers.iter_mut().for_each(|layer| layer.layer = None);
+    assert_eq!(of(&image, &ImageOptions::default()).expect("again").target, gzip.target);
+    let zstd = ImageOptions { compression: Compression::zstd(), ..ImageOptions::default() };
+    let converted = of(&image, &zstd).expect("zstd");
+    assert_eq!(converted.images[0].layers[0].media_type, media::OCI_LAYER_ZSTD);
+    assert_eq!(converted.images[0].config, gzip.images[0].config);
+    // A base layer keeps what it has unless forced (IMG-28).
+    let plain = ImageOptions { compression: Compression::None, ..ImageOptions::default() };
+    image.layers.iter_mut().for_each(|layer| layer.is_base = true);
+    let kept = of(&image, &plain).expect("kept");
+    assert_ne!(kept.images[0].layers[0].media_type, media::OCI_LAYER);
+    let forced = of(&image, &ImageOptions { force_compression: true, ..plain }).expect("forced");
+    assert_eq!(forced.images[0].layers[0].media_type, media::OCI_LAYER);
+    let docker = ImageOptions { oci_types: false, ..ImageOptions::default() };
+    let docker_image = of(&image, &docker).expect("docker types");
+    assert_eq!(docker_image.images[0].layers[0].media_type, media::DOCKER_LAYER_GZIP);
+    assert_eq!(docker_image.target.media_type, media::DOCKER_MANIFEST);
+    let conflict = of(&image, &ImageOptions { oci_types: false, ..zstd }).expect_err("IMG-43");
+    assert!(conflict.to_string().contains("conflicts with"), "{conflict}");
+}
+
+#[test]
+fn a_damaged_store_or_a_full_disk_leaves_no_file() {
+    let fixture = Fixture::new();
+    let prepared = fixture.prepared();
+    let out = fixture.dir.path().join("out.tar");
+    let write = |path: &Path| {
+        write_file(path, &mut |out| write_docker_archive(&prepared, &[], out, fixture.job()))
+    };
+    let full = write(Path::new("/dev/full")).expect_err("no room");
+    assert_eq!(full.kind(), Kind::DiskFull, "{}", chain(&full));
+    let digest = prepared.images[0].layers[1].digest;
+    let blob = fixture.dir.path().join("store/blobs/sha256").join(digest.hex());
+    let mut bytes = fs::read(&blob).expect("blob");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let mut mode = fs::metadata(&blob).expect("stat").permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o600);
+    fs::set_permissions(&blob, mode).expect("chmod");
+    fs::write(&blob, bytes).expect("damage");
+    let error = write(&out).expect_err("damaged");
+    assert!(chain(&error).contains(&digest.to_string()), "{}", chain(&error));
+    fixture.cancel.cancel();
+    assert_eq!(write(&out).expect_err("cancelled").kind(), Kind::Cancelled);
+    let left: Vec<_> = fs::read_dir(fixture.dir.path()).expect("list").flatten().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+fn skopeo(args: &[&str]) -> String {
+    let output = Command::new("skopeo")
+        .args(["--insecure-policy", "--override-os", "linux", "--override-arch", "amd64"])
+        .args(args)
+        .output()
+        .expect("run skopeo");
+    let shown = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "skopeo {args:?}: {shown}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn skopeo_reads_our_archives_and_we_read_its() {
+    testkit::need!("skopeo");
+    let fixture = Fixture::new();
+    let prepared = fixture.prepared();
+    let names = names(&["app:1"]);
+    let dir = scratch();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    write_file(Path::new(&path("oci.tar")), &mut |out| {
+        write_oci_archive(&prepared, &names, out, fixture.job())
+    })
+    .expect("oci");
+    write_file(Path::new(&path("docker.tar")), &mut |out| {
+        write_docker_archive(&prepared, &names, out, fixture.job())
+    })
+    .expect("docker");
+    write_oci_directory(&prepared, &names, Path::new(&path("layout")), fixture.job()).expect("dir");
+    let sources = [
+        format!("oci-archive:{}", path("oci.tar")),
+        format!("docker-archive:{}", path("docker.tar")),
+        format!("oci:{}:1", path("layout")),
+    ];
+    for (at, source) in sources.iter().enumerate() {
+        let shown: serde_json::Value =
+            serde_json::from_str(&skopeo(&["inspect", source])).expect("JSON");
+        assert_eq!(shown["Architecture"], "amd64", "{source}");
+        assert_eq!(shown["Layers"].as_array().map(Vec::len), Some(2), "{source}");
+        let copy = path(&format!("copy-{at}.tar"));
+        skopeo(&["copy", source, &format!("docker-archive:{copy}:copied/app:1")]);
+        let scratch = scratch();
+        let archive = unpack(&fs::read(&copy).expect("copied"), scratch.path());
+        check_layers(&archive, &prepared, Some("copied/app:1"));
+        let layout = path(&format!("layout-{at}"));
+        skopeo(&["copy", source, &format!("oci:{layout}:copied")]);
+        let archive = ImageArchive::open_directory(Path::new(&layout)).expect("layout");
+        check_layers(&archive, &prepared, Some("copied"));
+    }
+}
+
+#[test]
+fn hostile_archives_are_refused() {
+    let check = |tar: Vec<u8>, expect: Kind| {
+        let dir = scratch();
+        let listed = ImageArchive::unpack(&mut tar.as_slice(), dir.path())
+            .and_then(|archive| archive.image(&archive.listed()[0], &Platform::host()));
+        assert_eq!(listed.expect_err("hostile").kind(), expect);
+        assert!(!dir.path().join("../evil").exists());
+    };
+    let tar = testkit::rootfs::TarBuilder::new;
+    check(tar().finish(), Kind::NotFound);
+    check(b"not a tar, but long enough for a block".repeat(30), Kind::Malformed);
+    check(tar().file("manifest.json", 0o644, b"[").finish(), Kind::Malformed);
+    let entry = |config: &str| {
+        format!(r#"[{{"Config":"{config}","RepoTags":null,"Layers":[]}}]"#).into_bytes()
+    };
+    let passwd = tar().symlink("c.json", "../../../etc/passwd");
+    check(passwd.file("manifest.json", 0o644, &entry("c.json")).finish(), Kind::NotFound);
+    check(tar().file("manifest.json", 0o644, &entry("/etc/passwd")).finish(), Kind::NotFound);
+    let looped = tar().symlink("a", "b").symlink("b", "a");
+    check(looped.file("manifest.json", 0o644, &entry("a")).finish(), Kind::NotFound);
+    let index = br#"{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",
+        "digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","size":2}]}"#;
+    let name = format!("blobs/sha256/{}", "a".repeat(64));
+    let forged = tar().file("index.json", 0o644, index).file(&name, 0o644, b"{}");
+    check(forged.finish(), Kind::Malformed);
+}
