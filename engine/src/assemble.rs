@@ -1,0 +1,149 @@
+//! The config of the result: history with its times, diff ids, created (spec section 6.1 and 6.2).
+//!
+//! Owns what can only be said when all layers are made. What instructions say was folded by the planner.
+
+use std::sync::Arc;
+
+use graph::{PlannedHistory, Stack, Target};
+use oci::{History, ImageConfig};
+
+use crate::error::BuildError;
+use crate::finish;
+use crate::session::{Session, Stop};
+
+/// The comment of every entry that an instruction makes (INS-01).
+const INSTRUCTION: &str = "buildkit.dockerfile.v0";
+
+/// A target's finished config. With `clamp_to` the layers made here are those whose tars have clamped times.
+pub(crate) fn config(
+    session: &Arc<Session>,
+    target: &Target,
+    stack: &Stack,
+    clamp_to: Option<i64>,
+) -> Result<ImageConfig, Stop> {
+    let mut config = (*target.config).clone();
+    let base_layers = config.rootfs.diff_ids.len();
+    let made = match stack.base {
+        // The base was not unpacked: its layers are not in the list.
+        Some((_, 0)) => &stack.layers[..],
+        _ => stack.layers.get(base_layers..).unwrap_or_default(),
+    };
+    let mut times = Vec::new();
+    for layer in made {
+        config.rootfs.diff_ids.push(finish::diff_id(session, *layer, clamp_to)?);
+        let info = session.lease.layer(*layer);
+        let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
+        times.push(info.map(|info| info.created).unwrap_or_default());
+    }
+    let base_history = base_history(&mut config, base_layers);
+    let epoch = session.epoch().and_then(epoch_text);
+    let own = own_history(&target.history, &times, epoch.as_deref());
+    config.history = base_history;
+    config.history.extend(own);
+    config.created = config.history.iter().rev().find_map(|entry| entry.created.clone()); // IMG-10
+    Ok(config)
+}
+
+/// The base's entries, with as many that make a layer as it has layers (IMG-30).
+fn base_history(config: &mut ImageConfig, layers: usize) -> Vec<History> {
+    let mut history = std::mem::take(&mut config.history);
+    let mut left = layers;
+    for entry in &mut history {
+        match (entry.empty_layer, left) {
+            (true, _) => {}
+            (false, 0) => entry.empty_layer = true,
+            (false, _) => left -= 1,
+        }
+    }
+    let filler = || History {
+        created: config.created.clone(),
+        comment: Some("buildkit.exporter.image.v0".to_owned()),
+        ..History::default()
+    };
+    history.extend((0..left).map(|_| filler()));
+    history
+}
+
+/// One entry for each instruction. An entry without a layer takes the time of the layer before it, those before the
+/// first layer that of the first (INS-04); all are clamped by the epoch (EPO-10).
+fn own_history(planned: &[PlannedHistory], times: &[String], epoch: Option<&str>) -> Vec<History> {
+    let mut times = times.iter();
+    let mut last: Option<&String> = None;
+    let first = times.clone().next();
+    planned
+        .iter()
+        .map(|entry| {
+            if entry.vertex.is_some() {
+                last = times.next().or(last);
+            }
+            let time = last.or(first).map(String::as_str);
+            let created = match (time, epoch) {
+                (Some(time), Some(epoch)) if time > epoch => Some(epoch),
+                (None, epoch) => epoch,
+                (time, _) => time,
+            };
+            History {
+                created: created.map(str::to_owned),
+                created_by: Some(entry.created_by.clone()),
+                author: None,
+                comment: Some(INSTRUCTION.to_owned()),
+                empty_layer: entry.vertex.is_none(),
+            }
+        })
+        .collect()
+}
+
+/// Seconds since 1970 in the form that configs have.
+fn epoch_text(epoch: i64) -> Option<String> {
+    Some(jiff::Timestamp::from_second(epoch).ok()?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use graph::VertexId;
+
+    fn entry(text: &str, vertex: Option<u32>) -> PlannedHistory {
+        PlannedHistory { created_by: text.to_owned(), vertex: vertex.map(VertexId) }
+    }
+
+    fn check(
+        planned: &[PlannedHistory],
+        times: &[&str],
+        epoch: Option<i64>,
+        want: &[Option<&str>],
+    ) {
+        let times: Vec<String> = times.iter().map(|t| (*t).to_owned()).collect();
+        let epoch = epoch.and_then(epoch_text);
+        let history = own_history(planned, &times, epoch.as_deref());
+        let got: Vec<_> = history.iter().map(|h| h.created.as_deref()).collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn entries_without_layers_borrow_times() {
+        let planned = [
+            entry("ENV a=b", None),
+            entry("RUN x", Some(1)),
+            entry("CMD", None),
+            entry("RUN y", Some(2)),
+        ];
+        let [one, two] = ["2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"];
+        check(&planned, &[one, two], None, &[Some(one), Some(one), Some(one), Some(two)]); // INS-04
+        check(&planned[..1], &[], None, &[None]);
+        check(&planned[..1], &[], Some(0), &[Some("1970-01-01T00:00:00Z")]);
+        let clamped = "2024-01-01T12:00:00Z";
+        let epoch = Some(1_704_110_400);
+        check(&planned, &[one, two], epoch, &[Some(one), Some(one), Some(one), Some(clamped)]); // EPO-10
+    }
+
+    #[test]
+    fn a_base_with_too_little_history_is_filled() {
+        let mut config =
+            ImageConfig { history: vec![History::default(); 2], ..ImageConfig::default() };
+        let history = base_history(&mut config.clone(), 3);
+        assert_eq!(history.len(), 3); // IMG-30
+        let history = base_history(&mut config, 1);
+        assert_eq!(history.iter().map(|h| h.empty_layer).collect::<Vec<_>>(), [false, true]);
+    }
+}

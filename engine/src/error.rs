@@ -1,0 +1,164 @@
+//! Why a build ended without a result.
+
+use std::error::Error;
+use std::fmt;
+
+use parser::Diagnostic;
+
+/// A build failed. `Display` is one sentence; causes are behind `source()`.
+pub struct BuildError {
+    kind: BuildErrorKind,
+    message: String,
+    diagnostics: Vec<Diagnostic>,
+    hint: Option<String>,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+    /// `message` is the cause's own: the chain goes on behind it.
+    is_transparent: bool,
+}
+
+/// What kind of failure it was; decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildErrorKind {
+    /// The Dockerfile, the ignore file or a flag says something that cannot be built.
+    Dockerfile,
+    /// A step said no.
+    Step,
+    /// This machine cannot do what is needed.
+    Environment,
+    /// A registry or another remote source.
+    Registry,
+    /// No space left.
+    DiskFull,
+    /// The store was written by a newer version.
+    NewerStore,
+    /// The user stopped the build.
+    Cancelled,
+    /// Reading the context, writing an output, or the store failed.
+    Files,
+}
+
+impl BuildError {
+    /// An error with its one sentence.
+    pub fn new(kind: BuildErrorKind, message: impl Into<String>) -> BuildError {
+        BuildError {
+            kind,
+            message: message.into(),
+            diagnostics: Vec::new(),
+            hint: None,
+            cause: None,
+            is_transparent: false,
+        }
+    }
+
+    /// An error that needs no sentence of ours before its own.
+    pub fn of(kind: BuildErrorKind, error: impl Error + Send + Sync + 'static) -> BuildError {
+        let message = error.to_string();
+        BuildError { is_transparent: true, ..BuildError::new(kind, message).because(error) }
+    }
+
+    /// An error that a user's file is the reason of. The first diagnostic's message is the sentence.
+    pub fn dockerfile(diagnostics: Vec<Diagnostic>) -> BuildError {
+        let message = diagnostics.first().map_or_else(String::new, |d| d.message.clone());
+        BuildError { diagnostics, ..BuildError::new(BuildErrorKind::Dockerfile, message) }
+    }
+
+    /// The same error with what caused it.
+    pub fn because(mut self, cause: impl Error + Send + Sync + 'static) -> BuildError {
+        self.cause = Some(Box::new(cause));
+        self
+    }
+
+    /// The same error with what to do next.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> BuildError {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error with the place in the user's file that it is about.
+    pub fn at(mut self, diagnostic: Diagnostic) -> BuildError {
+        self.diagnostics.push(diagnostic);
+        self
+    }
+
+    /// The same error with another sentence in the place of its own; the causes stay.
+    pub fn saying(self, message: impl Into<String>) -> BuildError {
+        BuildError { message: message.into(), ..self }
+    }
+
+    /// The same error as another kind.
+    pub fn of_kind(self, kind: BuildErrorKind) -> BuildError {
+        BuildError { kind, ..self }
+    }
+
+    /// What kind of failure it was.
+    pub fn kind(&self) -> BuildErrorKind {
+        self.kind
+    }
+
+    /// Places in the user's files that the error is about, for rendering with source lines.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The user stopped the build.
+    pub fn cancelled() -> BuildError {
+        BuildError::new(BuildErrorKind::Cancelled, "the build was cancelled")
+    }
+
+    /// A store operation failed: the kind follows from the store's own words.
+    pub fn store(what: &str, error: store::StoreError) -> BuildError {
+        if error.is_cancelled() {
+            return BuildError::cancelled();
+        }
+        let kind = if error.is_disk_full() {
+            BuildErrorKind::DiskFull
+        } else if error.is_newer_version() {
+            BuildErrorKind::NewerStore
+        } else if error.is_not_writable() {
+            BuildErrorKind::Environment
+        } else {
+            BuildErrorKind::Files
+        };
+        BuildError::new(kind, what).because(error)
+    }
+
+    /// An operation on files failed.
+    pub fn io(what: impl Into<String>, error: std::io::Error) -> BuildError {
+        let kind = match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                BuildErrorKind::DiskFull
+            }
+            _ => BuildErrorKind::Files,
+        };
+        BuildError::new(kind, what).because(error)
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BuildError({:?}: {}", self.kind, self.message)?;
+        if let Some(cause) = &self.cause {
+            write!(f, ": {cause:?}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let cause = self.cause.as_ref()?;
+        if self.is_transparent { cause.source() } else { Some(&**cause) }
+    }
+}

@@ -1,0 +1,220 @@
+//! Completes layers behind the build's back: table of contents, content id, diff id (design D3).
+//!
+//! Owns the threads that do so and the waiting for them. A step's successor does not wait here; only who needs a
+//! digest does. Refuses to know what the digests are for.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+use graph::{ContentId, LayerId, StackIdentity};
+use layer::Toc;
+use oci::DiffId;
+
+use crate::error::{BuildError, BuildErrorKind};
+use crate::session::{Session, Stop, lock};
+use crate::value::StackValue;
+
+/// The layers that are being completed, and the threads.
+#[derive(Default)]
+pub(crate) struct Finisher {
+    pending: Mutex<HashMap<LayerId, Arc<Pending>>>,
+    threads: Mutex<Vec<JoinHandle<Result<(), Stop>>>>,
+}
+
+#[derive(Default)]
+struct Pending {
+    done: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// Name of the layer encoding that keeps all times as they are.
+const PLAIN: &str = "plain";
+
+impl Finisher {
+    /// Completes a layer that was just committed on `below` (lowest first). `raw` is its listing if the step
+    /// made one as it went.
+    pub(crate) fn start(&self, session: &Arc<Session>, new: Unfinished) {
+        let pending = Arc::new(Pending::default());
+        lock(&self.pending).insert(new.layer, pending.clone());
+        self.spawn(session, move |session| {
+            // Wakes the waiters on every way out; they then see what the store has.
+            let _done = Done(pending);
+            complete(session, &new.layer, &new.below, new.raw)?;
+            if new.wants_diff_id {
+                diff_id(session, new.layer, None)?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Does something that waits for digests, such as filing a record. [`Finisher::join`] reports its error.
+    pub(crate) fn spawn(
+        &self,
+        session: &Arc<Session>,
+        job: impl FnOnce(&Arc<Session>) -> Result<(), Stop> + Send + 'static,
+    ) {
+        let session = session.clone();
+        let thread = std::thread::spawn(move || job(&session));
+        lock(&self.threads).push(thread);
+    }
+
+    /// Waits for everything that was started and gives the first error.
+    pub(crate) fn join(&self) -> Result<(), Stop> {
+        let mut result = Ok(());
+        loop {
+            let threads = std::mem::take(&mut *lock(&self.threads));
+            if threads.is_empty() {
+                return result;
+            }
+            for thread in threads {
+                let ended = thread.join().unwrap_or_else(|_| {
+                    Err(Stop::Failed(BuildError::new(
+                        BuildErrorKind::Files,
+                        "a thread that completes layers ended by a bug in shale",
+                    )))
+                });
+                result = result.and(ended);
+            }
+        }
+    }
+
+    fn wait(&self, layer: LayerId) {
+        let Some(pending) = lock(&self.pending).get(&layer).cloned() else { return };
+        let mut done = lock(&pending.done);
+        while !*done {
+            done = pending.changed.wait(done).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+}
+
+/// A layer to complete.
+pub(crate) struct Unfinished {
+    pub(crate) layer: LayerId,
+    pub(crate) below: Vec<LayerId>,
+    pub(crate) raw: Option<Toc>,
+    /// It is part of an image that gets a config: its tar's digest will be asked for.
+    pub(crate) wants_diff_id: bool,
+}
+
+struct Done(Arc<Pending>);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        *lock(&self.0.done) = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// The table of contents of a layer. Makes it when an earlier build did not get round to it.
+pub(crate) fn toc(
+    session: &Arc<Session>,
+    layer: LayerId,
+    below: &[LayerId],
+) -> Result<Arc<Toc>, Stop> {
+    let read = || {
+        session
+            .lease
+            .layer_toc(layer)
+            .map_err(|e| BuildError::store("cannot read a layer's table of contents", e))
+    };
+    if let Some(toc) = read()? {
+        return Ok(toc);
+    }
+    session.finisher.wait(layer);
+    if let Some(toc) = read()? {
+        return Ok(toc);
+    }
+    complete(session, &layer, below, None)?;
+    let missing = || {
+        BuildError::new(
+            BuildErrorKind::Files,
+            format!("layer {layer} has vanished from the store while it was in use"),
+        )
+    };
+    Ok(read()?.ok_or_else(missing)?)
+}
+
+/// The tables of contents of a whole stack, lowest first.
+pub(crate) fn tocs(session: &Arc<Session>, layers: &[LayerId]) -> Result<Vec<Arc<Toc>>, Stop> {
+    layers.iter().enumerate().map(|(at, layer)| toc(session, *layer, &layers[..at])).collect()
+}
+
+/// What a stack is to a cache key; waits for content ids that are being made.
+pub(crate) fn identity(session: &Arc<Session>, value: &StackValue) -> Result<StackIdentity, Stop> {
+    let named = value.named();
+    let first = named.layers.len() - named.above_base().len();
+    let contents = (first..named.layers.len()).map(|at| content_id(session, &named.layers[..=at]));
+    let contents = contents.collect::<Result<_, Stop>>()?;
+    Ok(StackIdentity { base: named.base.map(|(chain, _)| chain), contents })
+}
+
+/// The content id of the topmost of `layers`.
+fn content_id(session: &Arc<Session>, layers: &[LayerId]) -> Result<ContentId, Stop> {
+    let (layer, below) = layers.split_last().expect("called with at least one layer");
+    let known = || {
+        let info = session.lease.layer(*layer);
+        let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
+        Ok::<_, BuildError>(info.and_then(|info| info.content_id))
+    };
+    if let Some(id) = known()? {
+        return Ok(id);
+    }
+    let toc = toc(session, *layer, below)?;
+    match known()? {
+        Some(id) => Ok(id),
+        None => Ok(layer::content_id(&toc)),
+    }
+}
+
+/// The digest of a layer's tar, made now if nobody made it before. With `clamp_to` later times become that one.
+pub(crate) fn diff_id(
+    session: &Arc<Session>,
+    layer: LayerId,
+    clamp_to: Option<i64>,
+) -> Result<DiffId, Stop> {
+    let info = session.lease.layer(layer);
+    let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
+    if let (None, Some(info)) = (clamp_to, info)
+        && let Some(id) = info.diff_ids.get(PLAIN)
+    {
+        return Ok(*id);
+    }
+    session.worker()?;
+    toc(session, layer, &[])?;
+    let made = exporter::layer_diff_id(&session.lease, layer, &layer::Encoding { clamp_to });
+    Ok(made.map_err(|e| BuildError::of(BuildErrorKind::Files, e))?)
+}
+
+/// Lists a layer's directory, takes out what equals the layers below, and reads what has no digest yet.
+fn complete(
+    session: &Arc<Session>,
+    layer: &LayerId,
+    below: &[LayerId],
+    raw: Option<Toc>,
+) -> Result<(), Stop> {
+    session.worker()?;
+    let store = |e| BuildError::store("cannot complete a layer", e);
+    let dir = session.lease.layer_dir(*layer).map_err(store)?;
+    let mut lower = tocs(session, below)?;
+    lower.reverse();
+    let top_first: Vec<&Toc> = lower.iter().map(|toc| &**toc).collect();
+    let raw = match raw {
+        Some(raw) => raw,
+        None => layer::scan_upper(dir.as_fd(), sys::in_user_namespace())
+            .map_err(|e| broken_layer(*layer, e))?,
+    };
+    let open_below = |index: usize| session.lease.layer_dir(below[below.len() - 1 - index]).ok();
+    let mut toc = layer::normalize(raw, dir.as_fd(), &top_first, &open_below)
+        .map_err(|e| broken_layer(*layer, e))?;
+    layer::digest_files(dir.as_fd(), &mut toc, &|| session.cancel.is_cancelled())
+        .map_err(|e| broken_layer(*layer, e))?;
+    let content_id = layer::content_id(&toc);
+    session.lease.set_toc(*layer, toc, content_id).map_err(store)?;
+    Ok(())
+}
+
+fn broken_layer(layer: LayerId, error: layer::LayerError) -> BuildError {
+    BuildError::new(BuildErrorKind::Files, format!("cannot read layer {layer}")).because(error)
+}

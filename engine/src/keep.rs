@@ -1,0 +1,56 @@
+//! Keeps results in the store: images, chains, durability, tags, in this order (design D6).
+
+use std::sync::Arc;
+
+use oci::{ChainId, ImageId, Reference};
+use store::{Reached, StoredImage, StoredManifest};
+
+use crate::build::Built;
+use crate::error::BuildError;
+use crate::session::{Session, Stop};
+
+/// Keeps the images of a build and names them. Tags come last: what they name is then durable.
+pub(crate) fn images(
+    session: &Arc<Session>,
+    built: &[Built],
+    manifests: &[Option<StoredManifest>],
+) -> Result<(), Stop> {
+    let store = |e| BuildError::store("cannot keep the image", e);
+    for (at, built) in built.iter().enumerate() {
+        let manifest = manifests.get(at).cloned().flatten();
+        image(session, built, manifest)?;
+    }
+    let ids: Vec<ImageId> = built.iter().map(|built| built.id).collect();
+    let durable = !session.request.tags.is_empty() || !session.request.outputs.is_empty();
+    session.lease.finish(durable, &Reached { layers: &[], images: &ids }).map_err(store)?;
+    if let Some(first) = ids.first() {
+        let tags: Vec<(Reference, ImageId)> =
+            session.request.tags.iter().map(|tag| (tag.clone(), *first)).collect();
+        session.lease.set_tags(&tags).map_err(store)?;
+    }
+    Ok(())
+}
+
+fn image(
+    session: &Session,
+    built: &Built,
+    manifest: Option<StoredManifest>,
+) -> Result<(), BuildError> {
+    let store = |e| BuildError::store("cannot keep the image", e);
+    let diff_ids = built.config.rootfs.diff_ids.clone();
+    if let Some(chain) = ChainId::of(&diff_ids)
+        && built.stack.layers.len() == diff_ids.len()
+    {
+        // FROM finds the layers of this image by their chain.
+        session.lease.put_chain(&chain, &built.stack.layers).map_err(store)?;
+    }
+    let image = StoredImage {
+        id: built.id,
+        config: built.config.to_json(),
+        stack: built.stack.clone(),
+        diff_ids,
+        manifest,
+        built_at: crate::request::now(),
+    };
+    session.lease.put_image(&image).map_err(store)
+}

@@ -1,0 +1,42 @@
+//! The build itself: the only crate that knows all others. Request in, image and outputs out.
+//!
+//! Owns scheduling, look-ups and the making of configs. Refuses to know terminals, arguments and the environment.
+//! The subtle thing: the same code runs twice for a build that has work to do. First in a process that may only look
+//! up, then, when that ends with "needs a worker", in one that lives in namespaces of its own (design D1).
+
+#![forbid(unsafe_code)]
+
+mod assemble;
+mod build;
+mod error;
+mod execute;
+mod facts;
+mod finish;
+mod image;
+mod images;
+mod internal;
+mod keep;
+mod load;
+mod lookup;
+mod mounts;
+mod output;
+mod reason;
+pub mod request;
+mod run_image;
+mod session;
+mod solve;
+mod source;
+mod stack_tree;
+mod value;
+mod vertex;
+mod work;
+
+pub use build::{BuildOutcome, BuildResult, Environment, ResultImage, build};
+pub use error::{BuildError, BuildErrorKind};
+pub use facts::Facts;
+pub use images::{ImportRequest, Loaded, SaveFormat, find_image, import, load, pull, push, save};
+pub use request::{
+    BuildRequest, Compression, ContextInput, DockerfileInput, Output, OutputDest, OutputKind,
+    PullPolicy, SecretInput,
+};
+pub use run_image::{RunImageRequest, run_image};

@@ -1,0 +1,232 @@
+//! Finds the Dockerfile and the main context (spec section 5.1).
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parser::SourceText;
+use planner::{GitForm, LowerRequest, parse_git};
+use tree::Tree;
+
+use crate::error::{BuildError, BuildErrorKind};
+use crate::request::{BuildRequest, ContextInput, DockerfileInput};
+use crate::session::{Session, Stop};
+use crate::source;
+
+/// Longest Dockerfile.
+const DOCKERFILE_MAX_BYTES: u64 = 64 << 20;
+
+/// What was found.
+pub(crate) struct Loaded {
+    /// The Dockerfile.
+    pub(crate) source: SourceText,
+    /// The time that `SOURCE_DATE_EPOCH=context` means (EPO-04).
+    pub(crate) context_epoch: Option<i64>,
+}
+
+/// The Dockerfile's name for people, before it is read.
+pub(crate) fn shown_name(request: &BuildRequest) -> &str {
+    match &request.dockerfile {
+        DockerfileInput::File { shown, .. } => shown,
+        DockerfileInput::InContext(path) => path,
+        DockerfileInput::Default | DockerfileInput::Text(_) => "Dockerfile",
+        DockerfileInput::Http(url) => url,
+    }
+}
+
+/// The plan's part of the request with what loading has found.
+pub(crate) fn plan_request(session: &Session, loaded: &Loaded) -> LowerRequest {
+    let mut request = session.request.plan.clone();
+    request.context_epoch = request.context_epoch.or(loaded.context_epoch);
+    request
+}
+
+/// Reads the Dockerfile and opens the main context.
+pub(crate) fn dockerfile(session: &Arc<Session>) -> Result<Loaded, Stop> {
+    let mut found = open_context(session)?;
+    let name = shown_name(&session.request);
+    let bytes = match &session.request.dockerfile {
+        DockerfileInput::Text(bytes) => bytes.to_vec(),
+        DockerfileInput::File { path, .. } => read_file(path, name)?,
+        DockerfileInput::Http(url) => {
+            let ingest = source::new_ingest(session)?;
+            let path = ingest.path().join("Dockerfile");
+            source::download(session, url, None, &path)?;
+            read_file(&path, name)?
+        }
+        DockerfileInput::InContext(path) => in_tree(&found, path)?,
+        DockerfileInput::Default => match found.dockerfile.take() {
+            Some(bytes) => bytes,
+            None => in_tree(&found, "Dockerfile")?,
+        },
+    };
+    session.contexts.set("", found.tree);
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(Loaded { source: SourceText::new(name, &text), context_epoch: found.epoch })
+}
+
+/// The main context.
+struct Found {
+    tree: Arc<dyn Tree>,
+    /// The context was no tree but the Dockerfile itself, or the directory it is in is one of this machine.
+    dockerfile: Option<Vec<u8>>,
+    epoch: Option<i64>,
+}
+
+fn open_context(session: &Arc<Session>) -> Result<Found, Stop> {
+    match &session.request.context {
+        ContextInput::Nothing => Ok(empty(session, None)?),
+        ContextInput::Directory(dir) => Ok(open_directory(session, dir)?),
+        ContextInput::Stream(file) => {
+            let mut file =
+                file.try_clone().map_err(|e| BuildError::io("cannot read standard input", e))?;
+            let rewound = file.seek(SeekFrom::Start(0));
+            rewound.map_err(|e| BuildError::io("cannot read standard input", e))?;
+            Ok(from_stream(session, file)?)
+        }
+        ContextInput::Git(text) => {
+            let source = parse_git(text, GitForm::Context).ok_or_else(|| {
+                BuildError::new(BuildErrorKind::Dockerfile, format!("{text} is no git reference"))
+            })?;
+            let source =
+                source.map_err(|e| BuildError::new(BuildErrorKind::Dockerfile, e.to_string()))?;
+            let checkout = source::checkout(session, &source)?;
+            let epoch = Some(checkout.commit_time.secs);
+            Ok(Found { tree: Arc::new(checkout.tree), dockerfile: None, epoch })
+        }
+        ContextInput::Http(url) => {
+            let ingest = source::new_ingest(session)?;
+            let path = ingest.path().join("context");
+            let got = source::download(session, url, None, &path)?;
+            let file = std::fs::File::open(&path);
+            let file = file.map_err(|e| BuildError::io("cannot read the downloaded context", e))?;
+            let found = from_stream(session, file)?;
+            session.contexts.keep(ingest);
+            Ok(Found { epoch: got.mtime.map(|mtime| mtime.secs).or(found.epoch), ..found })
+        }
+    }
+}
+
+fn open_directory(session: &Session, dir: &Path) -> Result<Found, BuildError> {
+    if !dir.is_dir() {
+        // CTX-02
+        let text = format!("unable to prepare context: path \"{}\" not found", dir.display());
+        return Err(BuildError::new(BuildErrorKind::Files, text));
+    }
+    let (dockerfile, beside) = match &session.request.dockerfile {
+        DockerfileInput::Default => {
+            let path = default_dockerfile(dir);
+            (Some(read_file(&path, "Dockerfile")?), Some(dir.join("Dockerfile")))
+        }
+        DockerfileInput::File { path, .. } => (None, Some(path.clone())),
+        _ => (None, None),
+    };
+    let ignore = context::load_ignore(dir, beside.as_deref());
+    let ignore = ignore.map_err(|e| source::context_error("", e))?;
+    let tree = source::directory(session, dir, ignore)?;
+    Ok(Found { tree: Arc::new(tree), dockerfile, epoch: None })
+}
+
+/// CTX-04: `dockerfile` when there is no `Dockerfile`.
+fn default_dockerfile(dir: &Path) -> PathBuf {
+    let path = dir.join("Dockerfile");
+    let lower = dir.join("dockerfile");
+    if !path.exists() && lower.exists() { lower } else { path }
+}
+
+/// CTX-08, CTX-12: an archive is the context, anything else is the Dockerfile.
+fn from_stream(session: &Session, mut file: std::fs::File) -> Result<Found, BuildError> {
+    let unreadable = |e| BuildError::io("cannot read the context", e);
+    let mut head = vec![0; ARCHIVE_HEAD_BYTES];
+    let mut length = 0;
+    while length < head.len() {
+        match file.read(&mut head[length..]).map_err(unreadable)? {
+            0 => break,
+            count => length += count,
+        }
+    }
+    head.truncate(length);
+    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+    if !context::looks_like_archive(&head) {
+        let mut bytes = Vec::new();
+        file.take(DOCKERFILE_MAX_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+        return empty(session, Some(bytes));
+    }
+    let ingest = source::new_ingest(session)?;
+    let into = ingest.path().join("context-files");
+    std::fs::create_dir(&into).map_err(unreadable)?;
+    let tree = context::unpack_context(&mut file, &into);
+    let tree = tree.map_err(|e| source::context_error("", e))?;
+    session.contexts.keep(ingest);
+    let epoch = tree.newest().map(|mtime| mtime.secs);
+    Ok(Found { tree: Arc::new(tree), dockerfile: None, epoch })
+}
+
+/// Enough for a compressed stream's beginning and one tar header in it.
+const ARCHIVE_HEAD_BYTES: usize = 64 << 10;
+
+fn empty(session: &Session, dockerfile: Option<Vec<u8>>) -> Result<Found, BuildError> {
+    let ingest = source::new_ingest(session)?;
+    let dir = ingest.path().join("empty");
+    std::fs::create_dir(&dir).map_err(|e| BuildError::io("cannot make an empty context", e))?;
+    let tree = context::LocalTree::open(&dir, None, None);
+    let tree = tree.map_err(|e| source::context_error("", e))?;
+    session.contexts.keep(ingest);
+    Ok(Found { tree: Arc::new(tree), dockerfile, epoch: None })
+}
+
+/// A Dockerfile inside a context that is no directory of this machine; links are followed inside it.
+fn in_tree(found: &Found, path: &str) -> Result<Vec<u8>, BuildError> {
+    let missing = || not_found(path);
+    let open = |path: &str| {
+        let resolved = tree::resolve(&*found.tree, path.as_bytes(), true).map_err(|e| {
+            BuildError::new(BuildErrorKind::Files, "cannot read the context").because(e)
+        })?;
+        let Some(resolved) = resolved else { return Ok(None) };
+        let file = found.tree.open(&resolved);
+        let file = file.map_err(|e| missing().because(e))?;
+        let mut bytes = Vec::new();
+        file.take(DOCKERFILE_MAX_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(|e| missing().because(e))?;
+        Ok::<_, BuildError>(Some(bytes))
+    };
+    if let Some(bytes) = open(path)? {
+        return Ok(bytes);
+    }
+    let lower = path.strip_suffix("Dockerfile").map(|dir| format!("{dir}dockerfile"));
+    match lower {
+        Some(lower) => open(&lower)?.ok_or_else(missing),
+        None => Err(missing()),
+    }
+}
+
+fn read_file(path: &Path, shown: &str) -> Result<Vec<u8>, BuildError> {
+    let lower = path
+        .file_name()
+        .is_some_and(|name| name == "Dockerfile")
+        .then(|| path.with_file_name("dockerfile"));
+    let path = match lower {
+        Some(lower) if !path.exists() && lower.exists() => lower, // CTX-04
+        _ => path.to_owned(),
+    };
+    match std::fs::File::open(&path) {
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            let read = file.take(DOCKERFILE_MAX_BYTES).read_to_end(&mut bytes);
+            read.map_err(|e| BuildError::io(format!("failed to read dockerfile: {shown}"), e))?;
+            Ok(bytes)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(not_found(shown)),
+        Err(error) => {
+            Err(BuildError::io(format!("failed to read dockerfile: open {shown}"), error))
+        }
+    }
+}
+
+/// CTX-05, ERR-71
+fn not_found(shown: &str) -> BuildError {
+    let text = format!("failed to read dockerfile: open {shown}: no such file or directory");
+    BuildError::new(BuildErrorKind::Dockerfile, text)
+        .with_hint("name it with -f, or give the directory it is in as the context")
+}

@@ -1,0 +1,221 @@
+//! Hit or run: the look-up of design D4, with the reason when it is "run".
+//!
+//! Owns the order of the look-ups: near key, "was this instruction ever run", then keys by content, weak before strong.
+//! Computes no key itself; that is `planner::key`.
+
+use graph::{CacheKey, NearKey, Op, Stack};
+use oci::Digest;
+use planner::key::{self, ContentSource, InputIdentity};
+use progress::EventKind;
+use store::CacheRecord;
+use tree::SelectError;
+
+use crate::error::{BuildError, BuildErrorKind};
+use crate::finish;
+use crate::image;
+use crate::reason::{self, Because};
+use crate::session::{Session, Stop};
+use crate::stack_tree;
+use crate::value::{StackValue, Value};
+use crate::work::Work;
+
+/// What the look-up of a vertex ended with.
+pub(crate) enum Found {
+    /// A record fits; its whole stack is leased.
+    Hit(StackValue),
+    /// It has to run. The contents' digests are those that the keys were made with, if they were made.
+    Run { because: Because, contents: Option<Vec<Digest>> },
+}
+
+/// Values that need no work: sources, and vertices whose near key is known. Never hashes, never waits.
+pub(crate) fn at_once(work: &Work) -> Result<Option<Value>, Stop> {
+    let vertex = work.vertex();
+    match &vertex.op {
+        Op::Scratch => Ok(Some(Value::Stack(StackValue::Present(Stack::default())))),
+        Op::Image(source) => Ok(Some(Value::Stack(image::value(&work.session, source)?))),
+        Op::Local(_) | Op::Http(_) | Op::Git(_) => Ok(None),
+        Op::Run(_) | Op::Copy(_) | Op::Mkdir(_) => {
+            if vertex.no_cache || !key::content_sources(&work.graph, vertex).is_empty() {
+                return Ok(None);
+            }
+            let found = near(work, &[])?;
+            Ok(found.map(|record| {
+                work.session.events.emit(EventKind::Cached { vertex: work.number() });
+                Value::Stack(stack_of(work, &record))
+            }))
+        }
+    }
+}
+
+/// The whole look-up of a vertex that makes a layer.
+pub(crate) fn find(work: &Work) -> Result<Found, Stop> {
+    if work.vertex().no_cache {
+        return Ok(Found::Run { because: Because::Forced, contents: None });
+    }
+    let instruction = key::instruction_digest(work.vertex());
+    let earlier = work.session.lease.records_of(&instruction).map_err(cannot_look)?;
+    if earlier.is_empty() {
+        return Ok(Found::Run { because: Because::FirstBuild, contents: None });
+    }
+    let contents = contents(work)?;
+    if let Some(record) = near(work, &contents)? {
+        return Ok(Found::Hit(stack_of(work, &record)));
+    }
+    if let Some(record) = by_content(work, &contents)? {
+        let near = near_key(work, &contents);
+        work.session.lease.add_near(&near, &record).map_err(cannot_look)?;
+        return Ok(Found::Hit(stack_of(work, &record)));
+    }
+    let because = reason::of(work, &contents, &earlier);
+    Ok(Found::Run { because, contents: Some(contents) })
+}
+
+/// Digests of what the vertex reads from contexts, URLs and git, in the order that its keys want.
+pub(crate) fn contents(work: &Work) -> Result<Vec<Digest>, Stop> {
+    let digest = |source: &ContentSource| match source {
+        ContentSource::Local { input, selection } => {
+            let Value::Tree(tree) = work.value(*input) else {
+                unreachable!("a local vertex's value")
+            };
+            let digest = tree::digest_selection(&**tree, selection);
+            digest.map(|digest| digest.0).map_err(selection_error)
+        }
+        ContentSource::Http { input } => {
+            let (Value::Http(file), Op::Http(source)) =
+                (work.value(*input), &work.graph.vertex(*input).op)
+            else {
+                unreachable!("an http vertex's value")
+            };
+            let time = file.last_modified.map(|time| time.to_string());
+            Ok(key::http_content(source, file.digest, time.as_deref()))
+        }
+        ContentSource::Git { input } => {
+            let (Value::Git(git), Op::Git(source)) =
+                (work.value(*input), &work.graph.vertex(*input).op)
+            else {
+                unreachable!("a git vertex's value")
+            };
+            Ok(key::git_content(source, &git.commit))
+        }
+    };
+    key::content_sources(&work.graph, work.vertex()).iter().map(digest).collect()
+}
+
+/// The near key of a vertex. An image below counts by its chain, other layers by their ids.
+pub(crate) fn near_key(work: &Work, contents: &[Digest]) -> NearKey {
+    let operation = key::operation_digest(work.vertex(), contents);
+    let below = below(work).map(near_form);
+    let uses = key::input_uses(&work.graph, work.vertex());
+    let stacks: Vec<Stack> = uses.iter().map(|u| near_form(stack(work, u.input))).collect();
+    let inputs: Vec<_> = uses.iter().map(|u| &u.selection).zip(&stacks).collect();
+    key::near_key(&operation, below.as_ref(), &inputs)
+}
+
+/// A base by its chain alone: the same whether its layers are unpacked, unpacked anew, or not here.
+fn near_form(stack: &StackValue) -> Stack {
+    let named = stack.named();
+    let base = named.base.map(|(chain, _)| (chain, 0));
+    Stack { base, layers: named.above_base().to_vec() }
+}
+
+fn below(work: &Work) -> Option<&StackValue> {
+    work.below().filter(|_| key::counts_below(work.vertex()))
+}
+
+fn stack(work: &Work, input: graph::VertexId) -> &StackValue {
+    work.value(input).stack().expect("planner::key names only inputs that are stacks")
+}
+
+fn near(work: &Work, contents: &[Digest]) -> Result<Option<CacheRecord>, Stop> {
+    let found = work.session.lease.find_near(&near_key(work, contents));
+    usable(&work.session, found.map_err(cannot_look)?)
+}
+
+fn by_content(work: &Work, contents: &[Digest]) -> Result<Option<CacheRecord>, Stop> {
+    for form in [Form::Weak, Form::Strong] {
+        let Some(key) = cache_key(work, contents, form)? else { continue };
+        let found = work.session.lease.find(&key).map_err(cannot_look)?;
+        if let Some(record) = usable(&work.session, found)? {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// A record counts only while all of its layers are there; looking leases them.
+fn usable(session: &Session, record: Option<CacheRecord>) -> Result<Option<CacheRecord>, Stop> {
+    let Some(record) = record else { return Ok(None) };
+    let held = session.lease.hold_layers(&record.stack.layers).map_err(cannot_look)?;
+    Ok(held.then_some(record))
+}
+
+fn cannot_look(error: store::StoreError) -> BuildError {
+    BuildError::store("cannot look up cache records", error)
+}
+
+/// How inputs that are not below count in a cache key (design D4).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// By what their stacks are made of.
+    Weak,
+    /// By the content of what is selected of them.
+    Strong,
+}
+
+/// The cache key of a vertex in one form; `None` when the strong form would be the weak one. Waits for digests.
+pub(crate) fn cache_key(
+    work: &Work,
+    contents: &[Digest],
+    form: Form,
+) -> Result<Option<CacheKey>, Stop> {
+    let operation = key::operation_digest(work.vertex(), contents);
+    let below = below(work).map(|stack| finish::identity(&work.session, stack)).transpose()?;
+    let uses = key::input_uses(&work.graph, work.vertex());
+    if uses.is_empty() && form == Form::Strong {
+        return Ok(None);
+    }
+    if form == Form::Strong {
+        let mut inputs = Vec::new();
+        for one in &uses {
+            let tree = stack_tree::open(&work.session, stack(work, one.input), work.number())?;
+            let digest = tree::digest_selection(&*tree, &one.selection).map_err(selection_error)?;
+            inputs.push(InputIdentity::Strong(digest));
+        }
+        return Ok(Some(key::cache_key(&operation, below.as_ref(), &inputs)));
+    }
+    let identities = uses.iter().map(|one| finish::identity(&work.session, stack(work, one.input)));
+    let identities: Vec<_> = identities.collect::<Result<_, Stop>>()?;
+    let inputs: Vec<_> = identities
+        .iter()
+        .zip(&uses)
+        .map(|(identity, one)| InputIdentity::Weak(identity, &one.selection))
+        .collect();
+    Ok(Some(key::cache_key(&operation, below.as_ref(), &inputs)))
+}
+
+/// The stack that a hit gives: the record's own, whole; only a linked layer is put on what this build has below.
+fn stack_of(work: &Work, record: &CacheRecord) -> StackValue {
+    match record.layer {
+        Some(layer) if work.is_linked() => work.linked_on_below(layer),
+        _ => StackValue::Present(record.stack.clone()),
+    }
+}
+
+/// A selection that cannot be made, in BuildKit's words and with the nearest names (COPY-05, ERR-44, ERR-45).
+fn selection_error(error: SelectError) -> Stop {
+    let SelectError::NotFound { path, nearest } = &error else {
+        let text = "cannot read what the step copies";
+        return BuildError::new(BuildErrorKind::Step, text).because(error).into();
+    };
+    let path = String::from_utf8_lossy(path);
+    let path = path.trim_start_matches('/');
+    let text = format!(
+        "failed to compute cache key: failed to calculate checksum of ref: \"/{path}\": not found"
+    );
+    let failed = BuildError::new(BuildErrorKind::Step, text);
+    let failed = match nearest.is_empty() {
+        true => failed,
+        false => failed.with_hint(format!("did you mean {}?", nearest.join(" or "))),
+    };
+    failed.into()
+}

@@ -1,0 +1,225 @@
+//! Hands the result out: files, registries, engines (spec section 8).
+//!
+//! Owns which output gets what, and under which names. What outputs look like is the exporter's business.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use exporter::{
+    BuiltImage, DirOptions, EngineSocket, ExportError, ExportErrorKind, ImageOptions, Job,
+    LayerSource, Prepared,
+};
+use oci::{Descriptor, Platform, Reference};
+use store::StoredManifest;
+use tree::Tree;
+
+use crate::build::Built;
+use crate::error::{BuildError, BuildErrorKind};
+use crate::internal::{self, Internal};
+use crate::request::{Compression, Output, OutputDest, OutputKind};
+use crate::session::{Session, Stop};
+use crate::stack_tree;
+use crate::value::StackValue;
+
+/// What the outputs made besides files.
+#[derive(Default)]
+pub(crate) struct Reports {
+    /// The manifest of each image, if an output made one.
+    pub(crate) manifests: Vec<Option<StoredManifest>>,
+    /// What names and digests point to, if an output made it.
+    pub(crate) target: Option<Descriptor>,
+    /// The members of --metadata-file.
+    pub(crate) metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Whether any output needs the bytes of layers.
+pub(crate) fn needs_layers(session: &Session) -> bool {
+    session
+        .request
+        .outputs
+        .iter()
+        .any(|output| !matches!(output.kind, OutputKind::CacheOnly | OutputKind::Image))
+}
+
+/// Writes all outputs. What was written before one failed stays (OUT-08); nothing is half-written.
+pub(crate) fn write(session: &Arc<Session>, built: &[Built]) -> Result<Reports, Stop> {
+    let mut reports = Reports::default();
+    for output in &session.request.outputs {
+        if matches!(output.kind, OutputKind::CacheOnly | OutputKind::Image) {
+            continue;
+        }
+        session.worker()?;
+        let name = format!("exporting to {}", shown(output));
+        internal::step(&session.events, Internal::Export, &name, || match output.kind {
+            OutputKind::Local | OutputKind::Tar => files(session, output, built),
+            _ => image(session, output, built, &mut reports),
+        })?;
+    }
+    Ok(reports)
+}
+
+fn shown(output: &Output) -> &'static str {
+    match output.kind {
+        OutputKind::Local => "client directory",
+        OutputKind::Tar => "client tarball",
+        OutputKind::Oci => "oci image format",
+        OutputKind::Docker => "docker image format",
+        OutputKind::Registry => "registry",
+        OutputKind::Engine => "engine",
+        OutputKind::Image | OutputKind::CacheOnly => "image",
+    }
+}
+
+fn image(
+    session: &Arc<Session>,
+    output: &Output,
+    built: &[Built],
+    reports: &mut Reports,
+) -> Result<(), Stop> {
+    let job = job(session);
+    let images: Vec<BuiltImage> = built.iter().map(exported).collect();
+    let options = ImageOptions {
+        compression: compression(output.compression),
+        force_compression: output.force_compression,
+        oci_types: output.oci_media_types,
+        epoch: session.epoch(),
+        ..ImageOptions::default()
+    };
+    let prepared = exporter::prepare(&images, &options, job).map_err(export_error)?;
+    let names = match output.names.is_empty() {
+        true => &session.request.tags,
+        false => &output.names,
+    };
+    send(session, output, &prepared, names).map_err(export_error)?;
+    if reports.target.is_none() {
+        reports.manifests = prepared.images.iter().map(|image| Some(kept(image))).collect();
+        reports.target = Some(prepared.target.clone());
+        reports.metadata = exporter::metadata(&prepared, names);
+    }
+    Ok(())
+}
+
+fn send(
+    session: &Session,
+    output: &Output,
+    prepared: &Prepared,
+    names: &[Reference],
+) -> Result<(), ExportError> {
+    let job = job(session);
+    let to_file = |write: &dyn Fn(&mut dyn Write) -> Result<(), ExportError>| match &output.dest {
+        Some(OutputDest::Path(path)) => exporter::write_file(path, &mut |out| write(out)),
+        _ => write(&mut std::io::stdout().lock()),
+    };
+    match output.kind {
+        OutputKind::Oci if output.as_directory => {
+            exporter::write_oci_directory(prepared, names, directory(output), job)
+        }
+        OutputKind::Oci => to_file(&|out| exporter::write_oci_archive(prepared, names, out, job)),
+        OutputKind::Docker => {
+            to_file(&|out| exporter::write_docker_archive(prepared, names, out, job))
+        }
+        OutputKind::Registry => exporter::push(prepared, names, false, &session.registry, job),
+        OutputKind::Engine => {
+            let engine = EngineSocket::find(&session.request.engine_sockets)?;
+            exporter::load(prepared, names, &engine, job).map(drop)
+        }
+        OutputKind::Image | OutputKind::Local | OutputKind::Tar | OutputKind::CacheOnly => Ok(()),
+    }
+}
+
+fn directory(output: &Output) -> &Path {
+    match &output.dest {
+        Some(OutputDest::Path(path)) => path,
+        _ => Path::new("."),
+    }
+}
+
+/// The file systems themselves.
+fn files(session: &Arc<Session>, output: &Output, built: &[Built]) -> Result<(), Stop> {
+    let mut trees: Vec<(Platform, Arc<dyn Tree>)> = Vec::new();
+    for one in built {
+        let stack = StackValue::Present(one.stack.clone());
+        let tree = stack_tree::open(session, &stack, Internal::Export.vertex())?;
+        trees.push((one.platform.clone(), tree));
+    }
+    let trees: Vec<(Platform, &dyn Tree)> =
+        trees.iter().map(|(platform, tree)| (platform.clone(), &**tree)).collect();
+    let epoch = session.epoch();
+    let job = job(session);
+    let split = output.platform_split;
+    let written = match (output.kind, &output.dest) {
+        (OutputKind::Local, _) => {
+            let options = DirOptions { split, delete: output.delete, epoch };
+            exporter::write_directory(&trees, directory(output), &options, job)
+        }
+        (_, Some(OutputDest::Path(path))) => exporter::write_file(path, &mut |out| {
+            exporter::write_tree_tar(&trees, split, epoch, out, job)
+        }),
+        (_, _) => {
+            exporter::write_tree_tar(&trees, split, epoch, &mut std::io::stdout().lock(), job)
+        }
+    };
+    written.map_err(export_error)?;
+    Ok(())
+}
+
+pub(crate) fn job(session: &Session) -> Job<'_> {
+    Job {
+        lease: &session.lease,
+        events: &session.events,
+        vertex: Internal::Export.vertex(),
+        cancel: &session.cancel,
+    }
+}
+
+fn exported(built: &Built) -> BuiltImage {
+    let diff_ids = &built.config.rootfs.diff_ids;
+    let layers = diff_ids.iter().enumerate().map(|(at, diff_id)| {
+        let is_base = at < built.base_layers;
+        LayerSource {
+            diff_id: *diff_id,
+            layer: built.stack.layers.get(at).copied(),
+            encoding: layer::Encoding { clamp_to: built.clamp_to.filter(|_| !is_base) },
+            is_base,
+            pulled_from: None,
+        }
+    });
+    BuiltImage {
+        id: built.id,
+        config: built.config.to_json(),
+        platform: built.platform.clone(),
+        layers: layers.collect(),
+        manifest: None,
+    }
+}
+
+fn kept(image: &exporter::PreparedImage) -> StoredManifest {
+    StoredManifest {
+        media_type: image.descriptor.media_type.clone(),
+        bytes: image.manifest.clone(),
+        digest: image.descriptor.digest,
+    }
+}
+
+fn compression(wanted: Compression) -> layer::Compression {
+    match wanted {
+        Compression::None => layer::Compression::None,
+        Compression::Gzip(None) => layer::Compression::gzip(),
+        Compression::Gzip(Some(level)) => layer::Compression::Gzip(level.into()),
+        Compression::Zstd(None) => layer::Compression::zstd(),
+        Compression::Zstd(Some(level)) => layer::Compression::Zstd(level.into()),
+    }
+}
+
+/// The exporter's own sentence, as the kind that decides the exit code.
+pub(crate) fn export_error(error: ExportError) -> BuildError {
+    let kind = match error.kind() {
+        ExportErrorKind::Registry => BuildErrorKind::Registry,
+        ExportErrorKind::DiskFull => BuildErrorKind::DiskFull,
+        ExportErrorKind::Cancelled => BuildErrorKind::Cancelled,
+        ExportErrorKind::Engine => BuildErrorKind::Environment,
+        _ => BuildErrorKind::Files,
+    };
+    BuildError::of(kind, error)
+}

@@ -1,0 +1,92 @@
+//! Why a step is not taken from the cache, in a phrase.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use oci::{Digest, Hasher};
+use planner::key::{self, ContentSource};
+use store::CacheRecord;
+
+use crate::finish;
+use crate::value::StackValue;
+use crate::work::Work;
+
+/// The reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// A flag says so.
+    Forced,
+    /// There is no earlier result of this instruction.
+    FirstBuild,
+    /// This differs from every earlier result.
+    Changed(String),
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Because::Forced => f.write_str("--no-cache"),
+            Because::FirstBuild => f.write_str("first build"),
+            Because::Changed(what) => write!(f, "{what} changed"),
+        }
+    }
+}
+
+/// The difference to the record of this instruction that is nearest: the one with the fewest differing inputs.
+pub(crate) fn of(work: &Work, contents: &[Digest], earlier: &[CacheRecord]) -> Because {
+    let now = inputs(work, contents);
+    let differing = |record: &CacheRecord| {
+        let then: BTreeMap<&str, &str> =
+            record.inputs.iter().map(|(label, digest)| (label.as_str(), digest.as_str())).collect();
+        let changed = |(label, digest): &&(String, String)| {
+            then.get(label.as_str()).is_none_or(|old| *old != digest.as_str())
+        };
+        now.iter().filter(changed).map(|(label, _)| label.clone()).collect::<Vec<_>>()
+    };
+    let known = earlier.iter().filter(|record| !record.inputs.is_empty());
+    let nearest = known.map(differing).min_by_key(Vec::len).unwrap_or_default();
+    Because::Changed(nearest.into_iter().next().unwrap_or_else(|| "an input".to_owned()))
+}
+
+/// What a record says of its inputs, for people: a label and a digest each.
+pub(crate) fn inputs(work: &Work, contents: &[Digest]) -> Vec<(String, String)> {
+    let sources = key::content_sources(&work.graph, work.vertex());
+    let named = sources.iter().zip(contents).map(|(source, digest)| {
+        let label = match source {
+            ContentSource::Local { selection, .. } => selection.path.clone(),
+            ContentSource::Http { input } | ContentSource::Git { input } => {
+                work.graph.vertex(*input).origin.name.clone()
+            }
+        };
+        (label, digest.to_string())
+    });
+    let mut inputs: Vec<_> = named.collect();
+    if let Some(below) = work.below()
+        && key::counts_below(work.vertex())
+    {
+        let name = work.vertex().below.map(|id| work.graph.vertex(id).origin.name.clone());
+        let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| "the base".to_owned());
+        inputs.extend(identity(work, below).map(|identity| (name, identity)));
+    }
+    for one in key::input_uses(&work.graph, work.vertex()) {
+        let label =
+            format!("{} in {}", one.selection.path, work.graph.vertex(one.input).origin.name);
+        let stack = work.value(one.input).stack();
+        let identity = stack.and_then(|stack| identity(work, stack));
+        inputs.extend(identity.map(|identity| (label, identity)));
+    }
+    inputs
+}
+
+/// One digest for a whole stack.
+fn identity(work: &Work, stack: &StackValue) -> Option<String> {
+    let identity = finish::identity(&work.session, stack).ok()?;
+    let mut hasher = Hasher::new();
+    if let Some(chain) = identity.base {
+        hasher.update(chain.0.as_bytes());
+    }
+    for content in &identity.contents {
+        hasher.update(content.0.as_bytes());
+    }
+    Some(hasher.finish().to_string())
+}

@@ -1,0 +1,198 @@
+//! What a build is asked to do: plain data, free of environment and working directory (design D12).
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oci::Reference;
+
+/// Everything that one build needs to know. All paths are absolute.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// Where COPY and ADD read from.
+    pub context: ContextInput,
+    /// Where the Dockerfile is.
+    pub dockerfile: DockerfileInput,
+    /// Target, arguments, platforms, labels and all else that decides the graph.
+    pub plan: planner::LowerRequest,
+    /// Directories of named contexts, by name.
+    pub context_dirs: BTreeMap<String, PathBuf>,
+    /// When a registry is asked for an image that the store has.
+    pub pull: PullPolicy,
+    /// Names for the result.
+    pub tags: Vec<Reference>,
+    /// Where the result goes besides the store.
+    pub outputs: Vec<Output>,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, SecretInput>,
+    /// Sockets of ssh agents by id.
+    pub ssh: BTreeMap<String, PathBuf>,
+    /// Steps that may run at the same time; `None` for as many as there are processors, four at least.
+    pub jobs: Option<usize>,
+    /// Fail instead of running a step with less isolation than designed.
+    pub require_isolation: bool,
+    /// Sockets at which a running Docker or Podman may be found, in order of preference.
+    pub engine_sockets: Vec<PathBuf>,
+    /// Variables that helper programs such as git get: PATH, SSH_AUTH_SOCK, proxies.
+    pub tool_env: Vec<(OsString, OsString)>,
+}
+
+impl BuildRequest {
+    /// A request that builds nothing: the surroundings of pulling, pushing and running.
+    pub(crate) fn nothing() -> BuildRequest {
+        BuildRequest {
+            context: ContextInput::Nothing,
+            dockerfile: DockerfileInput::Default,
+            plan: planner::LowerRequest::default(),
+            context_dirs: BTreeMap::new(),
+            pull: PullPolicy::Missing,
+            tags: Vec::new(),
+            outputs: Vec::new(),
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
+            jobs: None,
+            require_isolation: false,
+            engine_sockets: Vec::new(),
+            tool_env: Vec::new(),
+        }
+    }
+}
+
+/// The present time as configs have it: RFC 3339 with nanoseconds, UTC. The engine's only look at a clock.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// The main build context.
+#[derive(Clone, Debug)]
+pub enum ContextInput {
+    /// No files at all.
+    Nothing,
+    /// A directory.
+    Directory(PathBuf),
+    /// A stream that was read to its end into a seekable file: a tar archive, or a Dockerfile (CTX-08).
+    Stream(Arc<File>),
+    /// A git reference (CTX-13).
+    Git(String),
+    /// An http or https URL (CTX-12).
+    Http(String),
+}
+
+/// Where the Dockerfile comes from.
+#[derive(Clone, Debug)]
+pub enum DockerfileInput {
+    /// `Dockerfile` in the context, or the Dockerfile that the context stream itself is.
+    Default,
+    /// A file of this machine; `shown` is the name as the user typed it.
+    File {
+        /// Absolute path.
+        path: PathBuf,
+        /// Name for messages.
+        shown: String,
+    },
+    /// A path inside a context that is not a local directory (CTX-15).
+    InContext(String),
+    /// The text itself, from standard input.
+    Text(Arc<[u8]>),
+    /// An http or https URL (CTX-10).
+    Http(String),
+}
+
+/// When registries are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// Only for what the store does not have.
+    #[default]
+    Missing,
+    /// For every image.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// A secret's value.
+#[derive(Clone)]
+pub enum SecretInput {
+    /// A file, read when a step needs it.
+    File(PathBuf),
+    /// The value itself, from an environment variable.
+    Value(Arc<[u8]>),
+}
+
+impl std::fmt::Debug for SecretInput {
+    /// Never shows a value.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SecretInput::File(path) => write!(f, "File({})", path.display()),
+            SecretInput::Value(_) => f.write_str("Value(****)"),
+        }
+    }
+}
+
+/// One `--output` (spec section 8).
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// What is made.
+    pub kind: OutputKind,
+    /// Where it goes; `None` for kinds that have no file.
+    pub dest: Option<OutputDest>,
+    /// Names for the image in it; empty for the build's tags.
+    pub names: Vec<Reference>,
+    /// Compression of layers.
+    pub compression: Compression,
+    /// Compress layers of base images anew too.
+    pub force_compression: bool,
+    /// OCI media types; Docker's when false.
+    pub oci_media_types: bool,
+    /// Times in layers later than the epoch become the epoch (EPO-12).
+    pub rewrite_timestamp: bool,
+    /// `tar=false` of type oci and docker: a directory in OCI layout.
+    pub as_directory: bool,
+    /// `platform-split` of type local and tar; `None` for its default.
+    pub platform_split: Option<bool>,
+    /// `mode=delete` of type local.
+    pub delete: bool,
+}
+
+/// Kinds of outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputKind {
+    /// The store alone.
+    Image,
+    /// A registry.
+    Registry,
+    /// An OCI layout.
+    Oci,
+    /// An archive for `docker load`.
+    Docker,
+    /// The file system as a directory.
+    Local,
+    /// The file system as a tar.
+    Tar,
+    /// A running Docker or Podman.
+    Engine,
+    /// Nothing (OUT-06).
+    CacheOnly,
+}
+
+/// Where an output is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputDest {
+    /// A file or directory.
+    Path(PathBuf),
+    /// Standard output.
+    Stdout,
+}
+
+/// How layers are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip; `None` for the default level.
+    Gzip(Option<u8>),
+    /// zstd; `None` for the default level.
+    Zstd(Option<u8>),
+}

@@ -1,0 +1,92 @@
+//! What a vertex gives to those that read it.
+
+use std::sync::{Arc, Mutex};
+
+use graph::{LayerId, Stack};
+use oci::ChainId;
+use tree::Tree;
+
+use crate::image::BaseImage;
+use crate::session::lock;
+
+/// A vertex's result.
+#[derive(Clone)]
+pub(crate) enum Value {
+    /// A file system made of layers.
+    Stack(StackValue),
+    /// Files that are no layers: a context.
+    Tree(Arc<dyn Tree>),
+    /// A commit, checked out.
+    Git(Arc<GitTree>),
+    /// The file at a URL.
+    Http(Arc<HttpFile>),
+}
+
+/// A commit's files.
+pub(crate) struct GitTree {
+    pub(crate) tree: Arc<dyn Tree>,
+    /// The commit's full id.
+    pub(crate) commit: String,
+}
+
+/// A downloaded file: a tree that has just it, and what the server said.
+pub(crate) struct HttpFile {
+    pub(crate) tree: Arc<dyn Tree>,
+    /// Name of the file in the tree.
+    pub(crate) name: Vec<u8>,
+    pub(crate) digest: oci::Digest,
+    /// `Last-Modified` in seconds since 1970.
+    pub(crate) last_modified: Option<i64>,
+}
+
+/// A file system whose layers may still have to be fetched.
+#[derive(Clone)]
+pub(crate) enum StackValue {
+    /// All layers are in the store and leased.
+    Present(Stack),
+    /// An image of which no byte was needed so far, and layers on top of it that are in the store.
+    Lazy { image: Arc<LazyStack>, above: Vec<LayerId> },
+}
+
+/// An image's layers, unpacked when somebody needs them.
+pub(crate) struct LazyStack {
+    pub(crate) chain: ChainId,
+    pub(crate) image: BaseImage,
+    pub(crate) present: Mutex<Option<Stack>>,
+}
+
+impl Value {
+    /// The stack that this is; `None` for files that are no layers.
+    pub(crate) fn stack(&self) -> Option<&StackValue> {
+        match self {
+            Value::Stack(stack) => Some(stack),
+            Value::Tree(_) | Value::Git(_) | Value::Http(_) => None,
+        }
+    }
+}
+
+impl StackValue {
+    /// The stack as keys name it: an image at the bottom by its chain alone, whether its layers are there or not.
+    pub(crate) fn named(&self) -> Stack {
+        match self {
+            StackValue::Present(stack) => stack.clone(),
+            StackValue::Lazy { image, above } => {
+                let bottom = lock(&image.present).clone();
+                let unfetched = Stack { base: Some((image.chain, 0)), layers: Vec::new() };
+                let bottom = bottom.unwrap_or(unfetched);
+                above.iter().fold(bottom, |stack, layer| stack.with(*layer))
+            }
+        }
+    }
+
+    /// The value with one more layer on top.
+    pub(crate) fn with(&self, layer: LayerId) -> StackValue {
+        match self {
+            StackValue::Present(stack) => StackValue::Present(stack.with(layer)),
+            StackValue::Lazy { image, above } => {
+                let above = above.iter().copied().chain([layer]).collect();
+                StackValue::Lazy { image: image.clone(), above }
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! One vertex: its value, from a source, a record, or by doing what it says.
+
+use std::collections::BTreeSet;
+
+use graph::{Network, Op, Vertex};
+use parser::Diagnostic;
+use planner::key;
+use progress::{EventKind, Outcome};
+
+use crate::error::{BuildError, BuildErrorKind};
+use crate::execute;
+use crate::lookup::{self, Found};
+use crate::reason::Because;
+use crate::session::Stop;
+use crate::source;
+use crate::value::{StackValue, Value};
+use crate::work::Work;
+
+/// Gives the value of a vertex whose inputs have theirs. May take as long as the step does.
+pub(crate) fn evaluate(work: &Work) -> Result<Value, Stop> {
+    let value = match &work.vertex().op {
+        Op::Scratch | Op::Image(_) => {
+            lookup::at_once(work).map(|value| value.expect("these have their value at once"))
+        }
+        Op::Local(local) => source::local(&work.session, &local.name).map(Value::Tree),
+        Op::Http(http) => shown(work, || source::http(work, http)),
+        Op::Git(git) => shown(work, || source::git(work, git)),
+        Op::Run(_) | Op::Copy(_) | Op::Mkdir(_) => layer(work).map(Value::Stack),
+    };
+    value.map_err(|stop| located(work, stop))
+}
+
+/// A source that takes time is shown as work.
+fn shown(work: &Work, fetch: impl FnOnce() -> Result<Value, Stop>) -> Result<Value, Stop> {
+    let vertex = work.number();
+    work.session.events.emit(EventKind::Started { vertex, because: None });
+    let result = fetch();
+    tell_end(work, &result);
+    result
+}
+
+fn layer(work: &Work) -> Result<StackValue, Stop> {
+    let session = &work.session;
+    let mut found = lookup::find(work)?;
+    let mut flight = None;
+    if let Found::Run { because, .. } = &found
+        && *because != Because::Forced
+        && session.worker.is_some()
+        && key::content_sources(&work.graph, work.vertex()).is_empty()
+    {
+        // Identical work in two processes is done once: whoever comes second finds the first one's record.
+        let name = format!("vertex {}", lookup::near_key(work, &[]));
+        match session.lease.try_single_flight(&name).map_err(cannot_wait)? {
+            Some(guard) => flight = Some(guard),
+            None => {
+                let cancelled = || session.cancel.is_cancelled();
+                flight = Some(session.lease.single_flight(&name, &cancelled).map_err(cannot_wait)?);
+                found = lookup::find(work)?;
+            }
+        }
+    }
+    let stack = match found {
+        Found::Hit(stack) => {
+            session.events.emit(EventKind::Cached { vertex: work.number() });
+            stack
+        }
+        Found::Run { because, contents } => {
+            session.worker()?;
+            expect_steps(work);
+            let because = Some(because.to_string());
+            session.events.emit(EventKind::Started { vertex: work.number(), because });
+            let result = execute::run(work, contents);
+            tell_end(work, &result);
+            result?
+        }
+    };
+    drop(flight);
+    Ok(stack)
+}
+
+/// Has networks made for the steps that will probably run now that one does: that takes longer than most steps, and
+/// a cached build must not pay for it (design D11).
+fn expect_steps(work: &Work) {
+    let session = &work.session;
+    let Some(worker) = &session.worker else { return };
+    session.networks_expected.call_once(|| {
+        let needs = |vertex: &&Vertex| {
+            matches!(&vertex.op, Op::Run(run) if run.network == Network::Default)
+        };
+        let stages: BTreeSet<&str> = work
+            .graph
+            .vertices
+            .iter()
+            .filter(needs)
+            .map(|vertex| vertex.origin.stage.as_str())
+            .collect();
+        if !stages.is_empty() {
+            worker.expect_steps(stages.len().min(session.jobs));
+        }
+    });
+}
+
+fn cannot_wait(error: store::StoreError) -> BuildError {
+    BuildError::store("cannot wait for another build of the same step", error)
+}
+
+fn tell_end<T>(work: &Work, result: &Result<T, Stop>) {
+    let outcome = match result {
+        Ok(_) => Outcome::Done,
+        Err(Stop::Failed(error)) if error.kind() != BuildErrorKind::Cancelled => {
+            Outcome::Failed(error.to_string())
+        }
+        Err(_) => Outcome::Canceled,
+    };
+    work.session.events.emit(EventKind::Finished { vertex: work.number(), outcome });
+}
+
+/// A failure with the place of its instruction.
+fn located(work: &Work, stop: Stop) -> Stop {
+    let Stop::Failed(error) = stop else { return stop };
+    let origin = &work.vertex().origin;
+    let (Some(source), Some((start, end))) = (work.session.source.get(), origin.span) else {
+        return Stop::Failed(error);
+    };
+    if !error.diagnostics().is_empty() || error.kind() == BuildErrorKind::Cancelled {
+        return Stop::Failed(error);
+    }
+    let span = parser::Span { start, end };
+    let mut place = Diagnostic::error("step-failed", error.to_string(), source, span);
+    if let Some(trigger) = &origin.trigger {
+        place = place.with_help(format!("the base image's trigger says: ONBUILD {trigger}"));
+    }
+    Stop::Failed(error.at(place))
+}
