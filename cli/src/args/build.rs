@@ -1,0 +1,250 @@
+//! The flags of `shale build` as they are typed: all that docker build and docker buildx build take (spec 10.2).
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+
+use super::values::go_bool;
+
+/// Flags and context of `shale build`.
+///
+/// A switch may be given alone or with `=true` and `=false`, as docker's may (CLI-02).
+#[derive(Args, Debug)]
+pub(crate) struct BuildArgs {
+    /// Build context: a directory, a git reference, an http(s) URL, or - for standard input
+    #[arg(value_name = "CONTEXT")]
+    pub(crate) context: String,
+
+    /// Dockerfile (default: Dockerfile in the context; - is standard input)
+    #[arg(
+        long,
+        short = 'f',
+        value_name = "PATH",
+        allow_hyphen_values = true,
+        help_heading = "Dockerfile and result"
+    )]
+    pub(crate) file: Option<String>,
+
+    /// Name for the image, name[:tag]; may be repeated
+    #[arg(long, short = 't', value_name = "NAME", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Dockerfile and result")]
+    pub(crate) tag: Vec<String>,
+
+    /// Stage to build (default: the last one)
+    #[arg(
+        long,
+        value_name = "STAGE",
+        allow_hyphen_values = true,
+        help_heading = "Dockerfile and result"
+    )]
+    pub(crate) target: Option<String>,
+
+    /// Set an ARG; without a value it is taken from the environment
+    #[arg(long, value_name = "NAME[=VALUE]", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Dockerfile and result")]
+    pub(crate) build_arg: Vec<String>,
+
+    /// Named context: a directory, docker-image://, oci-layout://, a git or http(s) URL
+    #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Dockerfile and result")]
+    pub(crate) build_context: Vec<String>,
+
+    /// Label for the image
+    #[arg(long, value_name = "NAME[=VALUE]", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Dockerfile and result")]
+    pub(crate) label: Vec<String>,
+
+    /// Platform to build for, such as linux/arm64
+    #[arg(long, value_name = "PLATFORM", allow_hyphen_values = true, value_delimiter = ',', action = ArgAction::Append, help_heading = "Dockerfile and result")]
+    pub(crate) platform: Vec<String>,
+
+    /// Where the result goes: type=oci|docker|tar|local|image|registry,dest=PATH, or a directory
+    #[arg(long, short = 'o', value_name = "OUTPUT", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Outputs")]
+    pub(crate) output: Vec<String>,
+
+    /// Push the result to its registry, as --output type=registry
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, help_heading = "Outputs")]
+    pub(crate) push: bool,
+
+    /// Load the result into a running Docker or Podman, as --output type=docker
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, help_heading = "Outputs")]
+    pub(crate) load: bool,
+
+    /// Write the image id to a file
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, help_heading = "Outputs")]
+    pub(crate) iidfile: Option<PathBuf>,
+
+    /// Write digests and names of the result to a file, as JSON
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, help_heading = "Outputs")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// No progress; print the image id on success
+    #[arg(long, short = 'q', num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, help_heading = "Outputs")]
+    pub(crate) quiet: bool,
+
+    /// Progress: auto, plain, tty, quiet, none, rawjson (default: auto, or BUILDKIT_PROGRESS)
+    #[arg(long, value_name = "KIND", allow_hyphen_values = true, help_heading = "Outputs")]
+    pub(crate) progress: Option<String>,
+
+    /// Run every RUN, COPY and ADD again
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, help_heading = "Cache")]
+    pub(crate) no_cache: bool,
+
+    /// Run the steps of these stages again
+    #[arg(long, value_name = "STAGE", allow_hyphen_values = true, value_delimiter = ',', action = ArgAction::Append, help_heading = "Cache")]
+    pub(crate) no_cache_filter: Vec<String>,
+
+    /// Ask registries for newer base images
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, help_heading = "Cache")]
+    pub(crate) pull: bool,
+
+    /// Import a cache (later; accepted with a warning)
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Cache")]
+    pub(crate) cache_from: Vec<String>,
+
+    /// Export the cache (later; accepted with a warning)
+    #[arg(long, value_name = "DEST", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Cache")]
+    pub(crate) cache_to: Vec<String>,
+
+    /// Secret for RUN --mount=type=secret: id=ID[,src=FILE | ,env=NAME]
+    #[arg(long, value_name = "SECRET", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "What steps get")]
+    pub(crate) secret: Vec<String>,
+
+    /// Ssh agent for RUN --mount=type=ssh: default or ID[=SOCKET]
+    #[arg(long, value_name = "SSH", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "What steps get")]
+    pub(crate) ssh: Vec<String>,
+
+    /// Network of RUN: default, none, host, sandbox (default: default)
+    #[arg(long, value_name = "MODE", allow_hyphen_values = true, help_heading = "What steps get")]
+    pub(crate) network: Option<String>,
+
+    /// Line for /etc/hosts
+    #[arg(long, value_name = "HOST:IP", allow_hyphen_values = true, value_delimiter = ',', action = ArgAction::Append, help_heading = "What steps get")]
+    pub(crate) add_host: Vec<String>,
+
+    /// Size of /dev/shm, such as 128m
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, help_heading = "What steps get")]
+    pub(crate) shm_size: Option<String>,
+
+    /// Resource limit of RUN, such as nofile=1024:4096
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "What steps get")]
+    pub(crate) ulimit: Vec<String>,
+
+    /// Limit of RUN: memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus, cpuset-mems
+    #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "What steps get")]
+    pub(crate) resource: Vec<String>,
+
+    /// Parent cgroup of RUN
+    #[arg(
+        long,
+        value_name = "CGROUP",
+        allow_hyphen_values = true,
+        help_heading = "What steps get"
+    )]
+    pub(crate) cgroup_parent: Option<String>,
+
+    /// Allow network.host, security.insecure or device[=NAME]
+    #[arg(long, value_name = "RIGHT", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "What steps get")]
+    pub(crate) allow: Vec<String>,
+
+    /// Steps that run at the same time (default: number of processors, at least 4)
+    #[arg(long, value_name = "N", help_heading = "What steps get")]
+    pub(crate) jobs: Option<usize>,
+
+    /// Fail rather than run a step with less isolation than designed
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, help_heading = "What steps get")]
+    pub(crate) require_isolation: bool,
+
+    /// Check the Dockerfile and build nothing, as --call=check
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, help_heading = "Checks")]
+    pub(crate) check: bool,
+
+    /// What to do: build or check (default: build)
+    #[arg(long, value_name = "METHOD", allow_hyphen_values = true, help_heading = "Checks")]
+    pub(crate) call: Option<String>,
+
+    /// Annotation for the image (refused: not supported yet)
+    #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Accepted for docker build's sake")]
+    pub(crate) annotation: Vec<String>,
+
+    /// Attestations (later; accepted with a warning)
+    #[arg(long, value_name = "ATTESTATION", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Accepted for docker build's sake")]
+    pub(crate) attest: Vec<String>,
+
+    /// Provenance attestation (later; accepted with a warning)
+    #[arg(long, value_name = "VALUE", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Accepted for docker build's sake")]
+    pub(crate) provenance: Option<String>,
+
+    /// SBOM attestation (later; accepted with a warning)
+    #[arg(long, value_name = "VALUE", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Accepted for docker build's sake")]
+    pub(crate) sbom: Option<String>,
+
+    /// Source policy (refused: not supported yet)
+    #[arg(long, value_name = "POLICY", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Accepted for docker build's sake")]
+    pub(crate) policy: Vec<String>,
+
+    /// No effect: there is no daemon to choose
+    #[arg(
+        long,
+        value_name = "NAME",
+        allow_hyphen_values = true,
+        help_heading = "Accepted for docker build's sake"
+    )]
+    pub(crate) builder: Option<String>,
+
+    /// No effect
+    #[arg(long, short = 'D', num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, help_heading = "Accepted for docker build's sake")]
+    pub(crate) debug: bool,
+
+    /// No effect
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, hide = true)]
+    pub(crate) compress: bool,
+
+    /// No effect
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, hide = true)]
+    pub(crate) force_rm: bool,
+
+    /// No effect
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, hide = true)]
+    pub(crate) rm: bool,
+
+    /// Windows only; ignored with a warning
+    #[arg(long, value_name = "KIND", allow_hyphen_values = true, hide = true)]
+    pub(crate) isolation: Option<String>,
+
+    /// Ignored with a warning
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true, value_delimiter = ',', action = ArgAction::Append, hide = true)]
+    pub(crate) security_opt: Vec<String>,
+
+    /// Ignored with a warning
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, hide = true)]
+    pub(crate) squash: bool,
+
+    /// Old spelling of --call
+    #[arg(long, value_name = "METHOD", allow_hyphen_values = true, hide = true)]
+    pub(crate) print: Option<String>,
+
+    /// As --resource memory=BYTES
+    #[arg(long, short = 'm', value_name = "BYTES", allow_hyphen_values = true, hide = true)]
+    pub(crate) memory: Option<String>,
+
+    /// As --resource memory-swap=BYTES
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, hide = true)]
+    pub(crate) memory_swap: Option<String>,
+
+    /// As --resource cpu-shares=N
+    #[arg(long, short = 'c', value_name = "N", allow_hyphen_values = true, hide = true)]
+    pub(crate) cpu_shares: Option<String>,
+
+    /// As --resource cpu-period=MICROSECONDS
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true, hide = true)]
+    pub(crate) cpu_period: Option<String>,
+
+    /// As --resource cpu-quota=MICROSECONDS
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true, hide = true)]
+    pub(crate) cpu_quota: Option<String>,
+
+    /// As --resource cpuset-cpus=LIST
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true, hide = true)]
+    pub(crate) cpuset_cpus: Option<String>,
+
+    /// As --resource cpuset-mems=LIST
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true, hide = true)]
+    pub(crate) cpuset_mems: Option<String>,
+}

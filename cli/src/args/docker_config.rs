@@ -1,0 +1,159 @@
+//! The docker configuration as far as a client needs it: texts with registry credentials, and proxies.
+
+use std::path::PathBuf;
+
+use registry::{
+    Credentials, CredentialsSource, CredentialsText, ProxySettings, RegistryError, RegistryOptions,
+};
+use serde_json::Value;
+
+use super::Surroundings;
+
+/// What the user's configuration files say (spec CLI-61, CLI-62).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DockerConfig {
+    /// The document of config.json; `null` when there is none.
+    document: Value,
+    /// Texts with credentials, most important first.
+    credentials: Vec<CredentialsText>,
+    /// Why a configuration that is there was not understood.
+    pub(crate) warning: Option<String>,
+}
+
+impl DockerConfig {
+    /// Reads `DOCKER_AUTH_CONFIG`, `REGISTRY_AUTH_FILE`, `config.json` in `DOCKER_CONFIG` or `~/.docker`, and the
+    /// `auth.json` files of podman and skopeo.
+    pub(crate) fn read(around: &Surroundings) -> DockerConfig {
+        let mut config = DockerConfig::default();
+        if let Some(text) = around.text("DOCKER_AUTH_CONFIG") {
+            config.add("DOCKER_AUTH_CONFIG", text.to_owned());
+        }
+        if let Some(file) = around.raw("REGISTRY_AUTH_FILE") {
+            config.read_file(around.absolute(file));
+        }
+        let home = |below: &str| around.raw("HOME").map(|home| PathBuf::from(home).join(below));
+        let docker = match around.raw("DOCKER_CONFIG") {
+            Some(directory) => Some(around.absolute(directory)),
+            None => home(".docker"),
+        };
+        if let Some(text) = docker.and_then(|dir| config.read_file(dir.join("config.json"))) {
+            config.document = serde_json::from_str(&text).unwrap_or_default();
+        }
+        let run = around.raw("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("containers"));
+        for directory in run.into_iter().chain(home(".config/containers")) {
+            config.read_file(directory.join("auth.json"));
+        }
+        config
+    }
+
+    /// Notes a file's text, if there is one, and gives it back.
+    fn read_file(&mut self, path: PathBuf) -> Option<String> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => self.add(&name, text.clone()).then_some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                self.warning = Some(format!("cannot read {name}: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Notes a text when it is JSON; credentials in it are looked at when a registry is asked.
+    fn add(&mut self, origin: &str, text: String) -> bool {
+        let checked = serde_json::from_str::<serde::de::IgnoredAny>(&text);
+        match checked {
+            Ok(_) => self.credentials.push(CredentialsText { origin: origin.to_owned(), text }),
+            Err(error) => {
+                self.warning = Some(format!("{origin} is not JSON and is ignored: {error}"));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Build arguments for proxies that were not given (CLI-61).
+    pub(crate) fn proxy_arguments(&self, given: &[(String, String)]) -> Vec<(String, String)> {
+        const PROXIES: [(&str, &str); 5] = [
+            ("httpProxy", "http_proxy"),
+            ("httpsProxy", "https_proxy"),
+            ("ftpProxy", "ftp_proxy"),
+            ("noProxy", "no_proxy"),
+            ("allProxy", "all_proxy"),
+        ];
+        let mut arguments = Vec::new();
+        for (member, name) in PROXIES {
+            let Some(value) = self.document["proxies"]["default"][member].as_str() else {
+                continue;
+            };
+            if given.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
+                continue;
+            }
+            arguments.push((name.to_ascii_uppercase(), value.to_owned()));
+            arguments.push((name.to_owned(), value.to_owned()));
+        }
+        arguments
+    }
+
+    /// How registries are spoken to.
+    ///
+    /// # Errors
+    /// When a text with credentials has another form than expected.
+    pub(crate) fn registry_options(
+        &self,
+        around: &Surroundings,
+    ) -> Result<RegistryOptions, RegistryError> {
+        let path = around.raw("PATH").unwrap_or_default();
+        let helper_dirs = std::env::split_paths(path).filter(|dir| dir.is_absolute()).collect();
+        let source = CredentialsSource { texts: self.credentials.clone(), helper_dirs };
+        let either =
+            |lower: &str, upper: &str| around.text(lower).or(around.text(upper)).map(str::to_owned);
+        let proxy = ProxySettings {
+            https: either("https_proxy", "HTTPS_PROXY"),
+            http: either("http_proxy", "HTTP_PROXY"),
+            no_proxy: either("no_proxy", "NO_PROXY").unwrap_or_default(),
+        };
+        Ok(RegistryOptions { proxy, ..RegistryOptions::new(Credentials::load(&source)?) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> DockerConfig {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(home.path().join("config.json"), text).expect("a file");
+        let vars = [("DOCKER_CONFIG".into(), home.path().into())].into();
+        DockerConfig::read(&Surroundings { vars, ..Surroundings::default() })
+    }
+
+    #[test]
+    fn proxies_become_arguments_unless_given() {
+        let config =
+            config(r#"{"proxies":{"default":{"httpProxy":"http://p:1","noProxy":"a,b"}}}"#);
+        let given = [("NO_PROXY".to_owned(), "mine".to_owned())];
+        let pair = |name: &str| (name.to_owned(), "http://p:1".to_owned());
+        assert_eq!(config.proxy_arguments(&given), [pair("HTTP_PROXY"), pair("http_proxy")]);
+        assert!(DockerConfig::default().proxy_arguments(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_broken_configuration_is_a_warning() {
+        let broken = config("{");
+        assert!(broken.warning.is_some_and(|w| w.contains("config.json is not JSON")));
+        assert!(broken.document.is_null() && broken.credentials.is_empty());
+    }
+
+    #[test]
+    fn the_variable_comes_before_files() {
+        let vars =
+            [("DOCKER_AUTH_CONFIG", "{}"), ("HTTPS_PROXY", "http://p:2"), ("PATH", "bin:/bin")];
+        let vars = vars.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let around = Surroundings { vars, ..Surroundings::default() };
+        let config = DockerConfig::read(&around);
+        assert_eq!(config.credentials[0].origin, "DOCKER_AUTH_CONFIG");
+        let options = config.registry_options(&around).expect("nothing wrong in it");
+        assert_eq!(options.proxy.https.as_deref(), Some("http://p:2"));
+    }
+}

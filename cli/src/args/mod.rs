@@ -1,0 +1,110 @@
+//! The command line, in stages with a type each: what was typed ([`Cli`], [`BuildArgs`]) and what is needed
+//! ([`BuildCommand`]). [`build_command`] is the only way from one to the other.
+//!
+//! Owns names, forms and defaults of flags. Refuses to build anything.
+
+mod build;
+mod docker_config;
+mod other;
+mod request;
+mod surroundings;
+mod values;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use build::BuildArgs;
+pub(crate) use docker_config::DockerConfig;
+pub(crate) use other::{
+    HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, PullArgs, PushArgs, RmiArgs,
+    RunArgs, SaveArgs, TagArgs,
+};
+pub(crate) use request::{BuildCommand, Call, build_command};
+pub(crate) use surroundings::Surroundings;
+pub(crate) use values::{add_host, image_name, network, pair, platforms, tag_name};
+
+/// Builds container images from Dockerfiles. No daemon, no root, nothing to configure.
+#[derive(Debug, Parser)]
+#[command(name = "shale", version, args_override_self = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Directory of the store (default: /var/lib/shale as root, else ~/.local/share/shale)
+    #[arg(long, global = true, value_name = "DIR", env = "SHALE_ROOT")]
+    pub(crate) root: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// List images in the store
+    Images(ImagesArgs),
+    /// Run a command in an image, in the foreground
+    Run(RunArgs),
+    /// Fetch an image from a registry
+    Pull(PullArgs),
+    /// Upload an image to a registry
+    Push(PushArgs),
+    /// Write images to an archive
+    Save(SaveArgs),
+    /// Read images from an archive
+    Load(LoadArgs),
+    /// Make an image from a tar of a file system
+    Import(ImportArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Remove names of images, and images without a name
+    Rmi(RmiArgs),
+    /// Show how an image came about
+    History(HistoryArgs),
+    /// Show an image's config
+    Inspect(InspectArgs),
+    /// Show the version
+    Version,
+}
+
+/// The command line says something that cannot be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UsageError {
+    /// What is wrong, one sentence.
+    pub(crate) message: String,
+    /// What to do instead.
+    pub(crate) hint: Option<String>,
+}
+
+impl UsageError {
+    /// An error with its sentence.
+    pub(crate) fn new(message: impl Into<String>) -> UsageError {
+        UsageError { message: message.into(), hint: None }
+    }
+
+    /// The same error with what to do instead.
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> UsageError {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,466 @@
+//! From what was typed to what is needed: the one conversion of `shale build`'s flags.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::{
+    BuildRequest, ContextInput, DockerfileInput, Output, OutputDest, OutputKind, PullPolicy,
+};
+use graph::Limits;
+use planner::{ContextValue, LowerRequest, NamedContext};
+
+use super::values;
+use super::{BuildArgs, DockerConfig, Surroundings, UsageError};
+use crate::render::Display;
+
+/// What `shale build` is asked to do.
+#[derive(Debug)]
+pub(crate) struct BuildCommand {
+    /// For the engine.
+    pub(crate) request: BuildRequest,
+    /// Build, or only look.
+    pub(crate) call: Call,
+    /// The progress on standard error.
+    pub(crate) display: Display,
+    /// Print the image id and nothing else (OUT-42).
+    pub(crate) quiet: bool,
+    /// Where the image id goes (OUT-40).
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Where the result's facts go (OUT-41).
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Fail rather than run a step in this machine's network (`--network=sandbox`).
+    pub(crate) require_network: bool,
+    /// Standard input, if it was read: it can be read only once, so the engine's own process gets it handed on.
+    pub(crate) stdin: Option<Arc<File>>,
+    /// What was asked for and has no effect, a line each.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// `--call`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Build.
+    Build,
+    /// Check the Dockerfile.
+    Check,
+}
+
+/// Converts. Reads standard input if it is the context or the Dockerfile; nothing else is read.
+pub(crate) fn build_command(
+    typed: &BuildArgs,
+    config: &DockerConfig,
+    around: &Surroundings,
+) -> Result<BuildCommand, UsageError> {
+    let mut warnings = accepted_without_effect(typed)?;
+    warnings.extend(config.warning.clone());
+    let outputs = outputs(typed, around, &mut warnings)?;
+    let (context, dockerfile, stdin) = sources(typed, around)?;
+    let (plan, context_dirs) = plan(typed, config, around, &outputs.epoch)?;
+    let request = BuildRequest {
+        context,
+        dockerfile,
+        plan,
+        context_dirs,
+        pull: if typed.pull { PullPolicy::Always } else { PullPolicy::Missing },
+        tags: outputs.tags,
+        outputs: outputs.outputs,
+        secrets: collect(&typed.secret, |text| values::parse_secret(text, around))?,
+        ssh: collect(&typed.ssh, |text| values::parse_ssh(text, around))?,
+        jobs: typed.jobs.filter(|jobs| *jobs > 0),
+        require_isolation: typed.require_isolation,
+        engine_sockets: engine_sockets(around),
+        tool_env: tool_env(around),
+    };
+    Ok(BuildCommand {
+        request,
+        call: call(typed)?,
+        display: display(typed, around)?,
+        quiet: typed.quiet,
+        iidfile: typed.iidfile.as_ref().map(|path| around.absolute(path)),
+        metadata_file: typed.metadata_file.as_ref().map(|path| around.absolute(path)),
+        require_network: values::network(typed.network.as_deref().unwrap_or_default())?.1,
+        stdin,
+        warnings,
+    })
+}
+
+fn collect<T>(
+    texts: &[String],
+    parse: impl Fn(&str) -> Result<(String, T), UsageError>,
+) -> Result<BTreeMap<String, T>, UsageError> {
+    texts.iter().map(|text| parse(text)).collect()
+}
+
+/// Flags that are taken for docker build's sake (CLI-46 to CLI-51), and those that come later.
+fn accepted_without_effect(typed: &BuildArgs) -> Result<Vec<String>, UsageError> {
+    if !typed.annotation.is_empty() {
+        return Err(UsageError::new("--annotation is not supported yet"));
+    }
+    if !typed.policy.is_empty() {
+        return Err(UsageError::new("--policy is not supported yet"));
+    }
+    let off = |value: &Option<String>| value.as_deref().is_none_or(|v| v == "false");
+    let ignored = [
+        (!typed.cache_from.is_empty(), "--cache-from has no effect yet: no cache is imported"),
+        (!typed.cache_to.is_empty(), "--cache-to has no effect yet: no cache is exported"),
+        (!typed.attest.is_empty(), "--attest has no effect yet: no attestation is made"),
+        (!off(&typed.provenance), "--provenance has no effect yet: no attestation is made"),
+        (!off(&typed.sbom), "--sbom has no effect yet: no attestation is made"),
+        (typed.isolation.is_some(), "--isolation is for Windows and has no effect"),
+        (!typed.security_opt.is_empty(), "--security-opt has no effect"),
+        (typed.squash, "--squash has no effect: layers stay as they are"),
+    ];
+    let said = ignored.into_iter().filter(|(given, _)| *given);
+    Ok(said.map(|(_, line)| line.to_owned()).collect())
+}
+
+fn call(typed: &BuildArgs) -> Result<Call, UsageError> {
+    let method = typed.call.as_deref().or(typed.print.as_deref()).unwrap_or("build");
+    match method {
+        "build" if typed.check => Ok(Call::Check),
+        "build" => Ok(Call::Build),
+        "check" | "lint" => Ok(Call::Check),
+        other => Err(UsageError::new(format!("--call={other} is not supported yet"))
+            .with_hint("supported are build and check")),
+    }
+}
+
+fn display(typed: &BuildArgs, around: &Surroundings) -> Result<Display, UsageError> {
+    let asked = typed.progress.as_deref().or(around.text("BUILDKIT_PROGRESS")).unwrap_or("auto");
+    let quiet = |display| if typed.quiet { Display::Quiet } else { display };
+    match asked {
+        "auto" | "" if around.stderr_terminal => Ok(quiet(Display::Tty)),
+        "auto" | "" | "plain" => Ok(quiet(Display::Plain)),
+        "tty" if around.stderr_terminal => Ok(quiet(Display::Tty)),
+        "tty" => Err(UsageError::new("--progress=tty needs a terminal on standard error")),
+        "quiet" | "none" => Ok(Display::Quiet),
+        "rawjson" => Ok(quiet(Display::RawJson)),
+        other => Err(UsageError::new(format!("invalid progress {other:?}"))
+            .with_hint("use auto, plain, tty, quiet, none or rawjson")),
+    }
+}
+
+struct Outputs {
+    outputs: Vec<Output>,
+    tags: Vec<oci::Reference>,
+    epoch: Option<i64>,
+}
+
+fn outputs(
+    typed: &BuildArgs,
+    around: &Surroundings,
+    warnings: &mut Vec<String>,
+) -> Result<Outputs, UsageError> {
+    let mut tags = Vec::new();
+    for text in &typed.tag {
+        let tag = values::tag_name(text)?;
+        if !tags.iter().any(|other: &oci::Reference| other.to_string() == tag.to_string()) {
+            tags.push(tag);
+        }
+    }
+    let (mut outputs, mut epoch) = (Vec::new(), None);
+    for text in &typed.output {
+        let value = values::parse_output(text, around)?;
+        warnings.extend(value.warnings);
+        epoch = epoch.or(value.epoch);
+        outputs.push(value.output);
+    }
+    if typed.push {
+        push_outputs(&mut outputs, around)?;
+    }
+    if typed.load && !outputs.iter().any(|output| output.kind == OutputKind::Engine) {
+        outputs.push(values::parse_output("type=docker", around)?.output);
+    }
+    let pushes = |o: &Output| o.kind == OutputKind::Registry && o.names.is_empty();
+    if tags.is_empty() && outputs.iter().any(pushes) {
+        return Err(UsageError::new("tag is needed when pushing to registry") // ERR-74
+            .with_hint("name the result with -t registry/name:tag"));
+    }
+    let to_stdout = |o: &&Output| o.dest == Some(OutputDest::Stdout);
+    if outputs.iter().filter(to_stdout).count() > 1 {
+        return Err(UsageError::new("multiple outputs to standard output")); // OUT-05
+    }
+    Ok(Outputs { outputs, tags, epoch })
+}
+
+/// `--push`: image outputs are pushed, or there is one more output (OUT-04).
+fn push_outputs(outputs: &mut Vec<Output>, around: &Surroundings) -> Result<(), UsageError> {
+    let mut pushed = false;
+    for output in outputs.iter_mut() {
+        if matches!(output.kind, OutputKind::Image | OutputKind::Registry) {
+            output.kind = OutputKind::Registry;
+            pushed = true;
+        }
+    }
+    if !pushed {
+        outputs.push(values::parse_output("type=registry", around)?.output);
+    }
+    Ok(())
+}
+
+/// What decides the graph, and the directories of named contexts.
+fn plan(
+    typed: &BuildArgs,
+    config: &DockerConfig,
+    around: &Surroundings,
+    epoch: &Option<i64>,
+) -> Result<(LowerRequest, BTreeMap<String, PathBuf>), UsageError> {
+    if typed.no_cache && !typed.no_cache_filter.is_empty() {
+        let message = "--no-cache and --no-cache-filter cannot currently be used together";
+        return Err(UsageError::new(message)); // CACHE-41
+    }
+    let (contexts, context_dirs) = named_contexts(typed, around)?;
+    let mut platforms = values::platforms(&typed.platform)?;
+    if let (true, Some(default)) = (platforms.is_empty(), around.text("DOCKER_DEFAULT_PLATFORM")) {
+        platforms = values::platforms(&[default])?;
+    }
+    let label = |text: &String| {
+        let (name, value) = values::pair(text);
+        (name, value.unwrap_or_default())
+    };
+    let mut allow = Vec::new();
+    for text in &typed.allow {
+        allow.extend(values::entitlement(text)?);
+    }
+    let plan = LowerRequest {
+        target: typed.target.clone().filter(|target| !target.is_empty()),
+        build_args: build_args(typed, config, around),
+        platforms,
+        labels: typed.label.iter().map(label).collect(),
+        no_cache: typed.no_cache,
+        no_cache_filter: typed.no_cache_filter.clone(),
+        contexts,
+        network: values::network(typed.network.as_deref().unwrap_or_default())?.0,
+        add_hosts: typed.add_host.iter().map(|t| values::add_host(t)).collect::<Result<_, _>>()?,
+        shm_size_bytes: typed.shm_size.as_deref().map(values::size_bytes).transpose()?,
+        ulimits: typed.ulimit.iter().map(|t| values::ulimit(t)).collect::<Result<_, _>>()?,
+        cgroup_parent: typed.cgroup_parent.clone().filter(|parent| !parent.is_empty()),
+        limits: limits(typed)?,
+        allow,
+        epoch: *epoch,
+        ..LowerRequest::default()
+    };
+    Ok((plan, context_dirs))
+}
+
+/// `--build-arg`, the client's epoch and its proxies (CLI-14, EPO-01, CLI-61).
+fn build_args(
+    typed: &BuildArgs,
+    config: &DockerConfig,
+    around: &Surroundings,
+) -> Vec<(String, String)> {
+    let mut arguments = Vec::new();
+    for text in &typed.build_arg {
+        let (name, value) = values::pair(text);
+        let from_env = || {
+            let value = around.vars.get(std::ffi::OsStr::new(&name))?;
+            Some(value.to_string_lossy().into_owned())
+        };
+        if let Some(value) = value.or_else(from_env) {
+            arguments.push((name, value));
+        }
+    }
+    const EPOCH: &str = "SOURCE_DATE_EPOCH";
+    if let Some(epoch) = around.text(EPOCH)
+        && !typed.build_arg.iter().any(|text| values::pair(text).0 == EPOCH)
+    {
+        arguments.push((EPOCH.to_owned(), epoch.to_owned()));
+    }
+    let proxies = config.proxy_arguments(&arguments);
+    arguments.extend(proxies);
+    arguments
+}
+
+/// `--resource` and the older spellings (CLI-38, CLI-47).
+fn limits(typed: &BuildArgs) -> Result<Limits, UsageError> {
+    let mut limits = Limits::default();
+    let older = [
+        ("memory", &typed.memory),
+        ("memory-swap", &typed.memory_swap),
+        ("cpu-shares", &typed.cpu_shares),
+        ("cpu-period", &typed.cpu_period),
+        ("cpu-quota", &typed.cpu_quota),
+        ("cpuset-cpus", &typed.cpuset_cpus),
+        ("cpuset-mems", &typed.cpuset_mems),
+    ];
+    for (name, value) in older {
+        // docker's default of these is zero, which scripts pass on.
+        if let Some(value) = value.as_deref().filter(|value| !matches!(*value, "" | "0")) {
+            values::limit(&mut limits, name, value)?;
+        }
+    }
+    for text in &typed.resource {
+        let (name, value) = values::pair(text);
+        let value = value.ok_or_else(|| UsageError::new(format!("invalid resource {text:?}")))?;
+        values::limit(&mut limits, &name, &value)?;
+    }
+    Ok(limits)
+}
+
+/// `--build-context`; the last of a name wins. Directories must exist, though they are read when needed (NCTX-12).
+fn named_contexts(
+    typed: &BuildArgs,
+    around: &Surroundings,
+) -> Result<(Vec<NamedContext>, BTreeMap<String, PathBuf>), UsageError> {
+    let mut contexts: Vec<NamedContext> = Vec::new();
+    let mut directories = BTreeMap::new();
+    for text in &typed.build_context {
+        let context = NamedContext::parse(text).map_err(|error| {
+            let causes = crate::render::causes(&error);
+            let why = causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+            UsageError::new(format!("{error}{why}"))
+        })?;
+        directories.remove(&context.name);
+        if let ContextValue::Local(path) = &context.value {
+            let path = around.absolute(path);
+            if !path.is_dir() {
+                let shown = path.display();
+                let message = format!(
+                    "failed to get build context {}: {shown} is not a directory",
+                    context.name
+                );
+                return Err(UsageError::new(message));
+            }
+            directories.insert(context.name.clone(), path);
+        }
+        contexts.retain(|other| other.name != context.name);
+        contexts.push(context);
+    }
+    for context in &mut contexts {
+        if let ContextValue::OciLayout(layout) = &mut context.value {
+            layout.path = around.absolute(&layout.path).to_string_lossy().into_owned();
+        }
+    }
+    Ok((contexts, directories))
+}
+
+/// Sockets at which a running Docker or Podman may be found, the user's own choice first.
+fn engine_sockets(around: &Surroundings) -> Vec<PathBuf> {
+    let unix = |url: &str| url.strip_prefix("unix://").map(PathBuf::from);
+    let named = |name: &str| around.text(name).map(str::to_owned);
+    if let Some(host) = named("DOCKER_HOST").or_else(|| named("CONTAINER_HOST")) {
+        return unix(&host).into_iter().collect();
+    }
+    let own = around.raw("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let own = own.iter().flat_map(|run| [run.join("docker.sock"), run.join("podman/podman.sock")]);
+    let common = ["/var/run/docker.sock", "/run/podman/podman.sock"].map(PathBuf::from);
+    own.chain(common).collect()
+}
+
+/// The variables that helper programs such as git get, and no others.
+fn tool_env(around: &Surroundings) -> Vec<(OsString, OsString)> {
+    const NAMES: [&str; 16] = [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "SSH_AUTH_SOCK",
+        "GIT_SSH_COMMAND",
+        "GIT_SSL_CAINFO",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+        "no_proxy",
+        "NO_PROXY",
+    ];
+    let given = NAMES.iter().filter_map(|name| Some((name, around.raw(name)?)));
+    given.map(|(name, value)| (name.into(), value.to_owned())).collect()
+}
+
+/// Where the context and the Dockerfile come from (spec 5.1), and standard input if one of them does.
+fn sources(
+    typed: &BuildArgs,
+    around: &Surroundings,
+) -> Result<(ContextInput, DockerfileInput, Option<Arc<File>>), UsageError> {
+    let file = typed.file.as_deref().filter(|file| !file.is_empty());
+    if typed.context == "-" && file == Some("-") {
+        let message = "invalid argument: can't use stdin for both build context and dockerfile";
+        return Err(UsageError::new(message)); // CTX-09
+    }
+    let stdin = match typed.context == "-" || file == Some("-") {
+        true => Some(standard_input(around)?),
+        false => None,
+    };
+    let context = match &stdin {
+        Some(stdin) if typed.context == "-" => ContextInput::Stream(stdin.clone()),
+        _ => context(&typed.context, around)?,
+    };
+    let dockerfile = match (file, &context, &stdin) {
+        (None, ..) => DockerfileInput::Default,
+        (Some("-"), _, Some(stdin)) => DockerfileInput::Text(read_text(stdin)?.into()),
+        (Some(url), ..) if is_http(url) => DockerfileInput::Http(url.to_owned()),
+        (Some(file), ContextInput::Directory(_), _) => {
+            DockerfileInput::File { path: around.absolute(file), shown: file.to_owned() }
+        }
+        (Some(file), ..) => DockerfileInput::InContext(file.to_owned()), // CTX-15
+    };
+    Ok((context, dockerfile, stdin))
+}
+
+fn context(text: &str, around: &Surroundings) -> Result<ContextInput, UsageError> {
+    let path = around.absolute(text);
+    if !text.is_empty() && path.is_dir() {
+        return Ok(ContextInput::Directory(path));
+    }
+    if is_git(text) {
+        return Ok(ContextInput::Git(text.to_owned()));
+    }
+    if is_http(text) {
+        return Ok(ContextInput::Http(text.to_owned()));
+    }
+    let problem =
+        |what: &str| UsageError::new(format!("unable to prepare context: path {text:?} {what}"));
+    if path.exists() {
+        let archive = "to build from an archive, give it on standard input and name the context -";
+        return Err(problem("is not a directory").with_hint(archive));
+    }
+    Err(problem("not found")) // CTX-02
+}
+
+fn is_http(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// Whether a context is a git reference (CTX-13); the same forms as in named contexts, and GitHub without a scheme.
+fn is_git(text: &str) -> bool {
+    let named = || NamedContext::parse(&format!("context0={text}"));
+    text.starts_with("github.com/")
+        || (!Path::new(text).exists()
+            && matches!(named().map(|context| context.value), Ok(ContextValue::Git(_))))
+}
+
+/// All of standard input as a file that can be read again; in the engine's own process the one that it was handed.
+fn standard_input(around: &Surroundings) -> Result<Arc<File>, UsageError> {
+    let failed =
+        |error: std::io::Error| UsageError::new(format!("cannot read standard input: {error}"));
+    let file = match &around.stdin_copy {
+        Some(copy) => copy.clone(),
+        None => {
+            let flags = rustix::fs::MemfdFlags::CLOEXEC;
+            let memory = rustix::fs::memfd_create("standard input", flags);
+            let mut file = File::from(memory.map_err(|errno| failed(errno.into()))?);
+            std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(failed)?;
+            Arc::new(file)
+        }
+    };
+    (&*file).rewind().map_err(failed)?;
+    Ok(file)
+}
+
+fn read_text(mut file: &File) -> Result<Vec<u8>, UsageError> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)
+        .map_err(|error| UsageError::new(format!("cannot read standard input: {error}")))?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,13 @@
+//! Forms of flag values: each a pure function from the text to what it means.
+
+mod csv;
+mod output;
+mod secret;
+mod small;
+
+pub(crate) use output::parse_output;
+pub(crate) use secret::{parse_secret, parse_ssh};
+pub(crate) use small::{
+    add_host, entitlement, go_bool, image_name, limit, network, pair, platforms, size_bytes,
+    tag_name, ulimit,
+};

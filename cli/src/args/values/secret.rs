@@ -1,0 +1,147 @@
+//! `--secret` and `--ssh` (spec CLI-40, CLI-42).
+
+use std::path::PathBuf;
+
+use engine::SecretInput;
+
+use super::csv;
+use crate::args::{Surroundings, UsageError};
+
+/// Reads `id=x[,src=path | ,env=NAME][,type=file|env]`.
+pub(crate) fn parse_secret(
+    text: &str,
+    around: &Surroundings,
+) -> Result<(String, SecretInput), UsageError> {
+    let (mut id, mut source, mut variable, mut kind) = (None, None, None, None);
+    for field in csv::fields(text)? {
+        let Some((key, value)) = field.split_once('=') else {
+            let message = format!("invalid field '{field}' must be a key=value pair");
+            return Err(UsageError::new(message));
+        };
+        match key.to_ascii_lowercase().as_str() {
+            "id" => id = Some(value.to_owned()),
+            "src" | "source" => source = Some(value.to_owned()),
+            "env" => variable = Some(value.to_owned()),
+            "type" if matches!(value, "file" | "env") => kind = Some(value.to_owned()),
+            "type" => return Err(UsageError::new(format!("unsupported secret type {value:?}"))),
+            _ => return Err(UsageError::new(format!("unexpected key '{key}' in '{field}'"))),
+        }
+    }
+    let id = id.filter(|id| !id.is_empty());
+    let id = id.ok_or_else(|| UsageError::new("a secret needs an id").with_hint("add id=NAME"))?;
+    if kind.as_deref() == Some("env") && variable.is_none() {
+        variable = Some(source.take().unwrap_or_else(|| id.clone()));
+    }
+    let named = source.is_some() || variable.is_some() || kind.is_some();
+    let value = match (variable, source) {
+        (Some(name), _) => variable_value(&name, around)
+            .ok_or_else(|| UsageError::new(format!("secret {id}: variable {name} is not set")))?,
+        (None, Some(path)) => file_value(&id, &path, around)?,
+        (None, None) => match variable_value(&id, around).filter(|_| !named) {
+            Some(value) => value,
+            None => file_value(&id, &id, around)?,
+        },
+    };
+    Ok((id, value))
+}
+
+fn variable_value(name: &str, around: &Surroundings) -> Option<SecretInput> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let value = around.vars.get(std::ffi::OsStr::new(name))?;
+    Some(SecretInput::Value(value.as_bytes().into()))
+}
+
+fn file_value(id: &str, path: &str, around: &Surroundings) -> Result<SecretInput, UsageError> {
+    let path = around.absolute(path);
+    match std::fs::metadata(&path) {
+        Ok(facts) if facts.is_dir() => {
+            Err(UsageError::new(format!("secret {id}: {} is a directory", path.display())))
+        }
+        Ok(_) => Ok(SecretInput::File(path)),
+        Err(error) => {
+            Err(UsageError::new(format!("secret {id}: cannot read {}: {error}", path.display())))
+        }
+    }
+}
+
+/// Reads `default`, or `id[=socket]`.
+pub(crate) fn parse_ssh(
+    text: &str,
+    around: &Surroundings,
+) -> Result<(String, PathBuf), UsageError> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let (id, sockets) = text.split_once('=').unwrap_or((text, ""));
+    let id = if id.is_empty() { "default" } else { id };
+    let path = match sockets {
+        "" => around.raw("SSH_AUTH_SOCK").map(PathBuf::from).ok_or_else(|| {
+            UsageError::new(format!(
+                "invalid empty ssh agent socket for {id}: make sure SSH_AUTH_SOCK is set"
+            ))
+        })?,
+        path => PathBuf::from(path),
+    };
+    let path = around.absolute(path);
+    let facts = std::fs::metadata(&path).map_err(|error| {
+        UsageError::new(format!("ssh agent {id}: cannot use {}: {error}", path.display()))
+    })?;
+    if !facts.file_type().is_socket() {
+        let message = format!("ssh agent {id}: {} is not a socket", path.display());
+        return Err(UsageError::new(message).with_hint(
+            "key files are not supported yet; start an ssh-agent and add the key to it",
+        ));
+    }
+    Ok((id.to_owned(), path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around() -> Surroundings {
+        let vars = [("TOKEN", "from env"), ("EMPTY", "")];
+        Surroundings {
+            vars: vars.iter().map(|(n, v)| (n.into(), v.into())).collect(),
+            directory: std::env::temp_dir(),
+            ..Surroundings::default()
+        }
+    }
+
+    #[test]
+    fn secrets_come_from_variables_and_files() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let path = file.path().display().to_string();
+        let check = |text: &str, want: &str| {
+            let got = match parse_secret(text, &around()) {
+                Ok((id, SecretInput::Value(value))) => {
+                    format!("{id} value {}", String::from_utf8_lossy(&value))
+                }
+                Ok((id, SecretInput::File(path))) => format!("{id} file {}", path.display()),
+                Err(error) => error.message,
+            };
+            assert_eq!(got, want, "{text}");
+        };
+        check("id=TOKEN", "TOKEN value from env"); // CLI-40
+        check("id=t,env=TOKEN", "t value from env");
+        check("id=t,type=env,src=TOKEN", "t value from env");
+        check("id=EMPTY", "EMPTY value ");
+        check(&format!("id=t,src={path}"), &format!("t file {path}"));
+        check(&format!("id={path}"), &format!("{path} file {path}"));
+        check("id=t,env=NONE", "secret t: variable NONE is not set");
+        check("src=x", "a secret needs an id");
+        check("id=x,mode=4", "unexpected key 'mode' in 'mode=4'");
+        check("x", "invalid field 'x' must be a key=value pair");
+        assert!(parse_secret("id=no-such-file-here", &around()).is_err());
+    }
+
+    #[test]
+    fn agents_are_sockets() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let socket = dir.path().join("agent");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        let text = format!("deploy={}", socket.display());
+        assert_eq!(parse_ssh(&text, &around()), Ok(("deploy".to_owned(), socket)));
+        let error = parse_ssh("default", &around()).expect_err("no agent");
+        assert!(error.message.contains("SSH_AUTH_SOCK"), "{error}");
+        assert!(parse_ssh("k=/etc/passwd", &around()).is_err());
+    }
+}

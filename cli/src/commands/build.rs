@@ -1,0 +1,145 @@
+//! `shale build`.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use engine::{BuildError, BuildOutcome, BuildResult, OutputDest, OutputKind};
+use executor::WorkerOptions;
+use progress::{Emitter, Event, EventKind, Sink};
+
+use super::{Done, Failure, Process, print, warn};
+use crate::args::{BuildArgs, BuildCommand, Call, DockerConfig, UsageError, build_command};
+use crate::exit::Exit;
+use crate::render::Screen;
+
+/// How long a stopped build waits for a screen that stands still.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Builds.
+pub(crate) fn run(process: &mut Process, typed: &BuildArgs) -> Done {
+    let config = DockerConfig::read(&process.around);
+    let command = build_command(typed, &config, &process.around)?;
+    if command.call == Call::Check {
+        return Err(UsageError::new("--check is not supported yet").into());
+    }
+    if process.engine.is_none() {
+        command.warnings.iter().for_each(|warning| warn(warning));
+    }
+    let options = WorkerOptions {
+        require_isolation: command.request.require_isolation,
+        require_network: command.require_network,
+    };
+    let environment = process.environment(&config, options)?;
+    let screen = Screen::start(command.display, Box::new(std::io::stderr()));
+    // Without a worker this may turn out to be a mere look: then nothing of it is shown.
+    let held = Held::default();
+    let events = match process.engine {
+        Some(_) => Emitter::new(screen.sink()),
+        None => Emitter::new(Box::new(held.clone())),
+    };
+    let outcome = engine::build(&command.request, &environment, &events, &process.cancel);
+    drop(environment);
+    let result = match outcome {
+        Ok(BuildOutcome::NeedsWorker(facts)) if process.engine.is_none() => {
+            return process.in_engine(Some(&facts), command.stdin.as_deref(), false);
+        }
+        Ok(BuildOutcome::NeedsWorker(_)) => {
+            Err(BuildError::new(engine::BuildErrorKind::Environment, "the engine has no worker"))
+        }
+        Ok(BuildOutcome::Done(result)) => Ok(result),
+        Err(error) => Err(error),
+    };
+    events.emit(EventKind::BuildFinished { ok: result.is_ok() });
+    let mut sink = screen.sink();
+    held.take_all().iter().for_each(|event| sink.take(event));
+    screen.finish(process.cancel.is_cancelled().then_some(LAST_WORDS));
+    tell(&command, result.map_err(failed_to_solve)?)
+}
+
+/// The sentence that tools look for (spec section 11).
+fn failed_to_solve(error: BuildError) -> Failure {
+    if error.kind() == engine::BuildErrorKind::Cancelled {
+        return error.into();
+    }
+    let message = format!("failed to solve: {error}");
+    error.saying(message).into()
+}
+
+/// Writes the result's files and prints its id.
+fn tell(command: &BuildCommand, result: BuildResult) -> Done {
+    for finding in result.warnings.iter().filter(|_| !command.quiet) {
+        let line = finding.source.as_ref().zip(finding.labels.first());
+        let line = line.map_or(0, |(source, label)| source.lines(label.span).first);
+        warn(&format!("{}: {} (line {line})", finding.code, finding.message)); // LINT-02
+    }
+    let outputs = &command.request.outputs;
+    let files = |kind| matches!(kind, OutputKind::Local | OutputKind::Tar);
+    let only_files = !outputs.is_empty() && outputs.iter().all(|output| files(output.kind));
+    let id = image_id(&result);
+    if let (Some(path), Some(id), false) = (&command.iidfile, &id, only_files) {
+        write_whole(path, id.as_bytes())?; // OUT-40
+    }
+    if let Some(path) = &command.metadata_file {
+        write_whole(path, metadata(&result).as_bytes())?;
+    }
+    let to_stdout = outputs.iter().any(|output| output.dest == Some(OutputDest::Stdout));
+    let nameless = command.request.tags.is_empty() && outputs.is_empty();
+    match id {
+        Some(id) if (command.quiet || nameless) && !to_stdout => print(&format!("{id}\n")),
+        _ => Ok(Exit::Ok.into()),
+    }
+}
+
+/// The config's digest for one image, the index's for several.
+fn image_id(result: &BuildResult) -> Option<String> {
+    match &result.images[..] {
+        [image] => Some(image.id.to_string()),
+        _ => result.target.as_ref().map(|target| target.digest.to_string()),
+    }
+}
+
+/// The document of --metadata-file (OUT-41).
+fn metadata(result: &BuildResult) -> String {
+    let mut members = result.metadata.clone();
+    if let [image] = &result.images[..] {
+        let id = image.id.to_string();
+        members.entry("containerimage.config.digest").or_insert_with(|| id.into());
+    }
+    if !result.names.is_empty() {
+        let names: Vec<String> = result.names.iter().map(ToString::to_string).collect();
+        members.entry("image.name").or_insert_with(|| names.join(",").into());
+    }
+    let text = serde_json::to_string_pretty(&members);
+    text.expect("strings and numbers can be written") + "\n"
+}
+
+/// Writes a file that nobody ever sees in part.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(format!(".{}.part", std::process::id()));
+    let write = || {
+        std::fs::write(&partial, bytes)?;
+        std::fs::rename(&partial, path)
+    };
+    write().map_err(|error| {
+        let _ = std::fs::remove_file(&partial);
+        BuildError::io(format!("cannot write {}", path.display()), error)
+    })
+}
+
+/// Keeps events until it is known whether they are to be shown.
+#[derive(Clone, Default)]
+struct Held(Arc<Mutex<Vec<Event>>>);
+
+impl Held {
+    fn take_all(&self) -> Vec<Event> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Sink for Held {
+    fn take(&mut self, event: &Event) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
+    }
+}

@@ -1,0 +1,236 @@
+//! The commands: each takes what was typed, asks the engine, and says what came of it.
+
+mod build;
+mod images;
+mod lookup;
+mod run;
+mod transfer;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use engine::{BuildError, Environment, Facts};
+use executor::WorkerOptions;
+use executor::process::{EngineProcess, EngineStart, engine_started, run_engine, watch_signals};
+use registry::RegistryClient;
+use store::{Store, StoreOptions};
+use sys::Cancel;
+
+use crate::args::{Cli, Command, DockerConfig, Surroundings, UsageError};
+use crate::exit::Exit;
+use crate::render::{Report, Style, plain_text, render_report};
+
+/// From the first line to the exit code.
+pub(crate) fn main() -> ExitCode {
+    // The first thing: an engine forks its launcher while it has one thread.
+    let engine = match engine_started() {
+        Ok(engine) => engine,
+        Err(error) => {
+            say(&render_report(&Report::of(&error), Style { colours: false, excerpt: false }));
+            return Exit::Environment.into();
+        }
+    };
+    let arguments = match &engine {
+        Some(engine) => engine.arguments(),
+        None => std::env::args_os().skip(1).collect(),
+    };
+    let name = OsString::from("shale");
+    match Cli::try_parse_from(std::iter::once(&name).chain(&arguments)) {
+        Ok(cli) => run(cli, arguments, engine),
+        Err(error) => {
+            // A reader that went away is no reason to fail.
+            let _ = error.print();
+            ExitCode::from(error.exit_code() as u8)
+        }
+    }
+}
+
+fn run(cli: Cli, arguments: Vec<OsString>, mut engine: Option<EngineProcess>) -> ExitCode {
+    let mut around = Surroundings::here();
+    let stdin = engine.as_mut().and_then(|engine| engine.take_file("stdin"));
+    around.stdin_copy = stdin.map(|file| Arc::new(file.into()));
+    let cancel = match watch_signals(engine.as_ref()) {
+        Ok(cancel) => cancel,
+        Err(error) => {
+            say(&render_report(&Report::of(&error), Style { colours: false, excerpt: false }));
+            return Exit::Environment.into();
+        }
+    };
+    let mut process = Process { arguments, around, root: cli.root, engine, cancel };
+    let done = match cli.command {
+        Command::Build(typed) => build::run(&mut process, &typed),
+        Command::Images(typed) => lookup::images(&mut process, &typed),
+        Command::Run(typed) => run::run(&mut process, &typed),
+        Command::Pull(typed) => transfer::pull(&mut process, &typed),
+        Command::Push(typed) => transfer::push(&mut process, &typed),
+        Command::Save(typed) => images::save(&mut process, &typed),
+        Command::Load(typed) => images::load(&mut process, &typed),
+        Command::Import(typed) => images::import(&mut process, &typed),
+        Command::Tag(typed) => lookup::tag(&mut process, &typed),
+        Command::Rmi(typed) => lookup::rmi(&mut process, &typed),
+        Command::History(typed) => lookup::history(&mut process, &typed),
+        Command::Inspect(typed) => lookup::inspect(&mut process, &typed),
+        Command::Version => print(&format!("shale {}\n", env!("CARGO_PKG_VERSION"))),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => process.report(&failure).into(),
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line is wrong.
+    Usage(UsageError),
+    /// The engine said no.
+    Engine(BuildError),
+}
+
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Failure {
+        Failure::Usage(error)
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Failure {
+        Failure::Engine(error)
+    }
+}
+
+/// How a command ended.
+pub(crate) type Done = Result<ExitCode, Failure>;
+
+/// This process and what it has.
+pub(crate) struct Process {
+    /// The arguments without the program's name.
+    pub(crate) arguments: Vec<OsString>,
+    /// What it finds around it.
+    pub(crate) around: Surroundings,
+    /// `--root`.
+    pub(crate) root: Option<std::path::PathBuf>,
+    /// Present in the process that runs steps.
+    pub(crate) engine: Option<EngineProcess>,
+    /// The wish to stop.
+    pub(crate) cancel: Cancel,
+}
+
+impl Process {
+    /// Opens the store.
+    pub(crate) fn store(&self) -> Result<Store, Failure> {
+        let root = self.around.store_root(self.root.as_deref())?;
+        let own_marks =
+            sys::in_user_namespace() || !sys::probe::has_capability(sys::caps::SYS_ADMIN);
+        let options = StoreOptions { boot_id: None, userxattr: own_marks };
+        Store::open(&root, &options).map_err(|error| {
+            let what = format!("cannot open the store {}", root.display());
+            Failure::Engine(BuildError::store(&what, error))
+        })
+    }
+
+    /// What the engine needs. `facts` are what an earlier process has learnt.
+    pub(crate) fn environment(
+        &mut self,
+        config: &DockerConfig,
+        options: WorkerOptions,
+    ) -> Result<Environment, Failure> {
+        let registry = config
+            .registry_options(&self.around)
+            .map_err(|error| BuildError::of(engine::BuildErrorKind::Dockerfile, error))?;
+        let facts = self.engine.as_mut().and_then(|engine| engine.take_file("facts"));
+        let mut bytes = Vec::new();
+        if let Some(file) = facts {
+            use std::io::{Read as _, Seek as _};
+            let mut file = std::fs::File::from(file);
+            // Facts that cannot be read are asked for again.
+            let _ = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
+        }
+        Ok(Environment {
+            store: self.store()?,
+            registry: Arc::new(RegistryClient::new(registry)),
+            worker: self.engine.as_ref().map(|engine| Arc::new(engine.worker(options)) as _),
+            facts: Facts::from_json(&bytes),
+        })
+    }
+
+    /// Does the command again in a process that can run steps; its exit code is ours.
+    pub(crate) fn in_engine(
+        &self,
+        facts: Option<&Facts>,
+        stdin: Option<&std::fs::File>,
+        terminal: bool,
+    ) -> Done {
+        let failed = |error| BuildError::io("cannot hand on what is known", error);
+        let mut files = Vec::new();
+        if let Some(facts) = facts {
+            let flags = rustix::fs::MemfdFlags::CLOEXEC;
+            let memory = rustix::fs::memfd_create("facts", flags).map_err(|e| failed(e.into()))?;
+            let mut file = std::fs::File::from(memory);
+            file.write_all(&facts.to_json()).map_err(failed)?;
+            files.push(("facts".to_owned(), file.into()));
+        }
+        if let Some(stdin) = stdin {
+            files.push(("stdin".to_owned(), stdin.try_clone().map_err(failed)?.into()));
+        }
+        let start = EngineStart { args: self.arguments.clone(), files, terminal };
+        let exit = run_engine(start)
+            .map_err(|error| BuildError::of(engine::BuildErrorKind::Environment, error))?;
+        Ok(ExitCode::from(exit.code() as u8))
+    }
+
+    /// How errors look here. On a terminal the underlined line says all that docker's excerpt would.
+    pub(crate) fn style(&self) -> Style {
+        Style { colours: self.around.colours(), excerpt: !self.around.stderr_terminal }
+    }
+
+    fn report(&self, failure: &Failure) -> Exit {
+        match failure {
+            Failure::Usage(error) => {
+                let hint = error.hint.clone();
+                say(&render_report(&Report { hint, ..Report::of(error) }, self.style()));
+                Exit::Usage
+            }
+            Failure::Engine(error) => {
+                say(&render_report(&engine_report(error), self.style()));
+                Exit::of(error.kind(), self.cancel.signal() == Some(TERMINATE))
+            }
+        }
+    }
+}
+
+/// SIGTERM.
+const TERMINATE: i32 = rustix::process::Signal::TERM.as_raw();
+
+fn engine_report(error: &BuildError) -> Report<'_> {
+    Report {
+        diagnostics: error.diagnostics(),
+        hint: error.hint().map(str::to_owned),
+        ..Report::of(error)
+    }
+}
+
+/// Writes to standard output. A reader that went away is no reason to fail.
+pub(crate) fn print(text: &str) -> Done {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(BuildError::io("cannot write to standard output", error).into())
+        }
+        _ => Ok(Exit::Ok.into()),
+    }
+}
+
+/// Writes to standard error; there is nobody to tell if that fails.
+pub(crate) fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Says a warning on standard error.
+pub(crate) fn warn(message: &str) {
+    say(&format!("warning: {}\n", plain_text(message)));
+}

@@ -1,0 +1,256 @@
+//! Errors as people and tools read them: our sentence, the place with its source line underlined, BuildKit's excerpt,
+//! the causes, a hint (design D10, spec CALL-04 and section 11).
+
+use std::error::Error;
+
+use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
+use parser::{Diagnostic, LineRange, Severity, SourceText, Span};
+
+use super::escape::plain_text;
+
+/// An error, ready to be laid out.
+pub(crate) struct Report<'a> {
+    /// The sentence, without `error:`.
+    pub(crate) message: String,
+    /// Places it is about. The first one's message is the sentence or adds to it.
+    pub(crate) diagnostics: &'a [Diagnostic],
+    /// What caused it, from near to far.
+    pub(crate) causes: Vec<String>,
+    /// What to do next.
+    pub(crate) hint: Option<String>,
+}
+
+/// How a report looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Style {
+    /// Colours may be used.
+    pub(crate) colours: bool,
+    /// BuildKit's excerpt is added for tools that look for it.
+    pub(crate) excerpt: bool,
+}
+
+impl<'a> Report<'a> {
+    /// A report on an error without a place: its sentence and its causes.
+    pub(crate) fn of(error: &dyn Error) -> Report<'a> {
+        let causes = causes(error);
+        Report { message: error.to_string(), diagnostics: &[], causes, hint: None }
+    }
+}
+
+/// The sentences behind an error, from near to far; one that only repeats what was said is left out.
+pub(crate) fn causes(error: &dyn Error) -> Vec<String> {
+    let mut said = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !said.iter().any(|said| said.contains(&text)) {
+            said.push(text);
+        }
+        next = cause.source();
+    }
+    said.split_off(1)
+}
+
+/// Lays a report out, with a line break at its end.
+pub(crate) fn render_report(report: &Report<'_>, style: Style) -> String {
+    let mut text = String::new();
+    match report.diagnostics.split_first() {
+        None => text.push_str(&title_alone(&report.message, style)),
+        Some((first, others)) => {
+            text.push_str(&finding(first, &report.message, style));
+            for other in others {
+                text.push_str(&finding(other, &other.message, style));
+            }
+        }
+    }
+    for cause in &report.causes {
+        text.push_str(&format!("  caused by: {}\n", plain_text(cause)));
+    }
+    let helps = report.diagnostics.iter().filter_map(|d| d.help.as_ref()).chain(&report.hint);
+    for help in helps {
+        text.push_str(&format!("hint: {}\n", plain_text(help)));
+    }
+    text
+}
+
+/// One finding with its place underlined and, if wanted, BuildKit's excerpt.
+fn finding(diagnostic: &Diagnostic, message: &str, style: Style) -> String {
+    let (Some(source), Some(whole)) = (&diagnostic.source, diagnostic.labels.first()) else {
+        return title_alone(message, style);
+    };
+    let mut text = underlined(diagnostic, source, message, style);
+    if style.excerpt {
+        text.push_str(&excerpt(source, source.lines(whole.span)));
+    }
+    text
+}
+
+fn title_alone(message: &str, style: Style) -> String {
+    let group = annotate_snippets::Group::with_title(Level::ERROR.primary_title(sentence(message)));
+    format!("{}\n", renderer(style).render(&[group]))
+}
+
+fn underlined(diagnostic: &Diagnostic, source: &SourceText, message: &str, style: Style) -> String {
+    // The last label is the narrowest; the whole instruction's only matters when it is the only one.
+    let primary = diagnostic.labels.len() - 1;
+    let mut snippet = Snippet::source(&*source.text).path(&*source.name);
+    for (at, label) in diagnostic.labels.iter().enumerate() {
+        let more = diagnostic.message != message && !message.contains(&diagnostic.message);
+        let text = match (label.text.as_str(), at == primary && more) {
+            ("", true) => diagnostic.message.clone(),
+            (text, _) => text.to_owned(),
+        };
+        if at != primary && text.is_empty() {
+            continue;
+        }
+        let kind = if at == primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+        snippet = snippet.annotation(annotation(kind, source, label.span, text));
+    }
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let report = [level.primary_title(sentence(message)).element(snippet)];
+    format!("{}\n", renderer(style).render(&report))
+}
+
+/// Underlines a span, of several lines only the first, and never a line break or a half character.
+fn annotation<'a>(
+    kind: AnnotationKind,
+    source: &SourceText,
+    span: Span,
+    text: String,
+) -> Annotation<'a> {
+    let all = &*source.text;
+    let mut start = (span.start as usize).min(all.len());
+    while !all.is_char_boundary(start) {
+        start -= 1;
+    }
+    let mut end = (span.end as usize).clamp(start, all.len());
+    while !all.is_char_boundary(end) {
+        end += 1;
+    }
+    let first_line = all[start..end].split('\n').next().unwrap_or_default().trim_end();
+    let annotation = kind.span(start..start + first_line.len());
+    if text.is_empty() { annotation } else { annotation.label(plain_text(&text).into_owned()) }
+}
+
+/// A message of several lines keeps them; nothing else in it can steer a terminal.
+fn sentence(message: &str) -> String {
+    message.lines().map(plain_text).collect::<Vec<_>>().join("\n")
+}
+
+fn renderer(style: Style) -> Renderer {
+    if style.colours { Renderer::styled() } else { Renderer::plain() }
+}
+
+/// BuildKit's excerpt (CALL-04): the marked lines, and two lines around a single one or one around several.
+pub(crate) fn excerpt(source: &SourceText, marked: LineRange) -> String {
+    let lines: Vec<&str> = source.text.split('\n').collect();
+    let count = lines.len() as u32;
+    if marked.first > count {
+        return String::new();
+    }
+    let around = if marked.first == marked.last { 2 } else { 1 };
+    let first = marked.first.saturating_sub(around).max(1);
+    let last = marked.last.saturating_add(around).min(count);
+    let rule = "-".repeat(20);
+    let mut text = format!("{}:{}\n{rule}\n", plain_text(&source.name), marked.first);
+    for number in first..=last {
+        let inside = (marked.first..=marked.last).contains(&number);
+        let mark = if inside { ">>>" } else { "   " };
+        let line = lines[number as usize - 1].trim_end_matches('\r');
+        text.push_str(format!("{number:4} | {mark} {}", plain_text(line)).trim_end());
+        text.push('\n');
+    }
+    text + &rule + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "FROM debian:12\nRUN apt-get update && \\\n    apt-get install -y gcc\n\
+                        RUN <<EOF\nmake\nmake install\nEOF\nRNU foo\nCMD [\"x\"]\n";
+
+    fn check(start: &str, end: &str, message: &str) -> String {
+        let source = SourceText::new("docker/Dockerfile", TEXT);
+        let from = TEXT.find(start).expect("in the text");
+        let to = from + TEXT[from..].find(end).expect("in the text") + end.len();
+        let diagnostic = Diagnostic::error("test", message, &source, Span::new(from, to));
+        let report = Report {
+            message: format!("failed to solve: {message}"),
+            diagnostics: &[diagnostic],
+            causes: vec!["exit\x07".into()],
+            hint: Some("look again".into()),
+        };
+        render_report(&report, Style { colours: false, excerpt: true })
+    }
+
+    #[test]
+    fn an_error_shows_its_place() {
+        insta::assert_snapshot!(check("RNU", "RNU", "unknown instruction: RNU"), @r#"
+        error: failed to solve: unknown instruction: RNU
+         --> docker/Dockerfile:8:1
+          |
+        8 | RNU foo
+          | ^^^
+        docker/Dockerfile:8
+        --------------------
+           6 |     make install
+           7 |     EOF
+           8 | >>> RNU foo
+           9 |     CMD ["x"]
+          10 |
+        --------------------
+          caused by: exit\x07
+        hint: look again
+        "#);
+        insta::assert_snapshot!(check("RUN apt", "gcc", "process did not complete"), @r"
+        error: failed to solve: process did not complete
+         --> docker/Dockerfile:2:1
+          |
+        2 | RUN apt-get update && \
+          | ^^^^^^^^^^^^^^^^^^^^^^^
+        docker/Dockerfile:2
+        --------------------
+           1 |     FROM debian:12
+           2 | >>> RUN apt-get update && \
+           3 | >>>     apt-get install -y gcc
+           4 |     RUN <<EOF
+        --------------------
+          caused by: exit\x07
+        hint: look again
+        ");
+    }
+
+    #[test]
+    fn places_outside_of_the_text_do_no_harm() {
+        for (text, start, end) in
+            [("", 0, 0), ("", 5, 9), ("é", 1, 1), ("a\n", 1, 2), ("a\n", 2, 2), ("a", 0, 900)]
+        {
+            let source = SourceText::new("Dockerfile", text);
+            let span = Span { start, end };
+            let diagnostic = Diagnostic::error("test", "no", &source, span).with_label(span, "x");
+            let report = Report {
+                message: "no".into(),
+                diagnostics: &[diagnostic],
+                causes: vec![],
+                hint: None,
+            };
+            let shown = render_report(&report, Style { colours: false, excerpt: true });
+            assert!(shown.starts_with("error: no\n"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_cause_that_was_said_is_not_repeated() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Level(&'static str, #[source] Option<Box<Level>>);
+        let inner = Level("no space left on device (os error 28)", None);
+        let middle = Level("no space left", Some(Box::new(inner)));
+        let outer = Level("write blob: no space left", Some(Box::new(middle)));
+        assert_eq!(causes(&outer), ["no space left on device (os error 28)"]);
+    }
+}

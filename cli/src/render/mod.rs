@@ -1,0 +1,20 @@
+//! What a person sees of a build: pure functions from the event stream to lines, and the screens that write them.
+//!
+//! Owns wording and layout of progress and errors. Refuses to know the engine: an event or a diagnostic is all it reads.
+
+mod check;
+mod error;
+mod escape;
+mod plain;
+mod rawjson;
+mod screen;
+mod steps;
+mod table;
+mod tty;
+
+pub(crate) use check::check_report;
+pub(crate) use error::{Report, Style, causes, render_report};
+pub(crate) use escape::plain_text;
+pub(crate) use screen::{Display, Screen};
+pub(crate) use steps::size;
+pub(crate) use table::Table;
