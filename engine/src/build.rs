@@ -131,6 +131,7 @@ fn session(
         jobs,
         networks_expected: Once::new(),
         contexts: Contexts::default(),
+        emptied: Mutex::default(),
         source: OnceLock::new(),
         registry_failed: Mutex::default(),
         epoch: OnceLock::new(),

@@ -3,6 +3,7 @@
 //! Owns the translation from a vertex to a step of the executor and the filing of its result. Refuses to know how a
 //! step is run.
 
+use std::error::Error;
 use std::os::fd::OwnedFd;
 
 use executor::{CopyStep, ExecError, ExecErrorKind, MkdirStep, NewLayer, OutputSink, RunStep};
@@ -11,6 +12,7 @@ use oci::Digest;
 use planner::key;
 use progress::{EventKind, Stream};
 use store::{CacheRecord, Ingest, RecordKeys};
+use tree::SelectError;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::finish::Unfinished;
@@ -223,6 +225,10 @@ fn exec_error(work: &Work, error: ExecError) -> BuildError {
     if work.session.cancel.is_cancelled() {
         return BuildError::cancelled();
     }
+    let missing = sources(&error).find_map(|cause| cause.downcast_ref::<SelectError>());
+    if let Some(failed) = missing.and_then(lookup::not_found) {
+        return failed;
+    }
     let kind = match error.kind() {
         ExecErrorKind::Environment => BuildErrorKind::Environment,
         ExecErrorKind::Cancelled => BuildErrorKind::Cancelled,
@@ -238,4 +244,9 @@ fn exec_error(work: &Work, error: ExecError) -> BuildError {
         _ => error.to_string(),
     };
     BuildError::of(kind, error).saying(text)
+}
+
+/// The causes of an error, nearest first.
+fn sources<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause: &&'a (dyn Error + 'static)| (*cause).source())
 }

@@ -201,21 +201,29 @@ fn stack_of(work: &Work, record: &CacheRecord) -> StackValue {
     }
 }
 
-/// A selection that cannot be made, in BuildKit's words and with the nearest names (COPY-05, ERR-44, ERR-45).
 fn selection_error(error: SelectError) -> Stop {
-    let SelectError::NotFound { path, nearest } = &error else {
-        let text = "cannot read what the step copies";
-        return BuildError::new(BuildErrorKind::Step, text).because(error).into();
+    let failed = match not_found(&error) {
+        Some(failed) => failed,
+        None => {
+            BuildError::new(BuildErrorKind::Step, "cannot read what the step copies").because(error)
+        }
     };
+    failed.into()
+}
+
+/// A source that is not there, in BuildKit's words and with the nearest names (COPY-05, ERR-44).
+pub(crate) fn not_found(error: &SelectError) -> Option<BuildError> {
+    let SelectError::NotFound { path, nearest } = error else { return None };
     let path = String::from_utf8_lossy(path);
     let path = path.trim_start_matches('/');
     let text = format!(
         "failed to compute cache key: failed to calculate checksum of ref: \"/{path}\": not found"
     );
     let failed = BuildError::new(BuildErrorKind::Step, text);
-    let failed = match nearest.is_empty() {
-        true => failed,
+    Some(match nearest.is_empty() {
+        true => {
+            failed.with_hint("see what the .dockerignore file leaves out, and where the context is")
+        }
         false => failed.with_hint(format!("did you mean {}?", nearest.join(" or "))),
-    };
-    failed.into()
+    })
 }

@@ -18,7 +18,7 @@ use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
 use crate::image;
 use crate::request::SecretInput;
-use crate::session::{Session, Stop};
+use crate::session::{Session, Stop, lock};
 use crate::stack_tree;
 use crate::work::Work;
 
@@ -145,10 +145,18 @@ fn cache(work: &Work, mount: &Mount, identity: &str) -> Result<CacheMount, Stop>
         chown(dir, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)))?;
         fs::set_permissions(dir, fs::Permissions::from_mode(mode.unwrap_or(0o755)))
     };
-    let request =
-        CacheMountRequest { id: identity, sharing: *sharing, empty: work.vertex().no_cache };
+    let request = CacheMountRequest {
+        id: identity,
+        sharing: *sharing,
+        empty: is_to_be_emptied(work, identity),
+    };
     let cache = session.lease.cache_mount(&request, &init, &|| session.cancel.is_cancelled());
     Ok(cache.map_err(|e| BuildError::store("cannot open a cache mount", e))?)
+}
+
+/// Steps that may not use the cache start with empty cache mounts (MNT-38): each is emptied once in a build.
+fn is_to_be_emptied(work: &Work, identity: &str) -> bool {
+    work.vertex().no_cache && lock(&work.session.emptied).insert(identity.to_owned())
 }
 
 /// Gives an empty directory the first content of a cache: a copy onto nothing, moved into its place.

@@ -1,5 +1,6 @@
 //! What the parts of one build share: where results live, who works, who listens.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, OnceLock};
 
 use executor::Worker;
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) jobs: usize,
     pub(crate) networks_expected: Once,
     pub(crate) contexts: Contexts,
+    /// Cache mounts that were emptied for this build.
+    pub(crate) emptied: Mutex<HashSet<String>>,
     /// The Dockerfile, once it was read.
     pub(crate) source: OnceLock<SourceText>,
     /// An image could not be resolved because of its registry.

@@ -118,17 +118,31 @@ fn tell_end<T>(work: &Work, result: &Result<T, Stop>) {
 /// A failure with the place of its instruction.
 fn located(work: &Work, stop: Stop) -> Stop {
     let Stop::Failed(error) = stop else { return stop };
-    let origin = &work.vertex().origin;
-    let (Some(source), Some((start, end))) = (work.session.source.get(), origin.span) else {
-        return Stop::Failed(error);
-    };
     if !error.diagnostics().is_empty() || error.kind() == BuildErrorKind::Cancelled {
         return Stop::Failed(error);
     }
+    let origin = &place(work).origin;
+    let (Some(source), Some((start, end))) = (work.session.source.get(), origin.span) else {
+        return Stop::Failed(error);
+    };
     let span = parser::Span { start, end };
     let mut place = Diagnostic::error("step-failed", error.to_string(), source, span);
     if let Some(trigger) = &origin.trigger {
         place = place.with_help(format!("the base image's trigger says: ONBUILD {trigger}"));
     }
     Stop::Failed(error.at(place))
+}
+
+/// The vertex itself, or, for a source that no instruction stands for, the first one that reads it.
+fn place(work: &Work) -> &Vertex {
+    let mut vertex = work.vertex();
+    for later in &work.graph.vertices[work.id.0 as usize..] {
+        if vertex.origin.span.is_some() {
+            break;
+        }
+        if later.below == Some(vertex.id) || later.op.inputs().contains(&vertex.id) {
+            vertex = later;
+        }
+    }
+    vertex
 }

@@ -143,7 +143,8 @@ impl Lease {
         Ok(stat.is_some_and(|stat| u64::try_from(stat.st_size) == Ok(size_bytes)))
     }
 
-    /// Notes that a blob is the tar `diff_id` in some compression. One blob for each compression; a new one replaces it.
+    /// Notes that a blob is the tar `diff_id` in some compression. There is one for each compression;
+    /// a new one replaces it.
     ///
     /// # Errors
     /// The store cannot be read or written.

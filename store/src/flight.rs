@@ -25,7 +25,8 @@ pub struct FlightGuard {
 }
 
 impl Lease {
-    /// Waits until no other thread or process does the work `name` (a near key, a blob's digest, a chain id), then keeps
+    /// Waits until no other thread or process does the work `name` (a near key, a blob's digest, a chain
+    /// id), then keeps
     /// others out of it. Look for the result again after it. `cancel` is asked while waiting. The caller gives its job
     /// slot back first, or uses [`Lease::try_single_flight`].
     ///

@@ -1,5 +1,5 @@
-//! Cache records: what a step made, filed under its cache keys and its near key, and listed under its instruction digest
-//! (design D4). A record that is torn, or does not hold the key that it is found by, counts as absent.
+//! Cache records: what a step made, filed under its cache keys and its near key, and listed under its instruction
+//! digest (design D4). A record that is torn, or does not hold the key that it is found by, counts as absent.
 
 use graph::{CacheKey, InstructionDigest, LayerId, NearKey, OperationDigest, Stack};
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,10 @@ mod run;
 mod transfer;
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -59,7 +62,9 @@ fn run(cli: Cli, arguments: Vec<OsString>, mut engine: Option<EngineProcess>) ->
             return Exit::Environment.into();
         }
     };
-    let mut process = Process { arguments, around, root: cli.root, engine, cancel };
+    let said_root = engine.as_mut().and_then(|engine| read_handed(engine, "root"));
+    let said_root = said_root.map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
+    let mut process = Process { arguments, around, root: cli.root, said_root, engine, cancel };
     let done = match cli.command {
         Command::Build(typed) => build::run(&mut process, &typed),
         Command::Images(typed) => lookup::images(&mut process, &typed),
@@ -112,7 +117,9 @@ pub(crate) struct Process {
     /// What it finds around it.
     pub(crate) around: Surroundings,
     /// `--root`.
-    pub(crate) root: Option<std::path::PathBuf>,
+    pub(crate) root: Option<PathBuf>,
+    /// The store that the process which started this one uses.
+    pub(crate) said_root: Option<PathBuf>,
     /// Present in the process that runs steps.
     pub(crate) engine: Option<EngineProcess>,
     /// The wish to stop.
@@ -122,7 +129,7 @@ pub(crate) struct Process {
 impl Process {
     /// Opens the store.
     pub(crate) fn store(&self) -> Result<Store, Failure> {
-        let root = self.around.store_root(self.root.as_deref())?;
+        let root = self.store_root()?;
         let own_marks =
             sys::in_user_namespace() || !sys::probe::has_capability(sys::caps::SYS_ADMIN);
         let options = StoreOptions { boot_id: None, userxattr: own_marks };
@@ -130,6 +137,14 @@ impl Process {
             let what = format!("cannot open the store {}", root.display());
             Failure::Engine(BuildError::store(&what, error))
         })
+    }
+
+    /// Where the store is. In a user namespace everybody is root: there the first process has said it.
+    fn store_root(&self) -> Result<PathBuf, UsageError> {
+        match &self.said_root {
+            Some(root) => Ok(root.clone()),
+            None => self.around.store_root(self.root.as_deref()),
+        }
     }
 
     /// What the engine needs. `facts` are what an earlier process has learnt.
@@ -141,19 +156,13 @@ impl Process {
         let registry = config
             .registry_options(&self.around)
             .map_err(|error| BuildError::of(engine::BuildErrorKind::Dockerfile, error))?;
-        let facts = self.engine.as_mut().and_then(|engine| engine.take_file("facts"));
-        let mut bytes = Vec::new();
-        if let Some(file) = facts {
-            use std::io::{Read as _, Seek as _};
-            let mut file = std::fs::File::from(file);
-            // Facts that cannot be read are asked for again.
-            let _ = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
-        }
+        // Facts that cannot be read are asked for again.
+        let facts = self.engine.as_mut().and_then(|engine| read_handed(engine, "facts"));
         Ok(Environment {
             store: self.store()?,
             registry: Arc::new(RegistryClient::new(registry)),
             worker: self.engine.as_ref().map(|engine| Arc::new(engine.worker(options)) as _),
-            facts: Facts::from_json(&bytes),
+            facts: Facts::from_json(&facts.unwrap_or_default()),
         })
     }
 
@@ -165,13 +174,10 @@ impl Process {
         terminal: bool,
     ) -> Done {
         let failed = |error| BuildError::io("cannot hand on what is known", error);
-        let mut files = Vec::new();
+        let root = self.store_root()?;
+        let mut files = vec![hand("root", root.as_os_str().as_bytes()).map_err(failed)?];
         if let Some(facts) = facts {
-            let flags = rustix::fs::MemfdFlags::CLOEXEC;
-            let memory = rustix::fs::memfd_create("facts", flags).map_err(|e| failed(e.into()))?;
-            let mut file = std::fs::File::from(memory);
-            file.write_all(&facts.to_json()).map_err(failed)?;
-            files.push(("facts".to_owned(), file.into()));
+            files.push(hand("facts", &facts.to_json()).map_err(failed)?);
         }
         if let Some(stdin) = stdin {
             files.push(("stdin".to_owned(), stdin.try_clone().map_err(failed)?.into()));
@@ -204,6 +210,22 @@ impl Process {
 
 /// SIGTERM.
 const TERMINATE: i32 = rustix::process::Signal::TERM.as_raw();
+
+/// Puts bytes into memory for the process that runs steps.
+fn hand(name: &str, bytes: &[u8]) -> std::io::Result<(String, OwnedFd)> {
+    let memory = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = std::fs::File::from(memory);
+    file.write_all(bytes)?;
+    Ok((name.to_owned(), file.into()))
+}
+
+/// What [`hand`] put there; `None` when there is nothing of the name.
+fn read_handed(engine: &mut EngineProcess, name: &str) -> Option<Vec<u8>> {
+    let mut file = std::fs::File::from(engine.take_file(name)?);
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).ok()?;
+    Some(bytes)
+}
 
 fn engine_report(error: &BuildError) -> Report<'_> {
     Report {

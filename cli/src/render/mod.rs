@@ -1,6 +1,6 @@
 //! What a person sees of a build: pure functions from the event stream to lines, and the screens that write them.
 //!
-//! Owns wording and layout of progress and errors. Refuses to know the engine: an event or a diagnostic is all it reads.
+//! Owns wording and layout of progress and errors. Refuses to know the engine: it reads events and diagnostics.
 
 mod check;
 mod error;

@@ -104,8 +104,10 @@ impl Sandbox<'_> {
             let entry = entry.map_err(failed)?;
             let is_node =
                 matches!(entry.file_type(), FileType::CharacterDevice | FileType::BlockDevice);
-            if let (true, Ok(name)) = (is_node, entry.file_name().to_str()) {
-                self.bind_node(dev, name)?;
+            match entry.file_name().to_str() {
+                Ok("ptmx") | Err(_) => {} // terminals are the step's own
+                Ok(name) if is_node => self.bind_node(dev, name)?,
+                Ok(_) => {}
             }
         }
         Ok(())

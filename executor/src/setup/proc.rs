@@ -49,9 +49,11 @@ impl Sandbox<'_> {
     pub(super) fn mount_proc(&mut self, masked: bool, strict: bool) -> Result<(), Failure> {
         let what = "mount /proc";
         let at = self.base_dir("proc")?;
-        let proc = match mount::new_filesystem(c"proc", &[], Attributes::DATA) {
-            Ok(proc) => proc,
-            Err(error) if error.errno() == Errno::PERM.raw_os_error() => self.outer_proc(strict)?,
+        let (proc, whose) = match mount::new_filesystem(c"proc", &[], Attributes::DATA) {
+            Ok(proc) => (proc, Whose::Ours),
+            Err(error) if error.errno() == Errno::PERM.raw_os_error() => {
+                (self.outer_proc(strict)?, Whose::Machines)
+            }
             Err(error) => return Err(failed(what)(error)),
         };
         mount::attach(proc.as_fd(), at.as_fd()).map_err(failed(what))?;

@@ -50,43 +50,57 @@ fn signal(pid: u32, signal: rustix::process::Signal) {
     let _ = rustix::process::kill_process(pid, signal);
 }
 
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
 #[test]
 fn d17_nothing_survives_a_kill() {
     let before = mounts();
-    let net = if am_root() { "net=default" } else { "net=none" };
     for person in persons() {
         let place = Place::new(person);
         place.make_layer();
-        let net = if person == Person::Me { net } else { "net=none" };
-        for (round, stopped) in [false, true].into_iter().cycle().take(12).enumerate() {
-            let word = format!("word-{}-{round}-{person:?}", std::process::id());
-            let mut child = place.start(&[net], &stubborn(&word));
-            let all = family(child.id());
-            assert!(all.len() >= 6, "{all:?}");
-            // Each of ours in turn; the processes of the step itself come after them.
-            let victim = all[round / 2 % 5];
-            if stopped {
-                for pid in &all {
-                    if *pid != victim {
-                        signal(*pid, rustix::process::Signal::STOP);
-                    }
-                }
-            }
-            signal(victim, rustix::process::Signal::KILL);
-            if stopped {
-                // What is only told by end-of-file needs somebody who can read it.
-                for pid in &all[..2] {
-                    signal(*pid, rustix::process::Signal::CONT);
-                }
-            }
-            eventually(Duration::from_secs(5), &format!("{person:?} {round} {stopped}"), || {
-                processes_with(&word).is_empty()
-            });
-            child.kill().unwrap();
-            child.wait().unwrap();
+        let first = match person {
+            Person::Me => 0,
+            Person::Other => 1, // runuser is before ours
+        };
+        // The first process, engine, launcher, init, command; with the others stopped and without.
+        for victim in 0..5 {
+            kill_one(&place, "net=none", first + victim, false);
+            kill_one(&place, "net=none", first + victim, true);
+        }
+        // Helpers of networks go as well.
+        for victim in 0..3 {
+            kill_one(&place, "net=default", first + victim, false);
         }
     }
     assert_eq!(mounts(), before, "the machine's mount table is as before");
+}
+
+fn kill_one(place: &Place, net: &str, victim: usize, stopped: bool) {
+    let word = format!("word-{}-{net}-{victim}-{stopped}", std::process::id());
+    let mut child = place.start(&[net], &stubborn(&word));
+    let all = family(child.id());
+    assert!(all.len() >= 6, "{all:?}");
+    let victim_pid = all[victim];
+    let stop = all.iter().filter(|pid| stopped && **pid != victim_pid && **pid != child.id());
+    for pid in stop.clone() {
+        signal(*pid, rustix::process::Signal::STOP);
+    }
+    signal(victim_pid, rustix::process::Signal::KILL);
+    // Death comes from above even to those that are stopped; from below it is told to who can read it.
+    let below: Vec<u32> = all[victim..].to_vec();
+    eventually(Duration::from_secs(5), &format!("{net} {victim} {stopped} {all:?}"), || {
+        below.iter().all(|pid| !is_alive(*pid)) && (stopped || processes_with(&word).is_empty())
+    });
+    for pid in stop {
+        signal(*pid, rustix::process::Signal::CONT);
+    }
+    let _ = child.wait();
+    eventually(Duration::from_secs(5), &format!("{all:?}"), || {
+        all.iter().all(|pid| !is_alive(*pid)) && processes_with(&word).is_empty()
+    });
 }
 
 #[test]
@@ -112,8 +126,9 @@ fn signals_end_a_step() {
             assert!(begin.elapsed() < Duration::from_secs(5), "{:?} {script}", begin.elapsed());
             assert!(processes_with(&word).is_empty());
         }
-        // Deaf: until the second one.
-        let mut child = place.start(&["net=none"], &stubborn(&word));
+        // One that takes its time: until the second one.
+        let slow = format!("trap : TERM; : {word}; echo; while :; do sleep 1; done");
+        let mut child = place.start(&["net=none"], &slow);
         let begin = Instant::now();
         let ours = match person {
             Person::Me => child.id(),

@@ -92,6 +92,6 @@ fn exit_statuses() {
     for person in persons() {
         let place = Place::new(person);
         assert_eq!(place.sh(&["net=none"], "exit 3").code, Some(3));
-        assert_eq!(place.sh(&["net=none"], "sh -c 'kill -9 $$'").code, Some(137));
+        assert_eq!(place.sh(&["net=none"], "sh -c 'kill -9 $$; :'; exit $?").code, Some(137));
     }
 }

@@ -25,6 +25,10 @@ pub(super) fn lower(
     let devices = devices(build, &run.devices, site)?;
     let mounts = mounts::lower(build, &run.mounts, site)?;
     let (argv, scripts) = argv(build, run, site)?;
+    if argv.iter().any(|argument| argument.contains('\0')) {
+        let message = "RUN has a NUL byte, which no argument of a program can hold";
+        return Err(site.error("nul-byte", message));
+    }
     let history = history(build, &argv);
     let variables = environment(&build.state.variables, &mounts);
     let name = name_with_secrets(name, &variables, &mounts);

@@ -70,6 +70,18 @@ fn a_promise_covers_what_others_made() {
 }
 
 #[test]
+fn a_tag_alone_is_a_promise() {
+    let root = Root::new();
+    let image = build(&root.open(), "app", false).expect("build");
+    let lease = root.open().lease().expect("lease");
+    lease.set_tags(&[(reference("later"), image)]).expect("tag");
+    drop(lease);
+    let store = root.open_in("boot-2").expect("open after a boot");
+    assert!(is_whole(&store, &image));
+    assert_eq!(store.tag(&reference("later")).expect("read"), Some(image));
+}
+
+#[test]
 fn a_killed_build_promises_nothing() {
     let root = Root::new();
     let store = root.open();

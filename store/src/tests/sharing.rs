@@ -1,5 +1,5 @@
-//! Several processes on one store. A lock belongs to an open file, so two stores opened in one process are to each other
-//! what two processes are; death is tried with real ones.
+//! Several processes on one store. A lock belongs to an open file, so two stores opened in one process are to each
+//! other what two processes are; death is tried with real ones.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
