@@ -149,11 +149,23 @@ struct Planned {
 }
 
 fn run(session: &Arc<Session>) -> Result<(Vec<Built>, Planned), Stop> {
+    empty_trash(session);
     let planned = plan(session)?;
     let values = solve::solve(session, &planned.graph)?;
     let targets = planned.graph.targets.iter();
     let built = targets.map(|target| assemble_target(session, target, &values));
     Ok((built.collect::<Result<_, Stop>>()?, planned))
+}
+
+/// Deletes what was thrown away earlier, beside the build: only here files of other ids can be removed.
+fn empty_trash(session: &Arc<Session>) {
+    if session.worker.is_some() && session.lease.store().has_trash().unwrap_or(false) {
+        session.finisher.spawn(session, |session| {
+            // What cannot be deleted now is tried again by the next build.
+            let _ = session.lease.store().empty_trash();
+            Ok(())
+        });
+    }
 }
 
 fn plan(session: &Arc<Session>) -> Result<Planned, Stop> {

@@ -432,7 +432,7 @@ fn implied_dir(path: Vec<u8>) -> Entry {
     }
 }
 
-/// A tar's entry as a layer has it: a plain path, only the attributes that stay, links with the mode that all links have.
+/// A tar's entry as a layer has it: a plain path, only the attributes that stay, links with the one mode of links.
 pub(crate) fn to_entry(entry: TarEntry, path: Vec<u8>) -> Entry {
     let TarEntry { name: _, kind, mode, uid, gid, size_bytes, mtime, mut xattrs } = entry;
     xattrs.retain(|name, _| name == CAPABILITY);

@@ -98,6 +98,17 @@ impl Rules {
         self.0.is_empty()
     }
 
+    /// Whether some rule is an exception.
+    pub fn has_exceptions(&self) -> bool {
+        self.0.iter().any(|rule| rule.exception)
+    }
+
+    /// Whether a rule hides the root with all that is in it: `*`, `**` or `**/*` (LINT-38).
+    pub fn hide_everything(&self) -> bool {
+        let names_all = |rule: &Rule| matches!(&*rule.text, b"*" | b"**" | b"**/*");
+        self.0.iter().any(|rule| !rule.exception && names_all(rule))
+    }
+
     /// Judges a path of which the directory above has been judged. The root is judged by `Matched::default()`.
     pub fn judge(&self, parent: &Matched, path: &[u8]) -> Matched {
         let mut judged = Matched { rules: vec![false; self.0.len()], hidden: false };

@@ -78,24 +78,19 @@ fn join_new_keyring() {
     unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0usize) };
 }
 
+/// Sets the effective and permitted sets to what is wanted of what we have; a container may have less than a machine.
 fn set_capabilities(wanted: u64) -> Result<(), SysError> {
     const VERSION_3: u32 = 0x2008_0522;
     let header = [VERSION_3, 0];
-    let known = known_capabilities();
-    let (low, high) = ((wanted & known) as u32, ((wanted & known) >> 32) as u32);
-    let sets = [low, low, 0, high, high, 0]; // effective, permitted, inheritable; twice
+    let mut have = [0u32; 6]; // effective, permitted, inheritable; twice
     // SAFETY: both arrays have the layout that version 3 prescribes and outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), have.as_mut_ptr()) };
+    check(result, || "capget()".into())?;
+    let (low, high) = (wanted as u32 & have[1], (wanted >> 32) as u32 & have[4]);
+    let sets = [low, low, 0, high, high, 0];
+    // SAFETY: as above.
     let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
     check(result, || format!("capset({wanted:#x})"))
-}
-
-fn known_capabilities() -> u64 {
-    // SAFETY: numbers only.
-    let last = (0..64).find(|n| unsafe { libc::prctl(libc::PR_CAPBSET_READ, *n, 0, 0, 0) } < 0);
-    match last {
-        Some(last) => (1u64 << last) - 1,
-        None => u64::MAX,
-    }
 }
 
 /// Makes `fds` the descriptors 0 to 2, `keep` number 3 (closed by an execution), and closes all others.
