@@ -214,14 +214,12 @@ impl<'s> File<'s> {
         }
     }
 
-    /// Check NoEmptyContinuation (LEX-33, LINT-22), located at the instruction's last line.
+    /// Check NoEmptyContinuation (LEX-33, LINT-22), located at the instruction's last line. What holds for the whole
+    /// file is for whoever has the build arguments (LINT-06).
     fn warn_empty_continuation(&mut self, logical: &LogicalLine<'_>, check: Option<&Word>) {
         const RULE: &str = "NoEmptyContinuation";
-        let checks = [self.dockerfile.directives.check.as_ref(), check];
-        let is_skipped = checks
-            .into_iter()
-            .flatten()
-            .any(|value| CheckOptions::parse(&value.text).is_ok_and(|options| options.skips(RULE)));
+        let is_skipped = check
+            .is_some_and(|check| CheckOptions::parse(&check.text).is_ok_and(|o| o.skips(RULE)));
         if is_skipped || self.is_trigger {
             return;
         }

@@ -10,6 +10,7 @@ mod context_value;
 mod epoch;
 mod git;
 pub mod key;
+mod lint;
 mod lower;
 mod outline;
 mod request;
@@ -19,6 +20,7 @@ mod sources;
 
 pub use context_value::{ContextValue, ContextValueError, NamedContext, OciLayout};
 pub use git::{GitError, GitForm, parse_git};
+pub use lint::{Findings, Rule};
 pub use lower::{Lowered, lower};
 pub use outline::{Outline, outline};
 pub use request::{Entitlement, LowerRequest};

@@ -16,7 +16,7 @@ mod onbuild;
 mod run;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod vertices;
 mod workdir;
 
@@ -24,40 +24,46 @@ use std::rc::Rc;
 
 use graph::{Graph, Op, Origin, PlannedHistory, Target, VertexId};
 use oci::{ImageConfig, Platform};
-use parser::ast::{Instruction, Kind};
-use parser::{Diagnostic, did_you_mean};
+use parser::ast::{Instruction, Kind, Word};
+use parser::{Diagnostic, Span, did_you_mean};
 
 use crate::outline::{Outline, Variant, site, stage_name};
 use crate::scope::Variables;
 use crate::site::{Fail, Site};
-use crate::{LowerRequest, Sources};
+use crate::{Findings, LowerRequest, Sources, lint};
 
 use vertices::{NewVertex, Vertices};
+
+pub(crate) use workdir::clean as clean_path;
 
 /// What lowering gives.
 #[derive(Clone, Debug)]
 pub struct Lowered {
     /// The work and its targets.
     pub graph: Graph,
-    /// Findings that stop nothing.
-    pub warnings: Vec<Diagnostic>,
     /// SOURCE_DATE_EPOCH in seconds since 1970, if one holds (EPO-01).
     pub epoch: Option<i64>,
 }
 
-/// Makes the graph of a file for all platforms asked for.
+/// Makes the graph of a file for all platforms asked for; what checks have to say of it goes to `findings`.
 ///
 /// # Errors
 /// What is wrong with an instruction of a needed stage, or with a base image.
-pub fn lower(outline: &Outline, sources: &dyn Sources) -> Result<Lowered, Vec<Diagnostic>> {
+pub fn lower(
+    outline: &Outline,
+    sources: &dyn Sources,
+    findings: &Findings,
+) -> Result<Lowered, Vec<Diagnostic>> {
     let mut vertices = Vertices::default();
     let mut images = from::Images::default();
     let mut targets = Vec::new();
     for variant in &outline.variants {
+        findings.next_platform();
         let mut lowering = Lowering {
             outline,
             variant,
             sources,
+            findings,
             vertices,
             images,
             stages: vec![Progress::New; outline.file.stages.len()],
@@ -68,7 +74,7 @@ pub fn lower(outline: &Outline, sources: &dyn Sources) -> Result<Lowered, Vec<Di
     }
     let graph = Graph { vertices: vertices.into_list(), targets };
     let epoch = outline.variants[0].epoch;
-    Ok(Lowered { graph, warnings: Vec::new(), epoch })
+    Ok(Lowered { graph, epoch })
 }
 
 /// What a stage is after the instructions so far; a child stage starts with a copy of it (FROM-09).
@@ -85,6 +91,8 @@ pub(crate) struct StageState {
     history: Vec<PlannedHistory>,
     /// What programs in it are made for.
     platform: Platform,
+    /// This stage or one below it had a WORKDIR (LINT-29).
+    workdir_seen: bool,
 }
 
 /// How far a stage is.
@@ -100,6 +108,7 @@ struct Lowering<'a> {
     outline: &'a Outline,
     variant: &'a Variant,
     sources: &'a dyn Sources,
+    findings: &'a Findings,
     vertices: Vertices,
     images: from::Images,
     stages: Vec<Progress>,
@@ -171,6 +180,7 @@ impl<'a> Lowering<'a> {
             number,
             state,
             cmd_set: false,
+            said: lint::Said::default(),
             no_cache: request.no_cache || in_filter,
             steps_done: first,
             steps: first + own + from_triggers,
@@ -218,6 +228,7 @@ struct StageBuild<'l, 'a> {
     state: StageState,
     /// This stage has a CMD of its own (ENTRY-02).
     cmd_set: bool,
+    said: lint::Said,
     no_cache: bool,
     steps_done: usize,
     steps: usize,
@@ -232,6 +243,8 @@ impl<'a> StageBuild<'_, 'a> {
         if makes_step(&instruction.kind) {
             self.steps_done += 1;
         }
+        let has_shell = self.state.config.config.shell.as_ref().is_some_and(|s| !s.is_empty());
+        lint::instruction(self.lowering.findings, instruction, has_shell, &mut self.said, site);
         let text = format!(
             "{} {}",
             instruction.keyword.text.to_ascii_uppercase(),
@@ -258,6 +271,24 @@ impl<'a> StageBuild<'_, 'a> {
             Kind::Add(add) => add::lower(self, add, &text, site)?,
         }
         Ok(())
+    }
+
+    /// Expands a word with the stage's variables.
+    fn word(&self, word: &Word, site: &Site) -> Result<String, Fail> {
+        self.expand(&word.text, word.span, site)
+    }
+
+    /// Expands a text that stands at a place of the instruction.
+    fn expand(&self, text: &str, span: Span, site: &Site) -> Result<String, Fail> {
+        let expanded = self.state.variables.text(text, span, site)?;
+        self.report_unset(&expanded.unset, site);
+        Ok(expanded.text)
+    }
+
+    fn report_unset(&self, unset: &[String], site: &Site) {
+        let state = &self.state;
+        let declared = state.args.iter().map(|(name, _)| name.as_str());
+        lint::undefined_variables(self.lowering.findings, unset, declared, &state.variables, site);
     }
 
     /// Adds a history entry without a layer (INS-01).

@@ -11,7 +11,8 @@ use parser::{Diagnostic, SourceText, did_you_mean};
 
 use crate::scope::Variables;
 use crate::site::{Fail, Site, nowhere};
-use crate::{ContextValue, LowerRequest, NamedContext, context_value, epoch, scope};
+use crate::{ContextValue, Findings, LowerRequest, NamedContext};
+use crate::{context_value, epoch, lint, scope};
 
 /// A file's stages and what each starts from, for every platform asked for.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ impl Variant {
     }
 }
 
-/// Reads the shape of a file.
+/// Reads the shape of a file; what checks have to say of it goes to `findings`.
 ///
 /// # Errors
 /// What is wrong with the file as a whole, with FROM lines, or with the request's target.
@@ -74,8 +75,9 @@ pub fn outline(
     file: &Dockerfile,
     source: &SourceText,
     request: &LowerRequest,
+    findings: &Findings,
 ) -> Result<Outline, Vec<Diagnostic>> {
-    read(file, source, request).map_err(|fail| vec![*fail])
+    read(file, source, request, findings).map_err(|fail| vec![*fail])
 }
 
 impl Outline {
@@ -103,6 +105,9 @@ impl Outline {
 
     /// The stages that the target needs, as far as the file alone tells (STG-05, STG-06).
     pub(crate) fn needed(&self, variant: &Variant) -> BTreeSet<usize> {
+        if self.request.all_stages && self.request.wanted_target().is_none() {
+            return (0..self.file.stages.len()).collect();
+        }
         let mut needed = BTreeSet::new();
         let mut work = vec![self.target];
         while let Some(number) = work.pop() {
@@ -169,7 +174,12 @@ fn add_image(
     }
 }
 
-fn read(file: &Dockerfile, source: &SourceText, request: &LowerRequest) -> Result<Outline, Fail> {
+fn read(
+    file: &Dockerfile,
+    source: &SourceText,
+    request: &LowerRequest,
+    findings: &Findings,
+) -> Result<Outline, Fail> {
     if file.stages.is_empty() {
         return Err(nowhere("no-stages", "dockerfile contains no stages to build")); // LEX-08
     }
@@ -179,10 +189,12 @@ fn read(file: &Dockerfile, source: &SourceText, request: &LowerRequest) -> Resul
             "build argument BUILDKIT_DISABLE_FILEOP is not supported", // EXP-102
         ));
     }
+    lint::whole(findings, file, source);
     let target = find_target(file, request)?;
     let mut variants = Vec::new();
     for platform in request.targets() {
-        variants.push(read_variant(file, source, request, &platform)?);
+        findings.next_platform();
+        variants.push(read_variant(file, source, request, &platform, findings)?);
     }
     check_references(file, source)?;
     check_cycles(file, source, &variants[0].bases)?;
@@ -197,7 +209,7 @@ fn read(file: &Dockerfile, source: &SourceText, request: &LowerRequest) -> Resul
 
 /// STG-02 to STG-04.
 fn find_target(file: &Dockerfile, request: &LowerRequest) -> Result<usize, Fail> {
-    let Some(wanted) = request.target.as_deref().filter(|target| !target.is_empty()) else {
+    let Some(wanted) = request.wanted_target() else {
         return Ok(file.stages.len() - 1);
     };
     let names: Vec<Option<String>> = file.stages.iter().map(stage_name).collect();
@@ -214,33 +226,48 @@ fn read_variant(
     source: &SourceText,
     request: &LowerRequest,
     platform: &Platform,
+    findings: &Findings,
 ) -> Result<Variant, Fail> {
-    let stage = match request.target.as_deref().filter(|target| !target.is_empty()) {
+    let stage = match request.wanted_target() {
         Some(target) => target.to_owned(),
         None => file.stages.last().and_then(stage_name).unwrap_or_else(|| "default".to_owned()),
     };
-    let mut globals = scope::predefined(request, platform, &stage);
-    for instruction in &file.global_args {
-        read_global(&mut globals, instruction, &site(file, source, instruction), request)?;
+    let predefined = scope::predefined(request, platform, &stage);
+    if let Ok(defaults) = read_globals(file, source, predefined.clone(), &|_| None) {
+        lint::default_names(findings, file, source, &defaults);
     }
+    let globals = read_globals(file, source, predefined, &|name| request.build_arg(name))?;
     let mut bases = Vec::new();
     for number in 0..file.stages.len() {
-        bases.push(read_base(file, source, number, &globals)?);
+        bases.push(read_base(file, source, number, &globals, findings)?);
     }
     let epoch = epoch::resolve(request, &globals, file, platform)
         .map_err(|message| nowhere("invalid-epoch", message))?;
     Ok(Variant { platform: platform.clone(), globals, bases, epoch })
 }
 
-fn read_global(
+/// The variables behind the last ARG before the first FROM, with the values that build arguments give.
+fn read_globals<'a>(
+    file: &Dockerfile,
+    source: &SourceText,
+    mut globals: Variables,
+    given: &dyn Fn(&str) -> Option<&'a str>,
+) -> Result<Variables, Fail> {
+    for instruction in &file.global_args {
+        read_global(&mut globals, instruction, &site(file, source, instruction), given)?;
+    }
+    Ok(globals)
+}
+
+fn read_global<'a>(
     globals: &mut Variables,
     instruction: &Instruction,
     site: &Site,
-    request: &LowerRequest,
+    given: &dyn Fn(&str) -> Option<&'a str>,
 ) -> Result<(), Fail> {
     let Kind::Arg(arg) = &instruction.kind else { return Ok(()) };
     for (name, default) in &arg.items {
-        let value = match (request.build_arg(&name.text), default) {
+        let value = match (given(&name.text), default) {
             (Some(value), _) => Some(value.to_owned()),
             (None, Some(default)) => Some(globals.word(default, site)?),
             (None, None) => None,
@@ -257,13 +284,16 @@ fn read_base(
     source: &SourceText,
     number: usize,
     globals: &Variables,
+    findings: &Findings,
 ) -> Result<Base, Fail> {
     let instruction = &file.stages[number].from;
     let site = site(file, source, instruction);
     let Kind::From(from) = &instruction.kind else {
         return Err(site.error("no-from", "a stage must begin with FROM"));
     };
-    let name = globals.word(&from.image, &site)?;
+    let expanded = globals.text(&from.image.text, from.image.span, &site)?;
+    lint::undeclared_arguments(findings, file, globals, &expanded, &site);
+    let name = expanded.text;
     if name.is_empty() {
         let message = format!("base name ({}) should not be blank", from.image.text); // FROM-12
         return Err(site.error_in("blank-base", message, from.image.span));
@@ -271,7 +301,10 @@ fn read_base(
     let platform = match &from.platform {
         None => None,
         Some(word) => {
-            let text = globals.word(word, &site)?;
+            let expanded = globals.text(&word.text, word.span, &site)?;
+            lint::undeclared_arguments(findings, file, globals, &expanded, &site);
+            lint::platform_flag(findings, from, &expanded, globals, &site);
+            let text = expanded.text;
             if text.is_empty() {
                 let hint = platform_hint(&word.text, globals);
                 let message = format!("empty platform value from expression {}{hint}", word.text); // FROM-13
@@ -429,5 +462,6 @@ pub(crate) fn site(file: &Dockerfile, source: &SourceText, instruction: &Instruc
         span: instruction.span,
         trigger: None,
         escape: file.directives.escape,
+        check: instruction.check.as_ref().map(|word| word.text.clone()),
     }
 }

@@ -10,6 +10,8 @@ use crate::NamedContext;
 pub struct LowerRequest {
     /// `--target`; `None` for the last stage.
     pub target: Option<String>,
+    /// Look at stages that the target does not need, too; with no target only (LINT-08).
+    pub all_stages: bool,
     /// `--build-arg` pairs in order; the last of a name wins (ARG-09).
     pub build_args: Vec<(String, String)>,
     /// `--platform`; empty when none was asked for (PLAT-06 makes a difference of it).
@@ -50,6 +52,7 @@ impl Default for LowerRequest {
     fn default() -> LowerRequest {
         LowerRequest {
             target: None,
+            all_stages: false,
             build_args: Vec::new(),
             platforms: Vec::new(),
             build_platform: Platform::host(),
@@ -86,6 +89,11 @@ impl LowerRequest {
     /// Value of a build argument, the last one of its name.
     pub(crate) fn build_arg(&self, name: &str) -> Option<&str> {
         self.build_args.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The stage asked for; an empty name asks for none.
+    pub(crate) fn wanted_target(&self) -> Option<&str> {
+        self.target.as_deref().filter(|target| !target.is_empty())
     }
 
     /// The platforms to build for, each once (PLAT-09).

@@ -1,8 +1,8 @@
 //! Variables: an ordered list, the names that are there without ARG, and words expanded with it (EXP-70 to EXP-102).
 
 use oci::{ImageConfig, Platform};
-use parser::Expander;
 use parser::ast::Word;
+use parser::{Expanded, Expander, Span};
 
 use crate::LowerRequest;
 use crate::site::{Fail, Site};
@@ -47,14 +47,13 @@ impl Variables {
 
     /// Expands a word of an instruction (EXP-07).
     pub(crate) fn word(&self, word: &Word, site: &Site) -> Result<String, Fail> {
-        self.text(&word.text, word.span, site)
+        self.text(&word.text, word.span, site).map(|expanded| expanded.text)
     }
 
-    /// Expands a text that stands at a place of the file.
-    pub(crate) fn text(&self, text: &str, span: parser::Span, site: &Site) -> Result<String, Fail> {
+    /// Expands a text that stands at a place of the file; tells which names it has, too.
+    pub(crate) fn text(&self, text: &str, span: Span, site: &Site) -> Result<Expanded, Fail> {
         Expander::new(site.escape)
             .word(text, &|name| self.get(name).map(str::to_owned))
-            .map(|expanded| expanded.text)
             .map_err(|error| site.error_in("expansion", error.to_string(), span))
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Site {
     pub(crate) trigger: Option<String>,
     /// The file's escape character; a backslash in triggers (ONB-09).
     pub(crate) escape: char,
+    /// Value of the `# check=` comment above the instruction (LEX-56).
+    pub(crate) check: Option<String>,
 }
 
 impl Site {

@@ -1,4 +1,4 @@
-//! The one question that lowering asks of the world: what is this image's config?
+//! What lowering asks of the world: what is this image's config, and is this file hidden from the context?
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use oci::{Digest, ImageConfig, Platform, Reference};
 
 use crate::OciLayout;
 
-/// Answers what base images are. Implemented by the engine, and by tests.
+/// Answers what base images are and what the ignore file says. Implemented by the engine, and by tests.
 pub trait Sources {
     /// Finds the image that a reference means for a platform. Asked once for each pair in a build (FROM-17).
     fn resolve_image(
@@ -22,6 +22,11 @@ pub trait Sources {
         layout: &OciLayout,
         platform: &Platform,
     ) -> Result<ResolvedImage, SourceError>;
+
+    /// Whether the ignore file of the main context hides a path for certain: false when it has exceptions. The path is
+    /// clean and relative; the empty one is the context itself, hidden only by a pattern that names everything
+    /// (LINT-38).
+    fn is_ignored(&self, path: &str) -> bool;
 }
 
 /// An image that was found.

@@ -3,6 +3,8 @@
 //! Data only. The planner makes a [`Graph`], the engine walks it, the executor gets single operations. Nothing here
 //! reads a file, and no vertex knows how it is run.
 
+#![forbid(unsafe_code)]
+
 mod keys;
 mod op;
 mod plan;

@@ -3,6 +3,8 @@
 //! Owns the exact bytes and the unknown fields of documents that came from elsewhere. Refuses to know files,
 //! networks and stores: everything here is plain data, parsed from and written to memory.
 
+#![forbid(unsafe_code)]
+
 mod config;
 mod digest;
 mod manifest;

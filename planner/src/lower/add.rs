@@ -8,6 +8,7 @@ use super::StageBuild;
 use super::copy::{Words, is_url, selection};
 use super::mounts::base_name;
 use crate::git::{self, GitForm, WrittenGit};
+use crate::lint;
 use crate::site::{Fail, Site};
 
 pub(super) fn lower(
@@ -18,7 +19,7 @@ pub(super) fn lower(
 ) -> Result<(), Fail> {
     let words = Words::expand(build, &add.transfer, site)?;
     let checksum = match &add.checksum {
-        Some(word) => Some(build.state.variables.word(word, site)?).filter(|sum| !sum.is_empty()),
+        Some(word) => Some(build.word(word, site)?).filter(|sum| !sum.is_empty()),
         None => None,
     };
     if checksum.is_some() && words.sources.len() + add.transfer.heredocs.len() > 1 {
@@ -59,6 +60,7 @@ fn local_source(
     if checksum.is_some() {
         return Err(needs_remote(site));
     }
+    lint::copied_from_context(build.lowering.findings, build.lowering.sources, "Add", path, site);
     let unpack = unpack(add.unpack.unwrap_or(true)); // ADD-10, ADD-22
     let input = build.lowering.local("");
     Ok(CopySource::Tree { input, selection: selection(path, &add.transfer, false), unpack })

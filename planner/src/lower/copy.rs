@@ -8,6 +8,7 @@ use super::from::Tree;
 use super::names::{self, Asker};
 use super::{StageBuild, chmod, workdir};
 use crate::git::{self, GitForm};
+use crate::lint;
 use crate::site::{Fail, Site};
 
 pub(super) fn lower(
@@ -19,6 +20,10 @@ pub(super) fn lower(
     let words = Words::expand(build, &copy.transfer, site)?;
     for source in &words.sources {
         check_source(source, site)?;
+        if copy.from.is_none() {
+            let lowering = &build.lowering;
+            lint::copied_from_context(lowering.findings, lowering.sources, "Copy", source, site);
+        }
     }
     let input = input(build, copy.from.as_ref(), site)?;
     let sources = words.sources.iter().map(|path| CopySource::Tree {
@@ -53,7 +58,7 @@ fn input(
     site: &Site,
 ) -> Result<VertexId, Fail> {
     let Some(from) = from else { return Ok(build.lowering.local("")) };
-    let expanded = build.state.variables.word(from, site)?;
+    let expanded = build.word(from, site)?;
     if expanded != from.text {
         return Err(site.error_in(
             "variable-in-from",
@@ -105,7 +110,7 @@ impl Words {
         site: &Site,
     ) -> Result<Words, Fail> {
         let variables = &build.state.variables;
-        let word = |word: &Word| variables.word(word, site);
+        let word = |word: &Word| build.word(word, site);
         let flag = |flag: &Option<Word>| flag.as_ref().map_or(Ok(String::new()), word);
         let mut heredocs = Vec::new();
         for heredoc in &transfer.heredocs {
@@ -116,6 +121,7 @@ impl Words {
                     let expanded = heredoc_body(&heredoc.body, &value).map_err(|error| {
                         site.error_in("expansion", error.to_string(), heredoc.span)
                     })?;
+                    build.report_unset(&expanded.unset, site);
                     expanded.text
                 }
             };

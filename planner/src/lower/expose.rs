@@ -3,6 +3,7 @@
 use parser::ast::Word;
 
 use super::StageBuild;
+use crate::lint;
 use crate::site::{Fail, Site};
 
 pub(super) fn lower(
@@ -16,6 +17,11 @@ pub(super) fn lower(
     let mut ports = Vec::new();
     for word in words {
         for specification in build.state.variables.words(word, site)? {
+            let (ip, host, container) = split(&specification);
+            let protocol = container.split_once('/').map_or("", |(_, protocol)| protocol);
+            let names_host = !ip.is_empty() || !host.is_empty();
+            let findings = build.lowering.findings;
+            lint::exposed_port(findings, &specification, protocol, names_host, site);
             let parsed = parse(&specification)
                 .map_err(|message| site.error_in("invalid-port", message, word.span))?;
             ports.extend(parsed);

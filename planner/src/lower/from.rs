@@ -9,7 +9,7 @@ use super::{Lowering, StageState, onbuild};
 use crate::outline::BaseKind;
 use crate::scope::{DEFAULT_PATH, Variables};
 use crate::site::{Fail, Site};
-use crate::{ContextValue, NamedContext, SourceErrorKind, context_value};
+use crate::{ContextValue, NamedContext, SourceErrorKind, context_value, lint};
 
 /// Images asked for so far: a tag means one image during a build (FROM-17).
 #[derive(Default)]
@@ -48,6 +48,7 @@ impl Lowering<'_> {
                     fail.help = fail.help.or(hint); // FROM-15
                     fail
                 })?;
+                lint::base_platform(self.findings, &base.name, &platform, &image.config, site);
                 Ok(self.state_of_image(image, &platform, site, Some(number)))
             }
         }
@@ -193,7 +194,15 @@ impl Lowering<'_> {
         }
         let variables = Variables::of_config(&config);
         let top = self.image_vertex(image, wanted, site, stage);
-        StageState { config, variables, args: Vec::new(), top, history: Vec::new(), platform }
+        StageState {
+            config,
+            variables,
+            args: Vec::new(),
+            top,
+            history: Vec::new(),
+            platform,
+            workdir_seen: false,
+        }
     }
 
     pub(super) fn scratch(&mut self, platform: &Platform) -> VertexId {
@@ -305,6 +314,7 @@ fn empty_state(top: VertexId, platform: &Platform) -> StageState {
         top,
         history: Vec::new(),
         platform: platform.clone(),
+        workdir_seen: false,
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn lower(
                 ("from", value) => value.clone(),
                 (_, None) => None,
                 (_, Some(value)) => {
-                    Some(build.state.variables.text(value, flag.span, site)?) // EXP-48
+                    Some(build.expand(value, flag.span, site)?) // EXP-48
                 }
             };
             options.take(key, value).map_err(fail)?;

@@ -2,9 +2,9 @@
 
 use super::StageBuild;
 use super::from::{Tree, parse_name};
-use crate::context_value;
 use crate::outline::Found;
 use crate::site::{Fail, Site};
+use crate::{context_value, lint};
 
 /// Who asks, for the wording of errors.
 pub(super) enum Asker<'t> {
@@ -54,6 +54,7 @@ pub(super) fn tree(
         fail.message.push_str(&hint);
         fail
     })?;
+    lint::base_platform(build.lowering.findings, name, &platform, &image.config, site);
     Ok(Tree::Stack(build.lowering.image_vertex(image, &platform, site, None)))
 }
 

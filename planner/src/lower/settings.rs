@@ -3,9 +3,9 @@
 use parser::ast::{Arg, KeyValues, Word};
 
 use super::StageBuild;
-use crate::epoch;
 use crate::scope::is_scan_argument;
 use crate::site::{Fail, Site};
+use crate::{epoch, lint};
 
 /// ARG in a stage: items one by one, each sees the earlier ones (EXP-73, EXP-76).
 pub(super) fn arg(build: &mut StageBuild<'_, '_>, arg: &Arg, site: &Site) -> Result<(), Fail> {
@@ -14,7 +14,7 @@ pub(super) fn arg(build: &mut StageBuild<'_, '_>, arg: &Arg, site: &Site) -> Res
         let name = &name.text;
         let value = match (build.request().build_arg(name), default) {
             (Some(value), _) => Some(value.to_owned()), // EXP-77
-            (None, Some(default)) => Some(build.state.variables.word(default, site)?),
+            (None, Some(default)) => Some(build.word(default, site)?),
             (None, None) => build.lowering.variant.globals.get(name).map(str::to_owned),
         };
         let value = value.map(|value| resolved_epoch(build, name, value));
@@ -53,6 +53,7 @@ pub(super) fn env(
 ) -> Result<(), Fail> {
     let pairs = expand(build, env, site)?;
     for (key, value) in &pairs {
+        lint::secret_key(build.lowering.findings, "ENV", key, site);
         build.state.variables.set(key, value);
         let entry = format!("{key}={value}");
         let list = &mut build.state.config.config.env;
@@ -82,9 +83,8 @@ fn expand(
     pairs: &KeyValues,
     site: &Site,
 ) -> Result<Vec<(String, String)>, Fail> {
-    let variables = &build.state.variables;
     let pairs = pairs.pairs.iter();
-    pairs.map(|(k, v)| Ok((variables.word(k, site)?, variables.word(v, site)?))).collect()
+    pairs.map(|(k, v)| Ok((build.word(k, site)?, build.word(v, site)?))).collect()
 }
 
 fn join(pairs: &[(String, String)]) -> String {
@@ -99,7 +99,7 @@ pub(super) fn maintainer(build: &mut StageBuild<'_, '_>, text: &str) {
 }
 
 pub(super) fn user(build: &mut StageBuild<'_, '_>, user: &Word, site: &Site) -> Result<(), Fail> {
-    let user = build.state.variables.word(user, site)?;
+    let user = build.word(user, site)?;
     build.note(format!("USER {user}"));
     build.state.config.config.user = user;
     Ok(())
@@ -112,7 +112,7 @@ pub(super) fn volume(
 ) -> Result<(), Fail> {
     let mut volumes = Vec::new();
     for path in paths {
-        let volume = build.state.variables.word(path, site)?;
+        let volume = build.word(path, site)?;
         if volume.is_empty() {
             let message = "VOLUME specified can not be an empty string"; // VOL-01
             return Err(site.error_in("empty-volume", message, path.span));
@@ -129,7 +129,7 @@ pub(super) fn stopsignal(
     signal: &Word,
     site: &Site,
 ) -> Result<(), Fail> {
-    let text = build.state.variables.word(signal, site)?;
+    let text = build.word(signal, site)?;
     if !is_signal(&text) {
         let message = format!("invalid signal: {text}");
         return Err(site.error_in("invalid-signal", message, signal.span));

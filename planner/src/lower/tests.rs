@@ -14,14 +14,14 @@ use parser::{Diagnostic, Severity, SourceText};
 
 use super::{Lowered, lower};
 use crate::{
-    LowerRequest, NamedContext, OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources,
-    outline,
+    Findings, LowerRequest, NamedContext, OciLayout, ResolvedImage, SourceError, SourceErrorKind,
+    Sources, outline,
 };
 
 /// A few images, each for any platform unless it says so itself.
-struct FakeSources;
+pub(crate) struct FakeSources;
 
-const IMAGES: [(&str, &str); 7] = [
+const IMAGES: [(&str, &str); 8] = [
     ("plain", r#"{"config":{"Env":["PATH=/bin"],"Cmd":["sh"]}}"#),
     ("nopath", r#"{"config":{"Env":["ONLY=this"]}}"#),
     (
@@ -42,8 +42,14 @@ const IMAGES: [(&str, &str); 7] = [
     ("badtrigger", r#"{"config":{"OnBuild":["RUN --nope x"]}}"#),
     (
         "arm",
-        r#"{"architecture":"arm64","os":"linux","variant":"v8","config":{"Env":["PATH=/bin"]}}"#,
+        concat!(
+            r#"{"architecture":"arm64","os":"linux","variant":"v8","config":{"Env":["PATH=/bin"]},"#,
+            r#""rootfs":{"type":"layers","diff_ids":["sha256:"#,
+            "1111111111111111111111111111111111111111111111111111111111111111",
+            r#""]}}"#
+        ),
     ),
+    ("legacy", r#"{"config":{"Env":["PATH=/bin"],"OnBuild":["ENV a b"]}}"#),
     ("nest", r#"{"config":{"OnBuild":["ONBUILD RUN x"]}}"#),
 ];
 
@@ -71,6 +77,10 @@ impl Sources for FakeSources {
         })
     }
 
+    fn is_ignored(&self, path: &str) -> bool {
+        path == "ignored" || path.starts_with("ignored/")
+    }
+
     fn resolve_layout(
         &self,
         layout: &OciLayout,
@@ -81,11 +91,11 @@ impl Sources for FakeSources {
     }
 }
 
-fn request() -> LowerRequest {
+pub(crate) fn request() -> LowerRequest {
     LowerRequest { build_platform: Platform::new("linux", "amd64", ""), ..LowerRequest::default() }
 }
 
-fn with_args(args: &[(&str, &str)]) -> LowerRequest {
+pub(crate) fn with_args(args: &[(&str, &str)]) -> LowerRequest {
     let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     LowerRequest { build_args: args.iter().map(pair).collect(), ..request() }
 }
@@ -95,11 +105,11 @@ fn with_contexts(contexts: &[&str]) -> LowerRequest {
     LowerRequest { contexts: contexts.iter().map(parse).collect(), ..request() }
 }
 
-fn with_target(target: &str) -> LowerRequest {
+pub(crate) fn with_target(target: &str) -> LowerRequest {
     LowerRequest { target: Some(target.to_owned()), ..request() }
 }
 
-fn with_platforms(platforms: &[&str]) -> LowerRequest {
+pub(crate) fn with_platforms(platforms: &[&str]) -> LowerRequest {
     let platforms = platforms.iter().map(|text| text.parse().expect("a platform")).collect();
     LowerRequest { platforms, ..request() }
 }
@@ -111,9 +121,10 @@ fn build(text: &str, request: &LowerRequest) -> Result<Lowered, Vec<Diagnostic>>
     if parse.diagnostics.iter().any(is_error) {
         return Err(parse.diagnostics.into_iter().filter(is_error).collect());
     }
-    let outline = outline(&parse.dockerfile, &source, request)?;
+    let findings = Findings::new(&parse, &source, request)?;
+    let outline = outline(&parse.dockerfile, &source, request, &findings)?;
     outline.images();
-    lower(&outline, &FakeSources)
+    lower(&outline, &FakeSources, &findings)
 }
 
 fn lowered(text: &str, request: &LowerRequest) -> Lowered {

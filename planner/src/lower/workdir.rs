@@ -5,6 +5,7 @@ use parser::ast::Word;
 
 use super::StageBuild;
 use super::copy::parse_who;
+use crate::lint;
 use crate::site::{Fail, Site};
 
 pub(super) fn lower(
@@ -13,7 +14,9 @@ pub(super) fn lower(
     name: &str,
     site: &Site,
 ) -> Result<(), Fail> {
-    let written = build.state.variables.word(path, site)?;
+    let written = build.word(path, site)?;
+    let findings = build.lowering.findings;
+    lint::relative_workdir(findings, &written, &mut build.state.workdir_seen, site);
     let current = build.state.config.config.working_dir.clone();
     let directory = join(&current, &written);
     build.state.config.config.working_dir.clone_from(&directory);
@@ -46,7 +49,7 @@ pub(super) fn current(build: &StageBuild<'_, '_>) -> String {
 }
 
 /// An absolute path without `.`, `..` and doubled slashes; relative ones start at the root.
-pub(super) fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

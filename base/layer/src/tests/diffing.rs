@@ -119,23 +119,8 @@ fn a_steps_changes_and_nothing_else() {
         return;
     }
     let Some(base) = base() else { return };
-    assert_eq!(
-        names(&base.toc),
-        [
-            "d/",
-            "d/one",
-            "d/sub/",
-            "d/sub/deep/",
-            "d/sub/deep/f",
-            "d/two",
-            "e/",
-            "e/f",
-            "=e/uno",
-            "link",
-            "script",
-            "tmp/"
-        ]
-    );
+    let listed = "d/ d/one d/sub/ d/sub/deep/ d/sub/deep/f d/two e/ e/f =e/uno link script tmp/";
+    assert_eq!(names(&base.toc).join(" "), listed);
     let cases: &[(&str, &[&str])] = &[
         // INS-06: a layer without a change.
         ("true", &[]),
@@ -217,7 +202,8 @@ fn odd_things_in_an_upper() {
     }
     let script = "mkdir d; mknod d/dev c 1 3; mkfifo d/pipe; echo x >d/f; touch \"$(printf 'd/a\\nb\\377')\";
         python3 -c \"import os,socket; socket.socket(socket.AF_UNIX).bind('d/sock');
-os.setxattr('d/f', 'user.mine', b'x'); os.setxattr('d/f', 'security.capability', bytes([1,0,0,2])+bytes(16));
+os.setxattr('d/f', 'user.mine', b'x')
+os.setxattr('d/f', 'security.capability', bytes([1,0,0,2])+bytes(16))
 os.setxattr('d', 'user.dir', b'x')\"; chmod 6755 d/f; chown 0:7 d; chmod 2775 d; touch -d @-5 d/pipe";
     let Some(layer) = run(&[], script) else { return };
     let entry = |path: &str| layer.toc.get(path.as_bytes()).unwrap();

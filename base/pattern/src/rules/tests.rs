@@ -119,3 +119,19 @@ fn hostile_patterns_take_no_time() {
     let rules = Rules::new([pattern.as_bytes()]).expect("valid");
     assert!(!rules.is_ignored("a".repeat(3_000).as_bytes()));
 }
+
+#[test]
+fn rules_on_the_whole() {
+    let check = |text: &str, exceptions: bool, everything: bool| {
+        let rules = IgnoreFile::parse(text.as_bytes()).expect("good patterns");
+        let got = (rules.has_exceptions(), rules.hide_everything());
+        assert_eq!(got, (exceptions, everything), "{text}");
+    };
+    check("*", false, true); // LINT-38
+    check("a\n**", false, true);
+    check("./**/*", false, true);
+    check("*.md\n**/*.txt\n*/*", false, false);
+    check("*\n!keep", true, true);
+    check("a\n!*", true, false);
+    check("", false, false);
+}

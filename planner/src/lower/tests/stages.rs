@@ -173,8 +173,9 @@ fn images_to_fetch_ahead() {
     let text = "ARG V=full\nFROM nosuch AS unused\nFROM plain AS a\nFROM $V\nCOPY --from=a / /\nCOPY --from=arm / /\n\
                 RUN --mount=from=nopath,target=/n x";
     let source = SourceText::new("Dockerfile", text);
-    let file = parser::parse(&source).dockerfile;
-    let outline = outline(&file, &source, &request()).expect("a good file");
+    let parse = parser::parse(&source);
+    let findings = Findings::new(&parse, &source, &request()).expect("no options");
+    let outline = outline(&parse.dockerfile, &source, &request(), &findings).expect("a good file");
     let images: Vec<String> =
         outline.images().iter().map(|(reference, _)| reference.familiar_name()).collect();
     assert_eq!(images, ["plain", "full", "arm", "nopath"]); // FROM-16

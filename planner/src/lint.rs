@@ -1,0 +1,120 @@
+//! Build checks: advice on a Dockerfile that can be built (spec section 9).
+//!
+//! Owns the list of rules, which of them are wanted, and what they have found. A rule is a function in a module below
+//! that looks at facts and says what it found; the facts come from whoever reads the file and lowers it. Refuses to
+//! stop anything: `check=error=true` is for the caller to obey, by [`Findings::violation`].
+
+mod file;
+mod from;
+mod instruction;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+
+use parser::{CheckOptions, Diagnostic, Parse, Severity, SourceText};
+
+use crate::LowerRequest;
+use crate::site::{Site, nowhere};
+
+pub(crate) use file::whole;
+pub(crate) use from::{base_platform, default_names, platform_flag, undeclared_arguments};
+pub(crate) use instruction::{
+    Said, copied_from_context, exposed_port, instruction, relative_workdir, secret_key,
+    undefined_variables,
+};
+pub use rules::Rule;
+
+/// What the rules have found so far, in a file and all of its platforms. Made before the outline and kept by the
+/// caller, so findings are there also when something is wrong later (LINT-09).
+#[derive(Debug)]
+pub struct Findings {
+    options: CheckOptions,
+    found: RefCell<Vec<Diagnostic>>,
+    /// How many of them are from other platforms, where the same would be found again.
+    from_other_platforms: Cell<usize>,
+}
+
+impl Findings {
+    /// Begins with what is found by reading alone. In a file with mistakes only what stands before the first one is
+    /// looked at.
+    ///
+    /// # Errors
+    /// The options of the `check` directive, or of the build argument BUILDKIT_DOCKERFILE_CHECK in its place (LINT-06),
+    /// are not understood (LEX-54).
+    pub fn new(
+        parse: &Parse,
+        source: &SourceText,
+        request: &LowerRequest,
+    ) -> Result<Findings, Vec<Diagnostic>> {
+        let directive = parse.dockerfile.directives.check.as_ref().map(|word| word.text.as_str());
+        let text = request.build_arg("BUILDKIT_DOCKERFILE_CHECK").or(directive);
+        let options = CheckOptions::parse(text.unwrap_or_default())
+            .map_err(|error| vec![*nowhere("check-options", error.to_string())])?;
+        let findings =
+            Findings { options, found: RefCell::default(), from_other_platforms: Cell::new(0) };
+        findings.take_from_parser(&parse.diagnostics);
+        file::read(&findings, parse, source);
+        Ok(findings)
+    }
+
+    /// All findings from the top of the file to its end (CALL-03).
+    pub fn into_list(self) -> Vec<Diagnostic> {
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|finding| finding.labels.first().map(|label| label.span.start));
+        found
+    }
+
+    /// The error that findings are where `check=error=true` asks for it (LINT-01).
+    pub fn violation(&self) -> Option<Diagnostic> {
+        let found = self.found.borrow();
+        if !self.options.error || found.is_empty() {
+            return None;
+        }
+        let mut rules: Vec<&str> = found.iter().map(|finding| finding.code).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        let message = format!("lint violation found for rules: {}", rules.join(", "));
+        Some(*nowhere("lint-violation", message)) // ERR-11
+    }
+
+    /// From now on another platform is looked at: what it has in common with earlier ones is said once (LINT-10).
+    pub(crate) fn next_platform(&self) {
+        self.from_other_platforms.set(self.found.borrow().len());
+    }
+
+    /// Notes what a rule has found at an instruction, unless the file or a comment above the instruction says that the
+    /// rule is not wanted (LEX-56).
+    fn add(&self, rule: Rule, message: String, site: &Site) {
+        if !self.wants(rule, site) {
+            return;
+        }
+        let finding = *site.error(rule.name(), message);
+        self.push(Diagnostic { severity: Severity::Warning, ..finding });
+    }
+
+    fn wants(&self, rule: Rule, site: &Site) -> bool {
+        let name = rule.name();
+        // A comment that is no list of options is an ordinary comment.
+        let own = site.check.as_deref().and_then(|text| CheckOptions::parse(text).ok());
+        let both = || [Some(&self.options), own.as_ref()].into_iter().flatten();
+        let is_on = !rule.is_experimental() || both().any(|o| o.wants_experimental(name));
+        is_on && !both().any(|options| options.skips(name))
+    }
+
+    /// The parser knows of comments above instructions, but not of what holds for the whole file.
+    fn take_from_parser(&self, diagnostics: &[Diagnostic]) {
+        let warnings = diagnostics.iter().filter(|found| found.severity == Severity::Warning);
+        for warning in warnings.filter(|warning| !self.options.skips(warning.code)) {
+            self.push(warning.clone());
+        }
+    }
+
+    fn push(&self, finding: Diagnostic) {
+        let mut found = self.found.borrow_mut();
+        if !found[..self.from_other_platforms.get()].contains(&finding) {
+            found.push(finding);
+        }
+    }
+}
