@@ -5,11 +5,24 @@
 use std::sync::Arc;
 
 use graph::{PlannedHistory, Stack, Target};
-use oci::{History, ImageConfig};
+use oci::{History, ImageConfig, ImageId, Platform};
 
 use crate::error::BuildError;
 use crate::finish;
-use crate::session::{Session, Stop};
+use crate::session::Session;
+use crate::stop::Stop;
+
+/// An image before it is handed out.
+pub(crate) struct Built {
+    pub(crate) platform: Platform,
+    pub(crate) config: ImageConfig,
+    pub(crate) id: ImageId,
+    pub(crate) stack: Stack,
+    /// How many of its layers, the lowest ones, are those of the base image.
+    pub(crate) base_layers: usize,
+    /// Times in the tars of its own layers that are later are this one (EPO-12).
+    pub(crate) clamp_to: Option<i64>,
+}
 
 /// The comment of every entry that an instruction makes (INS-01).
 const INSTRUCTION: &str = "buildkit.dockerfile.v0";
@@ -134,7 +147,8 @@ mod tests {
         check(&planned[..1], &[], Some(0), &[Some("1970-01-01T00:00:00Z")]);
         let clamped = "2024-01-01T12:00:00Z";
         let epoch = Some(1_704_110_400);
-        check(&planned, &[one, two], epoch, &[Some(one), Some(one), Some(one), Some(clamped)]); // EPO-10
+        let want = [Some(one), Some(one), Some(one), Some(clamped)];
+        check(&planned, &[one, two], epoch, &want); // EPO-10
     }
 
     #[test]

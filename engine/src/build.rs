@@ -1,45 +1,30 @@
 //! One build from request to result: load, plan, solve, assemble, keep, hand out.
 
-use std::sync::{Arc, Mutex, Once, OnceLock};
+use std::sync::Arc;
 
-use executor::Worker;
-use graph::{Graph, Stack, Target};
+use graph::{Stack, Target};
 use oci::{Descriptor, ImageId, Platform, Reference};
-use parser::{Diagnostic, Severity, SourceText};
-use progress::{Emitter, EventKind, VertexInfo};
-use registry::RegistryClient;
-use store::Store;
+use parser::{Diagnostic, SourceText};
+use progress::Emitter;
 use sys::Cancel;
 
-use crate::error::{BuildError, BuildErrorKind};
+use crate::assemble::{self, Built};
+use crate::environment::{Environment, session};
+use crate::error::BuildError;
 use crate::facts::Facts;
-use crate::finish::Finisher;
-use crate::image::{self, ImageSources};
-use crate::internal::{self, Internal};
+use crate::image;
 use crate::keep;
 use crate::output;
+use crate::plan::{self, Plan};
 use crate::request::BuildRequest;
-use crate::session::{Session, Slots, Stop, lock};
+use crate::session::Session;
 use crate::solve;
-use crate::source::Contexts;
+use crate::stop::{Stop, lock};
 use crate::value::{StackValue, Value};
-use crate::{assemble, load};
-
-/// What a build needs of this process.
-pub struct Environment {
-    /// Where layers, records and images live.
-    pub store: Store,
-    /// Talks to registries.
-    pub registry: Arc<RegistryClient>,
-    /// Runs steps. `None` in the process that only looks up: it ends with [`BuildOutcome::NeedsWorker`] as soon as
-    /// something has to run or a layer has to be opened (design D1).
-    pub worker: Option<Arc<dyn Worker>>,
-    /// What an earlier process of the same build has learnt.
-    pub facts: Facts,
-}
 
 /// How a build ended, when it did not fail.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one is made for each build")]
 pub enum BuildOutcome {
     /// With a result.
     Done(BuildResult),
@@ -73,18 +58,6 @@ pub struct ResultImage {
     pub id: ImageId,
 }
 
-/// An image before it is handed out.
-pub(crate) struct Built {
-    pub(crate) platform: Platform,
-    pub(crate) config: oci::ImageConfig,
-    pub(crate) id: ImageId,
-    pub(crate) stack: Stack,
-    /// How many of its layers, the lowest ones, are those of the base image.
-    pub(crate) base_layers: usize,
-    /// Times in the tars of its own layers that are later are this one (EPO-12).
-    pub(crate) clamp_to: Option<i64>,
-}
-
 /// Builds.
 ///
 /// # Errors
@@ -98,129 +71,38 @@ pub fn build(
     let session = session(request, environment, events, cancel)?;
     let result = run(&session);
     // Whatever was started is waited for, also after a failure: nothing may outlive the build.
-    let finished = session.finisher.join();
+    let finished = session.background.join();
     let result = result.and_then(|built| finished.map(|()| built));
-    let outcome = result.and_then(|(built, planned)| hand_out(&session, built, planned));
+    let outcome = result.and_then(|(built, plan)| hand_out(&session, built, plan));
     match outcome {
         Ok(result) => Ok(BuildOutcome::Done(result)),
         Err(Stop::NeedsWorker) => Ok(BuildOutcome::NeedsWorker(lock(&session.facts).clone())),
-        Err(Stop::Failed(error)) => Err(error),
+        Err(Stop::Failed(error)) => Err(error.with_warnings(session.findings())),
     }
 }
 
-fn session(
-    request: &BuildRequest,
-    environment: &Environment,
-    events: &Emitter,
-    cancel: &Cancel,
-) -> Result<Arc<Session>, BuildError> {
-    let lease = environment.store.lease();
-    let lease = lease.map_err(|e| BuildError::store("cannot open a lease on the store", e))?;
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = request.jobs.unwrap_or(processors.max(JOBS_MIN));
-    Ok(Arc::new(Session {
-        request: Arc::new(request.clone()),
-        lease: Arc::new(lease),
-        registry: environment.registry.clone(),
-        worker: environment.worker.clone(),
-        events: events.clone(),
-        cancel: cancel.clone(),
-        facts: environment.facts.clone().into(),
-        finisher: Finisher::default(),
-        slots: Slots::new(jobs),
-        jobs,
-        networks_expected: Once::new(),
-        contexts: Contexts::default(),
-        emptied: Mutex::default(),
-        source: OnceLock::new(),
-        registry_failed: Mutex::default(),
-        epoch: OnceLock::new(),
-    }))
-}
-
-/// Steps mostly wait (for networks, compilers' disks): fewer than this at a time would waste an evening.
-const JOBS_MIN: usize = 4;
-
-/// What the plan said, for the result.
-struct Planned {
-    graph: Arc<Graph>,
-    warnings: Vec<Diagnostic>,
-    source: SourceText,
-}
-
-fn run(session: &Arc<Session>) -> Result<(Vec<Built>, Planned), Stop> {
+fn run(session: &Arc<Session>) -> Result<(Vec<Built>, Plan), Stop> {
     empty_trash(session);
-    let planned = plan(session)?;
-    let values = solve::solve(session, &planned.graph)?;
-    let targets = planned.graph.targets.iter();
+    let plan = plan::make(session)?;
+    if let Some(violation) = &plan.violation {
+        return Err(BuildError::dockerfile(vec![violation.clone()]).into()); // LINT-01
+    }
+    plan::announce(session, &plan);
+    let values = solve::solve(session, &plan.graph)?;
+    let targets = plan.graph.targets.iter();
     let built = targets.map(|target| assemble_target(session, target, &values));
-    Ok((built.collect::<Result<_, Stop>>()?, planned))
+    Ok((built.collect::<Result<_, Stop>>()?, plan))
 }
 
 /// Deletes what was thrown away earlier, beside the build: only here files of other ids can be removed.
 fn empty_trash(session: &Arc<Session>) {
     if session.worker.is_some() && session.lease.store().has_trash().unwrap_or(false) {
-        session.finisher.spawn(session, |session| {
+        let own = session.clone();
+        session.background.spawn(move || {
             // What cannot be deleted now is tried again by the next build.
-            let _ = session.lease.store().empty_trash();
+            let _ = own.lease.store().empty_trash();
             Ok(())
         });
-    }
-}
-
-fn plan(session: &Arc<Session>) -> Result<Planned, Stop> {
-    let loaded = internal::step(
-        &session.events,
-        Internal::LoadDockerfile,
-        &format!("[internal] load build definition from {}", load::shown_name(&session.request)),
-        || load::dockerfile(session),
-    )?;
-    let source = loaded.source.clone();
-    let _ = session.source.set(source.clone());
-    let parsed = parser::parse(&source);
-    fail_on_errors(&parsed.diagnostics)?;
-    let request = load::plan_request(session, &loaded);
-    let outline =
-        planner::outline(&parsed.dockerfile, &source, &request).map_err(BuildError::dockerfile)?;
-    let lowered = planner::lower(&outline, &ImageSources { session })
-        .map_err(|diagnostics| image_errors(session, diagnostics))?;
-    let _ = session.epoch.set(lowered.epoch);
-    announce(session, &source, &lowered.graph);
-    let warnings = parsed.diagnostics.into_iter().chain(lowered.warnings).collect();
-    Ok(Planned { graph: Arc::new(lowered.graph), warnings, source })
-}
-
-fn fail_on_errors(diagnostics: &[Diagnostic]) -> Result<(), BuildError> {
-    let errors: Vec<Diagnostic> =
-        diagnostics.iter().filter(|d| d.severity == Severity::Error).cloned().collect();
-    if errors.is_empty() { Ok(()) } else { Err(BuildError::dockerfile(errors)) }
-}
-
-/// A Dockerfile that names an image which cannot be had is right as a file: the registry's answer is the reason.
-fn image_errors(session: &Session, diagnostics: Vec<Diagnostic>) -> BuildError {
-    let error = BuildError::dockerfile(diagnostics);
-    match *lock(&session.registry_failed) {
-        true => error.of_kind(BuildErrorKind::Registry),
-        false => error,
-    }
-}
-
-/// Tells all vertices before the first one starts. Contexts and `scratch` are not shown.
-fn announce(session: &Session, source: &SourceText, graph: &Graph) {
-    for vertex in &graph.vertices {
-        if vertex.origin.name.is_empty() {
-            continue;
-        }
-        let line = vertex.origin.span.map(|(start, _)| source.position(start).0);
-        let mut inputs: Vec<u32> = vertex.op.inputs().iter().map(|id| id.0).collect();
-        inputs.extend(vertex.below.map(|id| id.0));
-        let info = VertexInfo {
-            name: vertex.origin.name.clone(),
-            stage: vertex.origin.stage.clone(),
-            line,
-            inputs,
-        };
-        session.events.emit(EventKind::Planned { vertex: vertex.id.0, info: Arc::new(info) });
     }
 }
 
@@ -247,11 +129,7 @@ fn assemble_target(
     Ok(Built { platform, config, id, stack, base_layers, clamp_to })
 }
 
-fn hand_out(
-    session: &Arc<Session>,
-    built: Vec<Built>,
-    planned: Planned,
-) -> Result<BuildResult, Stop> {
+fn hand_out(session: &Arc<Session>, built: Vec<Built>, plan: Plan) -> Result<BuildResult, Stop> {
     session.check_cancelled()?;
     let reports = output::write(session, &built)?;
     keep::images(session, &built, &reports.manifests)?;
@@ -262,16 +140,7 @@ fn hand_out(
         target: reports.target,
         metadata: reports.metadata,
         names: session.request.tags.clone(),
-        warnings: planned.warnings,
-        source: planned.source,
+        warnings: session.findings().to_vec(),
+        source: plan.source,
     })
-}
-
-/// A lease and a session around work that is no build: pulling, pushing, running.
-pub(crate) fn session_for(
-    environment: &Environment,
-    events: &Emitter,
-    cancel: &Cancel,
-) -> Result<Arc<Session>, BuildError> {
-    session(&BuildRequest::nothing(), environment, events, cancel)
 }

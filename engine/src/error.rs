@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use exporter::{ExportError, ExportErrorKind};
 use parser::Diagnostic;
 
 /// A build failed. `Display` is one sentence; causes are behind `source()`.
@@ -10,6 +11,7 @@ pub struct BuildError {
     kind: BuildErrorKind,
     message: String,
     diagnostics: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
     hint: Option<String>,
     cause: Option<Box<dyn Error + Send + Sync>>,
     /// `message` is the cause's own: the chain goes on behind it.
@@ -45,6 +47,7 @@ impl BuildError {
             kind,
             message: message.into(),
             diagnostics: Vec::new(),
+            warnings: Vec::new(),
             hint: None,
             cause: None,
             is_transparent: false,
@@ -75,6 +78,12 @@ impl BuildError {
         self
     }
 
+    /// The same error with what checks found before it (LINT-09).
+    pub fn with_warnings(mut self, warnings: &[Diagnostic]) -> BuildError {
+        self.warnings = warnings.to_vec();
+        self
+    }
+
     /// The same error with the place in the user's file that it is about.
     pub fn at(mut self, diagnostic: Diagnostic) -> BuildError {
         self.diagnostics.push(diagnostic);
@@ -99,6 +108,11 @@ impl BuildError {
     /// Places in the user's files that the error is about, for rendering with source lines.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
+    }
+
+    /// What checks found before the build failed.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
     }
 
     /// What to do next.
@@ -126,6 +140,18 @@ impl BuildError {
             BuildErrorKind::Files
         };
         BuildError::new(kind, what).because(error)
+    }
+
+    /// The exporter's own sentence, as the kind that decides the exit code.
+    pub(crate) fn export(error: ExportError) -> BuildError {
+        let kind = match error.kind() {
+            ExportErrorKind::Registry => BuildErrorKind::Registry,
+            ExportErrorKind::DiskFull => BuildErrorKind::DiskFull,
+            ExportErrorKind::Cancelled => BuildErrorKind::Cancelled,
+            ExportErrorKind::Engine => BuildErrorKind::Environment,
+            _ => BuildErrorKind::Files,
+        };
+        BuildError::of(kind, error)
     }
 
     /// An operation on files failed.
@@ -161,4 +187,9 @@ impl Error for BuildError {
         let cause = self.cause.as_ref()?;
         if self.is_transparent { cause.source() } else { Some(&**cause) }
     }
+}
+
+/// The causes of an error, nearest first.
+pub(crate) fn sources<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause: &&'a (dyn Error + 'static)| (*cause).source())
 }

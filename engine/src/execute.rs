@@ -3,7 +3,6 @@
 //! Owns the translation from a vertex to a step of the executor and the filing of its result. Refuses to know how a
 //! step is run.
 
-use std::error::Error;
 use std::os::fd::OwnedFd;
 
 use executor::{CopyStep, ExecError, ExecErrorKind, MkdirStep, NewLayer, OutputSink, RunStep};
@@ -14,14 +13,15 @@ use progress::{EventKind, Stream};
 use store::{CacheRecord, Ingest, RecordKeys};
 use tree::SelectError;
 
-use crate::error::{BuildError, BuildErrorKind};
-use crate::finish::Unfinished;
+use crate::error::{BuildError, BuildErrorKind, sources};
+use crate::finish::{self, Unfinished};
 use crate::image;
 use crate::lookup::{self, Form};
 use crate::mounts;
 use crate::reason;
-use crate::session::Stop;
+use crate::source;
 use crate::stack_tree;
+use crate::stop::Stop;
 use crate::value::{StackValue, Value};
 use crate::work::Work;
 
@@ -124,14 +124,14 @@ fn run_step(
 
 /// The trees of a copy's sources, in their order.
 fn copy_sources(work: &Work, copy: &graph::Copy) -> Result<Vec<executor::StepSource>, Stop> {
-    let source = |source: &CopySource| {
-        let Some(input) = source.input() else { return Ok(executor::StepSource::Inline) };
+    let read = |one: &CopySource| {
+        let Some(input) = one.input() else { return Ok(executor::StepSource::Inline) };
         Ok(match work.value(input) {
             Value::Stack(stack) => {
                 executor::StepSource::Tree(stack_tree::open(&work.session, stack, work.number())?)
             }
             Value::Tree(tree) => executor::StepSource::Tree(tree.clone()),
-            Value::Git(git) => executor::StepSource::Tree(git.tree.clone()),
+            Value::Git(git) => executor::StepSource::Tree(source::git_files(&work.session, git)?),
             Value::Http(file) => executor::StepSource::Http {
                 tree: file.tree.clone(),
                 name: file.name.clone(),
@@ -139,7 +139,7 @@ fn copy_sources(work: &Work, copy: &graph::Copy) -> Result<Vec<executor::StepSou
             },
         })
     };
-    copy.sources.iter().map(source).collect()
+    copy.sources.iter().map(read).collect()
 }
 
 /// Names the layer, starts its completion and files its records. The near key is filed at once, keys by content when
@@ -160,7 +160,7 @@ fn commit(
         raw: step.layer.toc,
         wants_diff_id: is_in_result(&work.graph, work.vertex()),
     };
-    session.finisher.start(session, new);
+    finish::start(session, new);
     let (own, result) = if work.is_linked() {
         (Stack { base: None, layers: vec![layer] }, work.linked_on_below(layer))
     } else {
@@ -182,14 +182,14 @@ fn file_records(work: &Work, record: CacheRecord, contents: Vec<Digest>) -> Resu
     };
     work.session.lease.put_record(&keys, &record).map_err(store)?;
     let later = work.clone();
-    work.session.finisher.spawn(&work.session, move |session| {
+    work.session.background.spawn(move || {
         let inputs = reason::inputs(&later, &contents);
         let record = CacheRecord { inputs, ..record };
         let mut cache = Vec::new();
         for form in [Form::Weak, Form::Strong] {
             cache.extend(lookup::cache_key(&later, &contents, form)?);
         }
-        session.lease.put_record(&RecordKeys { cache, ..keys }, &record).map_err(store)?;
+        later.session.lease.put_record(&RecordKeys { cache, ..keys }, &record).map_err(store)?;
         Ok(())
     });
     Ok(())
@@ -244,9 +244,4 @@ fn exec_error(work: &Work, error: ExecError) -> BuildError {
         _ => error.to_string(),
     };
     BuildError::of(kind, error).saying(text)
-}
-
-/// The causes of an error, nearest first.
-fn sources<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(error.source(), |cause: &&'a (dyn Error + 'static)| (*cause).source())
 }

@@ -1,110 +1,46 @@
 //! Completes layers behind the build's back: table of contents, content id, diff id (design D3).
 //!
-//! Owns the threads that do so and the waiting for them. A step's successor does not wait here; only who needs a
-//! digest does. Refuses to know what the digests are for.
+//! Owns what makes a committed layer whole, and the waiting for it. A step's successor does not wait here; only who
+//! needs a digest does. Refuses to know what the digests are for.
 
-use std::collections::HashMap;
 use std::os::fd::AsFd as _;
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use graph::{ContentId, LayerId, StackIdentity};
 use layer::Toc;
 use oci::DiffId;
 
 use crate::error::{BuildError, BuildErrorKind};
-use crate::session::{Session, Stop, lock};
+use crate::session::Session;
+use crate::stop::Stop;
 use crate::value::StackValue;
-
-/// The layers that are being completed, and the threads.
-#[derive(Default)]
-pub(crate) struct Finisher {
-    pending: Mutex<HashMap<LayerId, Arc<Pending>>>,
-    threads: Mutex<Vec<JoinHandle<Result<(), Stop>>>>,
-}
-
-#[derive(Default)]
-struct Pending {
-    done: Mutex<bool>,
-    changed: Condvar,
-}
 
 /// Name of the layer encoding that keeps all times as they are.
 const PLAIN: &str = "plain";
 
-impl Finisher {
-    /// Completes a layer that was just committed on `below` (lowest first). `raw` is its listing if the step
-    /// made one as it went.
-    pub(crate) fn start(&self, session: &Arc<Session>, new: Unfinished) {
-        let pending = Arc::new(Pending::default());
-        lock(&self.pending).insert(new.layer, pending.clone());
-        self.spawn(session, move |session| {
-            // Wakes the waiters on every way out; they then see what the store has.
-            let _done = Done(pending);
-            complete(session, &new.layer, &new.below, new.raw)?;
-            if new.wants_diff_id {
-                diff_id(session, new.layer, None)?;
-            }
-            Ok(())
-        });
-    }
-
-    /// Does something that waits for digests, such as filing a record. [`Finisher::join`] reports its error.
-    pub(crate) fn spawn(
-        &self,
-        session: &Arc<Session>,
-        job: impl FnOnce(&Arc<Session>) -> Result<(), Stop> + Send + 'static,
-    ) {
-        let session = session.clone();
-        let thread = std::thread::spawn(move || job(&session));
-        lock(&self.threads).push(thread);
-    }
-
-    /// Waits for everything that was started and gives the first error.
-    pub(crate) fn join(&self) -> Result<(), Stop> {
-        let mut result = Ok(());
-        loop {
-            let threads = std::mem::take(&mut *lock(&self.threads));
-            if threads.is_empty() {
-                return result;
-            }
-            for thread in threads {
-                let ended = thread.join().unwrap_or_else(|_| {
-                    Err(Stop::Failed(BuildError::new(
-                        BuildErrorKind::Files,
-                        "a thread that completes layers ended by a bug in shale",
-                    )))
-                });
-                result = result.and(ended);
-            }
-        }
-    }
-
-    fn wait(&self, layer: LayerId) {
-        let Some(pending) = lock(&self.pending).get(&layer).cloned() else { return };
-        let mut done = lock(&pending.done);
-        while !*done {
-            done = pending.changed.wait(done).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-    }
-}
-
 /// A layer to complete.
 pub(crate) struct Unfinished {
     pub(crate) layer: LayerId,
+    /// What it was made on, lowest first.
     pub(crate) below: Vec<LayerId>,
+    /// Its listing, if the step made one as it went.
     pub(crate) raw: Option<Toc>,
     /// It is part of an image that gets a config: its tar's digest will be asked for.
     pub(crate) wants_diff_id: bool,
 }
 
-struct Done(Arc<Pending>);
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        *lock(&self.0.done) = true;
-        self.0.changed.notify_all();
-    }
+/// Completes a layer that was just committed, on a thread of its own.
+pub(crate) fn start(session: &Arc<Session>, new: Unfinished) {
+    let completing = session.background.completing(new.layer);
+    let own = session.clone();
+    session.background.spawn(move || {
+        let _completing = completing;
+        complete(&own, &new.layer, &new.below, new.raw)?;
+        if new.wants_diff_id {
+            diff_id(&own, new.layer, None)?;
+        }
+        Ok(())
+    });
 }
 
 /// The table of contents of a layer. Makes it when an earlier build did not get round to it.
@@ -122,7 +58,7 @@ pub(crate) fn toc(
     if let Some(toc) = read()? {
         return Ok(toc);
     }
-    session.finisher.wait(layer);
+    session.background.wait(layer);
     if let Some(toc) = read()? {
         return Ok(toc);
     }

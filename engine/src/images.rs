@@ -18,13 +18,15 @@ use progress::Emitter;
 use store::{LayerBlob, Lease, Reached, StoredImage, StoredManifest};
 use sys::Cancel;
 
-use crate::build::{self, Environment};
+use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
+use crate::finish;
 use crate::image::{self, ImageSources};
 use crate::internal::{self, Internal};
 use crate::output;
 use crate::request::PullPolicy;
-use crate::session::{Session, Stop};
+use crate::session::Session;
+use crate::stop::Stop;
 
 /// The image of a name, an id or the beginning of an id.
 pub(crate) fn find(lease: &Lease, text: &str) -> Result<StoredImage, BuildError> {
@@ -74,7 +76,7 @@ pub fn pull(
     events: &Emitter,
     cancel: &Cancel,
 ) -> Result<ImageId, BuildError> {
-    let mut session = build::session_for(environment, events, cancel)?;
+    let mut session = environment::session_for(environment, events, cancel)?;
     let inner = Arc::get_mut(&mut session).expect("nobody else has the session yet");
     let mut request = (*inner.request).clone();
     request.pull = PullPolicy::Always;
@@ -169,7 +171,7 @@ fn prepared(session: &Session, image: StoredImage) -> Result<Prepared, BuildErro
     held.map_err(|e| BuildError::store("cannot lease the image's layers", e))?;
     let image = stored(image)?;
     let options = ImageOptions::default();
-    exporter::prepare(&[image], &options, output::job(session)).map_err(output::export_error)
+    exporter::prepare(&[image], &options, output::job(session)).map_err(BuildError::export)
 }
 
 /// Pushes an image under its name; gives the manifest's digest.
@@ -182,7 +184,7 @@ pub fn push(
     events: &Emitter,
     cancel: &Cancel,
 ) -> Result<Digest, BuildError> {
-    let session = build::session_for(environment, events, cancel)?;
+    let session = environment::session_for(environment, events, cancel)?;
     let image = find(&session.lease, &reference.to_string())?;
     let name = format!("pushing {}", reference.familiar());
     whole(internal::step(events, Internal::Export, &name, || {
@@ -190,7 +192,7 @@ pub fn push(
         let names = std::slice::from_ref(reference);
         let job = output::job(&session);
         exporter::push(&prepared, names, false, &session.registry, job)
-            .map_err(output::export_error)?;
+            .map_err(BuildError::export)?;
         Ok(prepared.target.digest)
     }))
 }
@@ -215,7 +217,7 @@ pub fn save(
     environment: &Environment,
     (events, cancel): (&Emitter, &Cancel),
 ) -> Result<(), BuildError> {
-    let session = build::session_for(environment, events, cancel)?;
+    let session = environment::session_for(environment, events, cancel)?;
     let mut image: Option<StoredImage> = None;
     let mut references = Vec::new();
     for name in names {
@@ -239,7 +241,7 @@ pub fn save(
         SaveFormat::Docker => exporter::write_docker_archive(&prepared, &references, out, job),
         SaveFormat::Oci => exporter::write_oci_archive(&prepared, &references, out, job),
     };
-    written.map_err(output::export_error)
+    written.map_err(BuildError::export)
 }
 
 /// An image that [`load`] brought.
@@ -261,13 +263,13 @@ pub fn load(
     events: &Emitter,
     cancel: &Cancel,
 ) -> Result<Vec<Loaded>, BuildError> {
-    let session = build::session_for(environment, events, cancel)?;
+    let session = environment::session_for(environment, events, cancel)?;
     let ingest = crate::source::new_ingest(&session)?;
-    let archive = ImageArchive::unpack(archive, ingest.path()).map_err(output::export_error)?;
+    let archive = ImageArchive::unpack(archive, ingest.path()).map_err(BuildError::export)?;
     let mut loaded = Vec::new();
     for listed in archive.listed() {
         session.check_cancelled()?;
-        let image = archive.image(listed, &Platform::host()).map_err(output::export_error)?;
+        let image = archive.image(listed, &Platform::host()).map_err(BuildError::export)?;
         keep_layers(&session, &archive, &image)?;
         let id = keep(&session, image.config, image.manifest, &listed.names)?;
         loaded.push(Loaded { id, names: listed.names.clone() });
@@ -282,7 +284,7 @@ fn keep_layers(
 ) -> Result<(), BuildError> {
     let store = |e| BuildError::store("cannot keep a layer", e);
     for layer in &image.layers {
-        let mut body = archive.open_layer(layer).map_err(output::export_error)?;
+        let mut body = archive.open_layer(layer).map_err(BuildError::export)?;
         let expect = layer.descriptor.as_ref().map(|d| (d.digest, d.size_bytes));
         let (digest, size_bytes) = session.lease.put_blob(expect, &mut body).map_err(store)?;
         let blob = match &layer.descriptor {
@@ -331,7 +333,7 @@ pub fn import(
     events: &Emitter,
     cancel: &Cancel,
 ) -> Result<ImageId, BuildError> {
-    let session = build::session_for(environment, events, cancel)?;
+    let session = environment::session_for(environment, events, cancel)?;
     let store = |e| BuildError::store("cannot import the image", e);
     let ingest = crate::source::new_ingest(&session)?;
     let dir = image::new_dir(&ingest, "diff")?;
@@ -346,8 +348,8 @@ pub fn import(
     let layer = session.lease.commit_layer(ingest, "diff", &created).map_err(store)?;
     let content_id = layer::content_id(&applied.toc);
     session.lease.set_toc(layer, applied.toc, content_id).map_err(store)?;
-    let diff_id = applied.diff_id;
-    session.lease.set_diff_id(layer, "plain", diff_id, applied.size_bytes).map_err(store)?;
+    // The tar that came may be written in many ways: the image has it as we would write it again.
+    let diff_id = whole(finish::diff_id(&session, layer, None))?;
     let chain = ChainId(diff_id.0);
     session.lease.put_chain(&chain, &[layer]).map_err(store)?;
     let mut config = ImageConfig {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use progress::{Emitter, EventKind, Outcome, VertexInfo};
 
 use crate::error::BuildErrorKind;
-use crate::session::Stop;
+use crate::stop::Stop;
 
 /// Kinds of internal work, with their vertex numbers: counted down from the top, where no graph gets to.
 #[derive(Clone, Copy, Debug)]

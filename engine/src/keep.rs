@@ -5,9 +5,10 @@ use std::sync::Arc;
 use oci::{ChainId, ImageId, Reference};
 use store::{Reached, StoredImage, StoredManifest};
 
-use crate::build::Built;
+use crate::assemble::Built;
 use crate::error::BuildError;
-use crate::session::{Session, Stop};
+use crate::session::Session;
+use crate::stop::Stop;
 
 /// Keeps the images of a build and names them. Tags come last: what they name is then durable.
 pub(crate) fn images(

@@ -7,7 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod assemble;
+mod background;
 mod build;
+mod check;
+mod contexts;
+mod environment;
 mod error;
 mod execute;
 mod facts;
@@ -20,19 +24,25 @@ mod load;
 mod lookup;
 mod mounts;
 mod output;
+mod plan;
 mod reason;
 pub mod request;
 mod run_image;
 mod session;
+mod slots;
 mod solve;
 mod source;
 mod stack_tree;
+mod stop;
 mod value;
 mod vertex;
 mod work;
 
-pub use build::{BuildOutcome, BuildResult, Environment, ResultImage, build};
+pub use build::{BuildOutcome, BuildResult, ResultImage, build};
+pub use check::{CheckReport, check};
+pub use environment::Environment;
 pub use error::{BuildError, BuildErrorKind};
+pub use exporter::Annotations;
 pub use facts::Facts;
 pub use images::{ImportRequest, Loaded, SaveFormat, find_image, import, load, pull, push, save};
 pub use request::{

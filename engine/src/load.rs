@@ -4,14 +4,16 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use graph::GitSource;
 use parser::SourceText;
 use planner::{GitForm, LowerRequest, parse_git};
 use tree::Tree;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::request::{BuildRequest, ContextInput, DockerfileInput};
-use crate::session::{Session, Stop};
+use crate::session::Session;
 use crate::source;
+use crate::stop::Stop;
 
 /// Longest Dockerfile.
 const DOCKERFILE_MAX_BYTES: u64 = 64 << 20;
@@ -49,12 +51,21 @@ pub(crate) fn dockerfile(session: &Arc<Session>) -> Result<Loaded, Stop> {
         DockerfileInput::Text(bytes) => bytes.to_vec(),
         DockerfileInput::File { path, .. } => read_file(path, name)?,
         DockerfileInput::Http(url) => {
-            let ingest = source::new_ingest(session)?;
-            let path = ingest.path().join("Dockerfile");
-            source::download(session, url, None, &path)?;
-            read_file(&path, name)?
+            let download = source::download(session, url, None)?;
+            read_file(&download.path, name)?
         }
-        DockerfileInput::InContext(path) => in_tree(&found, path)?,
+        DockerfileInput::InContext(path) => match found.dockerfile.take() {
+            // CTX-09
+            Some(_) if matches!(session.request.context, ContextInput::Stream(_)) => {
+                let text =
+                    "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles";
+                let hint = "give a directory or an archive as the context, or leave out -f";
+                let error = BuildError::new(BuildErrorKind::Dockerfile, text);
+                return Err(error.with_hint(hint).into());
+            }
+            Some(bytes) => bytes, // CTX-12
+            None => in_tree(&found, path)?,
+        },
         DockerfileInput::Default => match found.dockerfile.take() {
             Some(bytes) => bytes,
             None => in_tree(&found, "Dockerfile")?,
@@ -90,21 +101,29 @@ fn open_context(session: &Arc<Session>) -> Result<Found, Stop> {
             })?;
             let source =
                 source.map_err(|e| BuildError::new(BuildErrorKind::Dockerfile, e.to_string()))?;
+            let keep_git_dir = source.keep_git_dir || keeps_git_dir(&session.request.plan);
+            let source = GitSource { keep_git_dir, ..source };
             let checkout = source::checkout(session, &source)?;
             let epoch = Some(checkout.commit_time.secs);
             Ok(Found { tree: Arc::new(checkout.tree), dockerfile: None, epoch })
         }
         ContextInput::Http(url) => {
-            let ingest = source::new_ingest(session)?;
-            let path = ingest.path().join("context");
-            let got = source::download(session, url, None, &path)?;
-            let file = std::fs::File::open(&path);
+            let got = source::download(session, url, None)?;
+            let file = std::fs::File::open(&got.path);
             let file = file.map_err(|e| BuildError::io("cannot read the downloaded context", e))?;
             let found = from_stream(session, file)?;
-            session.contexts.keep(ingest);
-            Ok(Found { epoch: got.mtime.map(|mtime| mtime.secs).or(found.epoch), ..found })
+            let epoch = got.file.mtime.map(|mtime| mtime.secs).or(found.epoch);
+            Ok(Found { epoch, ..found })
         }
     }
+}
+
+/// CTX-14; the last one of a name counts, and what is no switch does not count at all.
+fn keeps_git_dir(plan: &LowerRequest) -> bool {
+    const NAME: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+    let value = plan.build_args.iter().rfind(|(name, _)| name == NAME);
+    let on = |text: &str| matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True");
+    value.is_some_and(|(_, value)| on(value))
 }
 
 fn open_directory(session: &Session, dir: &Path) -> Result<Found, BuildError> {
@@ -123,6 +142,9 @@ fn open_directory(session: &Session, dir: &Path) -> Result<Found, BuildError> {
     };
     let ignore = context::load_ignore(dir, beside.as_deref());
     let ignore = ignore.map_err(|e| source::context_error("", e))?;
+    if let Some(rules) = &ignore {
+        session.contexts.set_ignore(rules.clone());
+    }
     let tree = source::directory(session, dir, ignore)?;
     Ok(Found { tree: Arc::new(tree), dockerfile, epoch: None })
 }
@@ -229,4 +251,22 @@ fn not_found(shown: &str) -> BuildError {
     let text = format!("failed to read dockerfile: open {shown}: no such file or directory");
     BuildError::new(BuildErrorKind::Dockerfile, text)
         .with_hint("name it with -f, or give the directory it is in as the context")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_argument_keeps_the_git_directory() {
+        let kept = |arguments: &[(&str, &str)]| {
+            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let build_args = arguments.iter().map(pair).collect();
+            keeps_git_dir(&LowerRequest { build_args, ..LowerRequest::default() })
+        };
+        const NAME: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+        assert!(kept(&[("A", "0"), (NAME, "1")])); // CTX-14
+        assert!(kept(&[(NAME, "0"), (NAME, "true")]));
+        assert!(!kept(&[(NAME, "0")]) && !kept(&[(NAME, "")]) && !kept(&[("A", "1")]));
+    }
 }

@@ -14,8 +14,9 @@ use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
 use crate::image;
 use crate::reason::{self, Because};
-use crate::session::{Session, Stop};
+use crate::session::Session;
 use crate::stack_tree;
+use crate::stop::Stop;
 use crate::value::{StackValue, Value};
 use crate::work::Work;
 

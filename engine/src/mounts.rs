@@ -18,8 +18,9 @@ use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
 use crate::image;
 use crate::request::SecretInput;
-use crate::session::{Session, Stop, lock};
+use crate::session::Session;
 use crate::stack_tree;
+use crate::stop::{Stop, lock};
 use crate::work::Work;
 
 /// Largest secret (MNT-70).

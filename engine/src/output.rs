@@ -7,19 +7,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use exporter::{
-    BuiltImage, DirOptions, EngineSocket, ExportError, ExportErrorKind, ImageOptions, Job,
-    LayerSource, Prepared,
+    BuiltImage, DirOptions, EngineSocket, ExportError, ImageOptions, Job, LayerSource, Prepared,
 };
 use oci::{Descriptor, Platform, Reference};
 use store::StoredManifest;
 use tree::Tree;
 
-use crate::build::Built;
-use crate::error::{BuildError, BuildErrorKind};
+use crate::assemble::Built;
+use crate::error::BuildError;
 use crate::internal::{self, Internal};
 use crate::request::{Compression, Output, OutputDest, OutputKind};
-use crate::session::{Session, Stop};
+use crate::session::Session;
 use crate::stack_tree;
+use crate::stop::Stop;
 use crate::value::StackValue;
 
 /// What the outputs made besides files.
@@ -35,20 +35,25 @@ pub(crate) struct Reports {
 
 /// Whether any output needs the bytes of layers.
 pub(crate) fn needs_layers(session: &Session) -> bool {
-    session
-        .request
-        .outputs
-        .iter()
-        .any(|output| !matches!(output.kind, OutputKind::CacheOnly | OutputKind::Image))
+    session.request.outputs.iter().any(|output| is_written(session, output))
+}
+
+/// Whether an output makes anything that the store has not already. An image with annotations needs its manifest now,
+/// as nothing else could keep them; several platforms need theirs, as the id of such a result is that of its index.
+fn is_written(session: &Session, output: &Output) -> bool {
+    match output.kind {
+        OutputKind::CacheOnly => false,
+        OutputKind::Image => {
+            !output.annotations.is_empty() || session.request.plan.platforms.len() > 1
+        }
+        _ => true,
+    }
 }
 
 /// Writes all outputs. What was written before one failed stays (OUT-08); nothing is half-written.
 pub(crate) fn write(session: &Arc<Session>, built: &[Built]) -> Result<Reports, Stop> {
     let mut reports = Reports::default();
-    for output in &session.request.outputs {
-        if matches!(output.kind, OutputKind::CacheOnly | OutputKind::Image) {
-            continue;
-        }
+    for output in session.request.outputs.iter().filter(|output| is_written(session, output)) {
         session.worker()?;
         let name = format!("exporting to {}", shown(output));
         internal::step(&session.events, Internal::Export, &name, || match output.kind {
@@ -83,15 +88,16 @@ fn image(
         compression: compression(output.compression),
         force_compression: output.force_compression,
         oci_types: output.oci_media_types,
+        annotations: output.annotations.clone(),
         epoch: session.epoch(),
         ..ImageOptions::default()
     };
-    let prepared = exporter::prepare(&images, &options, job).map_err(export_error)?;
+    let prepared = exporter::prepare(&images, &options, job).map_err(BuildError::export)?;
     let names = match output.names.is_empty() {
         true => &session.request.tags,
         false => &output.names,
     };
-    send(session, output, &prepared, names).map_err(export_error)?;
+    send(session, output, &prepared, names).map_err(BuildError::export)?;
     if reports.target.is_none() {
         reports.manifests = prepared.images.iter().map(|image| Some(kept(image))).collect();
         reports.target = Some(prepared.target.clone());
@@ -119,7 +125,9 @@ fn send(
         OutputKind::Docker => {
             to_file(&|out| exporter::write_docker_archive(prepared, names, out, job))
         }
-        OutputKind::Registry => exporter::push(prepared, names, false, &session.registry, job),
+        OutputKind::Registry => {
+            exporter::push(prepared, names, output.push_by_digest, &session.registry, job)
+        }
         OutputKind::Engine => {
             let engine = EngineSocket::find(&session.request.engine_sockets)?;
             exporter::load(prepared, names, &engine, job).map(drop)
@@ -160,7 +168,7 @@ fn files(session: &Arc<Session>, output: &Output, built: &[Built]) -> Result<(),
             exporter::write_tree_tar(&trees, split, epoch, &mut std::io::stdout().lock(), job)
         }
     };
-    written.map_err(export_error)?;
+    written.map_err(BuildError::export)?;
     Ok(())
 }
 
@@ -210,16 +218,4 @@ fn compression(wanted: Compression) -> layer::Compression {
         Compression::Zstd(None) => layer::Compression::zstd(),
         Compression::Zstd(Some(level)) => layer::Compression::Zstd(level.into()),
     }
-}
-
-/// The exporter's own sentence, as the kind that decides the exit code.
-pub(crate) fn export_error(error: ExportError) -> BuildError {
-    let kind = match error.kind() {
-        ExportErrorKind::Registry => BuildErrorKind::Registry,
-        ExportErrorKind::DiskFull => BuildErrorKind::DiskFull,
-        ExportErrorKind::Cancelled => BuildErrorKind::Cancelled,
-        ExportErrorKind::Engine => BuildErrorKind::Environment,
-        _ => BuildErrorKind::Files,
-    };
-    BuildError::of(kind, error)
 }

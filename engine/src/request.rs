@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use exporter::Annotations;
 use oci::Reference;
 
 /// Everything that one build needs to know. All paths are absolute.
@@ -140,6 +141,8 @@ pub struct Output {
     pub dest: Option<OutputDest>,
     /// Names for the image in it; empty for the build's tags.
     pub names: Vec<Reference>,
+    /// A registry gets the image without its names (OUT-10).
+    pub push_by_digest: bool,
     /// Compression of layers.
     pub compression: Compression,
     /// Compress layers of base images anew too.
@@ -154,6 +157,8 @@ pub struct Output {
     pub platform_split: Option<bool>,
     /// `mode=delete` of type local.
     pub delete: bool,
+    /// Annotations of manifests and indexes (IMG-46); kinds that have none do not look at them.
+    pub annotations: Annotations,
 }
 
 /// Kinds of outputs.

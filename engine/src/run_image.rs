@@ -8,12 +8,12 @@ use oci::{ContainerConfig, ImageConfig, Reference};
 use progress::{Emitter, EventKind};
 use sys::Cancel;
 
-use crate::build::{self, Environment};
+use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::image;
 use crate::images;
 use crate::mounts;
-use crate::session::Stop;
+use crate::stop::Stop;
 
 /// What is to be run.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +48,7 @@ pub fn run_image(
     events: &Emitter,
     cancel: &Cancel,
 ) -> Result<Exit, BuildError> {
-    let session = build::session_for(environment, events, cancel)?;
+    let session = environment::session_for(environment, events, cancel)?;
     let stored = images::find(&session.lease, &request.image)?;
     let config = ImageConfig::from_json(&stored.config).map_err(|e| {
         BuildError::new(BuildErrorKind::Files, "the image's config cannot be read").because(e)

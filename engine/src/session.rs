@@ -1,20 +1,22 @@
 //! What the parts of one build share: where results live, who works, who listens.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, OnceLock};
+use std::sync::{Arc, Mutex, Once, OnceLock};
 
 use executor::Worker;
-use parser::SourceText;
+use parser::{Diagnostic, SourceText};
 use progress::Emitter;
 use registry::RegistryClient;
 use store::Lease;
 use sys::Cancel;
 
+use crate::background::Background;
+use crate::contexts::Contexts;
 use crate::error::BuildError;
 use crate::facts::Facts;
-use crate::finish::Finisher;
 use crate::request::BuildRequest;
-use crate::source::Contexts;
+use crate::slots::Slots;
+use crate::stop::Stop;
 
 /// One build's surroundings. Shared by its threads.
 pub(crate) struct Session {
@@ -26,7 +28,7 @@ pub(crate) struct Session {
     pub(crate) events: Emitter,
     pub(crate) cancel: Cancel,
     pub(crate) facts: Mutex<Facts>,
-    pub(crate) finisher: Finisher,
+    pub(crate) background: Background,
     pub(crate) slots: Slots,
     /// How many slots there are.
     pub(crate) jobs: usize,
@@ -36,24 +38,11 @@ pub(crate) struct Session {
     pub(crate) emptied: Mutex<HashSet<String>>,
     /// The Dockerfile, once it was read.
     pub(crate) source: OnceLock<SourceText>,
+    /// What checks have found, once the plan was made or could not be.
+    pub(crate) findings: OnceLock<Vec<Diagnostic>>,
     /// An image could not be resolved because of its registry.
     pub(crate) registry_failed: Mutex<bool>,
     pub(crate) epoch: OnceLock<Option<i64>>,
-}
-
-/// Why work stopped.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// It failed.
-    Failed(BuildError),
-    /// Something has to run, and this process only looks up.
-    NeedsWorker,
-}
-
-impl From<BuildError> for Stop {
-    fn from(error: BuildError) -> Stop {
-        Stop::Failed(error)
-    }
 }
 
 impl Session {
@@ -72,46 +61,13 @@ impl Session {
         self.epoch.get().copied().flatten()
     }
 
+    /// What checks have found; nothing before the plan.
+    pub(crate) fn findings(&self) -> &[Diagnostic] {
+        self.findings.get().map_or(&[], Vec::as_slice)
+    }
+
     /// Fails when the build was stopped.
     pub(crate) fn check_cancelled(&self) -> Result<(), BuildError> {
         if self.cancel.is_cancelled() { Err(BuildError::cancelled()) } else { Ok(()) }
     }
-}
-
-/// Counts the steps that run at the same time. Waiting for digests and locks takes no slot (design D7).
-pub(crate) struct Slots {
-    free: Mutex<usize>,
-    changed: Condvar,
-}
-
-/// The right to run; given back on drop.
-pub(crate) struct Slot<'a>(&'a Slots);
-
-impl Slots {
-    /// `count` steps may run at once; at least one.
-    pub(crate) fn new(count: usize) -> Slots {
-        Slots { free: Mutex::new(count.max(1)), changed: Condvar::new() }
-    }
-
-    /// Waits for a free slot.
-    pub(crate) fn take(&self) -> Slot<'_> {
-        let mut free = lock(&self.free);
-        while *free == 0 {
-            free = self.changed.wait(free).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-        *free -= 1;
-        Slot(self)
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        *lock(&self.0.free) += 1;
-        self.0.changed.notify_one();
-    }
-}
-
-/// Locks, also after a thread panicked while it held the lock: all guarded values are whole between statements.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

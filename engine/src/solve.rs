@@ -10,7 +10,8 @@ use graph::{Graph, Vertex, VertexId};
 
 use crate::error::BuildError;
 use crate::lookup;
-use crate::session::{Session, Stop};
+use crate::session::Session;
+use crate::stop::Stop;
 use crate::value::Value;
 use crate::vertex;
 use crate::work::{Values, Work};

@@ -3,7 +3,6 @@
 //! Owns opening each context once for all that read it, and where fetched files are kept. How they are read and fetched
 //! is the context crate's business.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -13,44 +12,26 @@ use pattern::IgnoreRules;
 use tree::Tree;
 
 use crate::error::{BuildError, BuildErrorKind};
-use crate::session::{Session, Stop, lock};
+use crate::facts::Download;
+use crate::session::Session;
+use crate::stop::{Stop, lock};
 use crate::value::{GitTree, HttpFile, Value};
 use crate::work::Work;
 
 /// Longest download of an ADD or a context.
 const DOWNLOAD_MAX_BYTES: u64 = 64 << 30;
 
-/// The contexts of a build, each opened once (design D5), and the directories that are theirs until its end.
-#[derive(Default)]
-pub(crate) struct Contexts {
-    trees: Mutex<HashMap<String, Arc<dyn Tree>>>,
-    kept: Mutex<Vec<store::Ingest>>,
-}
-
-impl Contexts {
-    /// Gives a context its tree.
-    pub(crate) fn set(&self, name: &str, tree: Arc<dyn Tree>) {
-        lock(&self.trees).insert(name.to_owned(), tree);
-    }
-
-    /// Keeps a directory until the build ends.
-    pub(crate) fn keep(&self, ingest: store::Ingest) {
-        lock(&self.kept).push(ingest);
-    }
-}
-
 /// The tree of a context: the main one has no name and was set when the Dockerfile was loaded.
 pub(crate) fn local(session: &Session, name: &str) -> Result<Arc<dyn Tree>, Stop> {
-    let mut trees = lock(&session.contexts.trees);
-    if let Some(tree) = trees.get(name) {
-        return Ok(tree.clone());
+    if let Some(tree) = session.contexts.get(name) {
+        return Ok(tree);
     }
     let dir = session.request.context_dirs.get(name).ok_or_else(|| {
         BuildError::new(BuildErrorKind::Files, format!("there is no build context called {name}"))
     })?;
     let ignore = context::load_ignore(dir, None).map_err(|e| context_error(name, e))?;
     let tree: Arc<dyn Tree> = Arc::new(directory(session, dir, ignore)?);
-    trees.insert(name.to_owned(), tree.clone());
+    session.contexts.set(name, tree.clone());
     Ok(tree)
 }
 
@@ -80,31 +61,32 @@ pub(crate) fn context_error(name: &str, error: ContextError) -> BuildError {
 
 /// Downloads the file of an ADD.
 pub(crate) fn http(work: &Work, source: &HttpSource) -> Result<Value, Stop> {
-    let session = &work.session;
-    let ingest = new_ingest(session)?;
-    let path = ingest.path().join("download");
-    let file = download(session, &source.url, source.checksum, &path)?;
-    let mtime = file.mtime;
+    let Download { path, file } = download(&work.session, &source.url, source.checksum)?;
     let tree = context::FileTree::new(
         source.file_name.as_bytes(),
         path,
         (file.size_bytes, file.digest),
-        mtime,
+        file.mtime,
     );
     let name = tree.file().path.clone();
-    session.contexts.keep(ingest);
-    let last_modified = mtime.map(|mtime| mtime.secs);
+    let last_modified = file.mtime.map(|mtime| mtime.secs);
     let digest = file.digest;
     Ok(Value::Http(Arc::new(HttpFile { tree: Arc::new(tree), name, digest, last_modified })))
 }
 
-/// Downloads a URL into a new file.
+/// Downloads a URL, once in a build: the process that does the work gets the file of the one that looked up.
 pub(crate) fn download(
     session: &Session,
     url: &str,
     checksum: Option<oci::Digest>,
-    into: &Path,
-) -> Result<context::HttpFile, BuildError> {
+) -> Result<Download, BuildError> {
+    if let Some(known) = lock(&session.facts).download(url)
+        && checksum.is_none_or(|checksum| checksum == known.file.digest)
+    {
+        return Ok(known.clone());
+    }
+    let ingest = new_ingest(session)?;
+    let path = ingest.path().join("download");
     let request = HttpRequest {
         url,
         checksum,
@@ -114,16 +96,46 @@ pub(crate) fn download(
     };
     let agent = session.registry.download_agent(url);
     let agent = agent.map_err(|e| BuildError::of(BuildErrorKind::Registry, e))?;
-    let file = context::fetch_http(&agent, &request, into);
+    let file = context::fetch_http(&agent, &request, &path);
     let file = file.map_err(|e| BuildError::of(BuildErrorKind::Registry, e))?;
-    Ok(file.expect("without a known ETag there is always an answer with content"))
+    let file = file.expect("without a known ETag there is always an answer with content");
+    let download = Download { path, file };
+    lock(&session.facts).learn_download(url, download.clone(), Arc::new(ingest));
+    Ok(download)
 }
 
-/// Checks out the commit of an ADD or a context.
+/// Finds the commit of an ADD.
 pub(crate) fn git(work: &Work, source: &GitSource) -> Result<Value, Stop> {
-    let checkout = checkout(&work.session, source)?;
-    let tree = Arc::new(checkout.tree);
-    Ok(Value::Git(Arc::new(GitTree { tree, commit: checkout.commit })))
+    let commit = commit(&work.session, source)?;
+    let files = Mutex::default();
+    Ok(Value::Git(Arc::new(GitTree { source: source.clone(), commit, files })))
+}
+
+/// The files of a commit, fetched at the first need.
+pub(crate) fn git_files(session: &Session, git: &GitTree) -> Result<Arc<dyn Tree>, Stop> {
+    let mut files = lock(&git.files);
+    if let Some(files) = &*files {
+        return Ok(files.clone());
+    }
+    session.worker()?;
+    let tree: Arc<dyn Tree> = Arc::new(checkout(session, &git.source)?.tree);
+    *files = Some(tree.clone());
+    Ok(tree)
+}
+
+/// Which commit a reference means; the remote is asked once in a build (ADD-61).
+fn commit(session: &Session, source: &GitSource) -> Result<String, BuildError> {
+    if let Some(commit) = lock(&session.facts).commit(source) {
+        return Ok(commit.to_owned());
+    }
+    let commit = context::resolve_git(&git_request(session, source));
+    let commit = commit.map_err(|e| BuildError::of(BuildErrorKind::Registry, e))?;
+    lock(&session.facts).learn_commit(source, &commit);
+    Ok(commit)
+}
+
+fn git_request<'a>(session: &'a Session, source: &'a GitSource) -> GitRequest<'a> {
+    GitRequest { source, auth: None, env: &session.request.tool_env }
 }
 
 /// Fetches a repository into a directory that lasts as long as the build.
@@ -131,13 +143,12 @@ pub(crate) fn checkout(
     session: &Session,
     source: &GitSource,
 ) -> Result<context::GitCheckout, BuildError> {
-    let failed = |e: ContextError| BuildError::of(BuildErrorKind::Registry, e);
-    let request = GitRequest { source, auth: None, env: &session.request.tool_env };
-    let commit = context::resolve_git(&request).map_err(failed)?;
+    let commit = commit(session, source)?;
     let ingest = new_ingest(session)?;
     let into: PathBuf = ingest.path().join("git");
     std::fs::create_dir(&into).map_err(|e| BuildError::io("cannot prepare a git checkout", e))?;
-    let checkout = context::fetch_git(&request, &commit, &into).map_err(failed)?;
+    let checkout = context::fetch_git(&git_request(session, source), &commit, &into);
+    let checkout = checkout.map_err(|e| BuildError::of(BuildErrorKind::Registry, e))?;
     session.contexts.keep(ingest);
     Ok(checkout)
 }

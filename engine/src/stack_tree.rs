@@ -8,7 +8,8 @@ use tree::{LayerDir, StackTree, Tree};
 
 use crate::finish;
 use crate::image;
-use crate::session::{Session, Stop};
+use crate::session::Session;
+use crate::stop::Stop;
 use crate::value::StackValue;
 
 /// Opens a stack for reading, fetching what is missing. `vertex` gets the progress of that.

@@ -2,12 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use graph::{LayerId, Stack};
+use graph::{GitSource, ImageSource, LayerId, Stack};
 use oci::ChainId;
 use tree::Tree;
 
-use crate::image::BaseImage;
-use crate::session::lock;
+use crate::stop::lock;
 
 /// A vertex's result.
 #[derive(Clone)]
@@ -16,17 +15,18 @@ pub(crate) enum Value {
     Stack(StackValue),
     /// Files that are no layers: a context.
     Tree(Arc<dyn Tree>),
-    /// A commit, checked out.
+    /// A commit of a repository.
     Git(Arc<GitTree>),
     /// The file at a URL.
     Http(Arc<HttpFile>),
 }
 
-/// A commit's files.
+/// A commit, checked out when a file of it is needed: a cached step asks the remote for the commit's name alone.
 pub(crate) struct GitTree {
-    pub(crate) tree: Arc<dyn Tree>,
+    pub(crate) source: GitSource,
     /// The commit's full id.
     pub(crate) commit: String,
+    pub(crate) files: Mutex<Option<Arc<dyn Tree>>>,
 }
 
 /// A downloaded file: a tree that has just it, and what the server said.
@@ -51,7 +51,7 @@ pub(crate) enum StackValue {
 /// An image's layers, unpacked when somebody needs them.
 pub(crate) struct LazyStack {
     pub(crate) chain: ChainId,
-    pub(crate) image: BaseImage,
+    pub(crate) image: ImageSource,
     pub(crate) present: Mutex<Option<Stack>>,
 }
 

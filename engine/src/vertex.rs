@@ -11,8 +11,8 @@ use crate::error::{BuildError, BuildErrorKind};
 use crate::execute;
 use crate::lookup::{self, Found};
 use crate::reason::Because;
-use crate::session::Stop;
 use crate::source;
+use crate::stop::Stop;
 use crate::value::{StackValue, Value};
 use crate::work::Work;
 

@@ -58,6 +58,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, short = 'o', value_name = "OUTPUT", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Outputs")]
     pub(crate) output: Vec<String>,
 
+    /// Annotation of the manifest, or of the index and descriptors: [TYPE[PLATFORM]:]KEY=VALUE
+    #[arg(long, value_name = "ANNOTATION", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Outputs")]
+    pub(crate) annotation: Vec<String>,
+
     /// Push the result to its registry, as --output type=registry
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, help_heading = "Outputs")]
     pub(crate) push: bool,
@@ -158,10 +162,6 @@ pub(crate) struct BuildArgs {
     /// What to do: build or check (default: build)
     #[arg(long, value_name = "METHOD", allow_hyphen_values = true, help_heading = "Checks")]
     pub(crate) call: Option<String>,
-
-    /// Annotation for the image (refused: not supported yet)
-    #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Accepted for docker build's sake")]
-    pub(crate) annotation: Vec<String>,
 
     /// Attestations (later; accepted with a warning)
     #[arg(long, value_name = "ATTESTATION", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Accepted for docker build's sake")]

@@ -1,17 +1,17 @@
 //! From what was typed to what is needed: the one conversion of `shale build`'s flags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::{
     BuildRequest, ContextInput, DockerfileInput, Output, OutputDest, OutputKind, PullPolicy,
 };
 use graph::Limits;
-use planner::{ContextValue, LowerRequest, NamedContext};
+use planner::{ContextValue, GitForm, LowerRequest, NamedContext, parse_git};
 
 use super::values;
 use super::{BuildArgs, DockerConfig, Surroundings, UsageError};
@@ -57,9 +57,13 @@ pub(crate) fn build_command(
 ) -> Result<BuildCommand, UsageError> {
     let mut warnings = accepted_without_effect(typed)?;
     warnings.extend(config.warning.clone());
-    let outputs = outputs(typed, around, &mut warnings)?;
+    let mut outputs = outputs(typed, around, &mut warnings)?;
     let (context, dockerfile, stdin) = sources(typed, around)?;
     let (plan, context_dirs) = plan(typed, config, around, &outputs.epoch)?;
+    if outputs.outputs.is_empty() && plan.platforms.len() > 1 {
+        // Its id is that of an index, which the build has to make (OUT-40).
+        outputs.outputs.push(values::parse_output("type=image", around)?.output);
+    }
     let request = BuildRequest {
         context,
         dockerfile,
@@ -97,9 +101,6 @@ fn collect<T>(
 
 /// Flags that are taken for docker build's sake (CLI-46 to CLI-51), and those that come later.
 fn accepted_without_effect(typed: &BuildArgs) -> Result<Vec<String>, UsageError> {
-    if !typed.annotation.is_empty() {
-        return Err(UsageError::new("--annotation is not supported yet"));
-    }
     if !typed.policy.is_empty() {
         return Err(UsageError::new("--policy is not supported yet"));
     }
@@ -157,16 +158,14 @@ fn outputs(
 ) -> Result<Outputs, UsageError> {
     let mut tags = Vec::new();
     for text in &typed.tag {
-        let tag = values::tag_name(text)?;
-        if !tags.iter().any(|other: &oci::Reference| other.to_string() == tag.to_string()) {
-            tags.push(tag);
-        }
+        tags.push(values::tag_name(text)?);
     }
     let (mut outputs, mut epoch) = (Vec::new(), None);
     for text in &typed.output {
         let value = values::parse_output(text, around)?;
         warnings.extend(value.warnings);
         epoch = epoch.or(value.epoch);
+        tags.extend(value.tags);
         outputs.push(value.output);
     }
     if typed.push {
@@ -174,6 +173,13 @@ fn outputs(
     }
     if typed.load && !outputs.iter().any(|output| output.kind == OutputKind::Engine) {
         outputs.push(values::parse_output("type=docker", around)?.output);
+    }
+    if outputs.is_empty() && !typed.annotation.is_empty() {
+        outputs.push(values::parse_output("type=image", around)?.output);
+    }
+    for output in &mut outputs {
+        let into = &mut output.annotations;
+        typed.annotation.iter().try_for_each(|text| values::add_annotation(text, into))?;
     }
     let pushes = |o: &Output| o.kind == OutputKind::Registry && o.names.is_empty();
     if tags.is_empty() && outputs.iter().any(pushes) {
@@ -184,6 +190,8 @@ fn outputs(
     if outputs.iter().filter(to_stdout).count() > 1 {
         return Err(UsageError::new("multiple outputs to standard output")); // OUT-05
     }
+    let mut known = BTreeSet::new();
+    tags.retain(|tag: &oci::Reference| known.insert(tag.to_string()));
     Ok(Outputs { outputs, tags, epoch })
 }
 
@@ -410,8 +418,12 @@ fn context(text: &str, around: &Surroundings) -> Result<ContextInput, UsageError
     if !text.is_empty() && path.is_dir() {
         return Ok(ContextInput::Directory(path));
     }
-    if is_git(text) {
-        return Ok(ContextInput::Git(text.to_owned()));
+    match parse_git(text, GitForm::Context).filter(|_| !path.exists()) {
+        Some(Ok(_)) => return Ok(ContextInput::Git(text.to_owned())), // CTX-13
+        Some(Err(error)) => {
+            return Err(UsageError::new(format!("unable to prepare context: {text}: {error}")));
+        }
+        None => {}
     }
     if is_http(text) {
         return Ok(ContextInput::Http(text.to_owned()));
@@ -427,14 +439,6 @@ fn context(text: &str, around: &Surroundings) -> Result<ContextInput, UsageError
 
 fn is_http(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
-}
-
-/// Whether a context is a git reference (CTX-13); the same forms as in named contexts, and GitHub without a scheme.
-fn is_git(text: &str) -> bool {
-    let named = || NamedContext::parse(&format!("context0={text}"));
-    text.starts_with("github.com/")
-        || (!Path::new(text).exists()
-            && matches!(named().map(|context| context.value), Ok(ContextValue::Git(_))))
 }
 
 /// All of standard input as a file that can be read again; in the engine's own process the one that it was handed.

@@ -4,14 +4,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use engine::{BuildError, BuildOutcome, BuildResult, OutputDest, OutputKind};
+use engine::{
+    BuildError, BuildOutcome, BuildResult, CheckReport, Environment, OutputDest, OutputKind,
+};
 use executor::WorkerOptions;
+use parser::Diagnostic;
 use progress::{Emitter, Event, EventKind, Sink};
 
 use super::{Done, Failure, Process, print, warn};
-use crate::args::{BuildArgs, BuildCommand, Call, DockerConfig, UsageError, build_command};
+use crate::args::{BuildArgs, BuildCommand, Call, DockerConfig, build_command};
 use crate::exit::Exit;
-use crate::render::Screen;
+use crate::render::{Screen, check_report};
 
 /// How long a stopped build waits for a screen that stands still.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -20,9 +23,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) fn run(process: &mut Process, typed: &BuildArgs) -> Done {
     let config = DockerConfig::read(&process.around);
     let command = build_command(typed, &config, &process.around)?;
-    if command.call == Call::Check {
-        return Err(UsageError::new("--check is not supported yet").into());
-    }
     if process.engine.is_none() {
         command.warnings.iter().for_each(|warning| warn(warning));
     }
@@ -31,6 +31,13 @@ pub(crate) fn run(process: &mut Process, typed: &BuildArgs) -> Done {
         require_network: command.require_network,
     };
     let environment = process.environment(&config, options)?;
+    match command.call {
+        Call::Build => build(process, &command, environment),
+        Call::Check => check(process, &command, &environment),
+    }
+}
+
+fn build(process: &Process, command: &BuildCommand, environment: Environment) -> Done {
     let screen = Screen::start(command.display, Box::new(std::io::stderr()));
     // Without a worker this may turn out to be a mere look: then nothing of it is shown.
     let held = Held::default();
@@ -54,7 +61,44 @@ pub(crate) fn run(process: &mut Process, typed: &BuildArgs) -> Done {
     let mut sink = screen.sink();
     held.take_all().iter().for_each(|event| sink.take(event));
     screen.finish(process.cancel.is_cancelled().then_some(LAST_WORDS));
-    tell(&command, result.map_err(failed_to_solve)?)
+    match result {
+        Ok(result) => {
+            warn_of(command, &result.warnings);
+            tell(command, &result)
+        }
+        Err(error) => {
+            warn_of(command, error.warnings());
+            Err(failed_to_solve(error))
+        }
+    }
+}
+
+/// Looks at the Dockerfile and builds nothing. Any finding makes the exit code 1 (CALL-05).
+fn check(process: &Process, command: &BuildCommand, environment: &Environment) -> Done {
+    let screen = Screen::start(command.display, Box::new(std::io::stderr()));
+    let events = Emitter::new(screen.sink());
+    let report = engine::check(&command.request, environment, &events, &process.cancel);
+    let ok = report.as_ref().is_ok_and(|report| report.error.is_none());
+    events.emit(EventKind::BuildFinished { ok });
+    screen.finish(process.cancel.is_cancelled().then_some(LAST_WORDS));
+    let CheckReport { findings, error } = report?;
+    if error.is_none() || !findings.is_empty() {
+        print(&check_report(&findings))?;
+    }
+    match error {
+        Some(error) => Err(failed_to_solve(error)),
+        None if findings.is_empty() => Ok(Exit::Ok.into()),
+        None => Ok(Exit::Failed.into()),
+    }
+}
+
+/// Says what checks found in a build (LINT-02).
+fn warn_of(command: &BuildCommand, findings: &[Diagnostic]) {
+    for finding in findings.iter().filter(|_| !command.quiet) {
+        let line = finding.source.as_ref().zip(finding.labels.first());
+        let line = line.map_or(0, |(source, label)| source.lines(label.span).first);
+        warn(&format!("{}: {} (line {line})", finding.code, finding.message));
+    }
 }
 
 /// The sentence that tools look for (spec section 11).
@@ -67,24 +111,29 @@ fn failed_to_solve(error: BuildError) -> Failure {
 }
 
 /// Writes the result's files and prints its id.
-fn tell(command: &BuildCommand, result: BuildResult) -> Done {
-    for finding in result.warnings.iter().filter(|_| !command.quiet) {
-        let line = finding.source.as_ref().zip(finding.labels.first());
-        let line = line.map_or(0, |(source, label)| source.lines(label.span).first);
-        warn(&format!("{}: {} (line {line})", finding.code, finding.message)); // LINT-02
-    }
+fn tell(command: &BuildCommand, result: &BuildResult) -> Done {
     let outputs = &command.request.outputs;
     let files = |kind| matches!(kind, OutputKind::Local | OutputKind::Tar);
     let only_files = !outputs.is_empty() && outputs.iter().all(|output| files(output.kind));
-    let id = image_id(&result);
+    let id = image_id(result);
     if let (Some(path), Some(id), false) = (&command.iidfile, &id, only_files) {
         write_whole(path, id.as_bytes())?; // OUT-40
     }
     if let Some(path) = &command.metadata_file {
-        write_whole(path, metadata(&result).as_bytes())?;
+        write_whole(path, metadata(result).as_bytes())?;
+    }
+    let images = |kind| !matches!(kind, OutputKind::Image | OutputKind::CacheOnly) && !files(kind);
+    if let ([first, _, ..], false) = (&result.images[..], result.names.is_empty())
+        && !outputs.iter().any(|output| images(output.kind))
+    {
+        let platform = &first.platform;
+        warn(&format!(
+            "in the store the names are those of the {platform} image alone; --push and --output type=oci take all platforms"
+        ));
     }
     let to_stdout = outputs.iter().any(|output| output.dest == Some(OutputDest::Stdout));
-    let nameless = command.request.tags.is_empty() && outputs.is_empty();
+    let only_kept = outputs.iter().all(|output| output.kind == OutputKind::Image);
+    let nameless = command.request.tags.is_empty() && only_kept;
     match id {
         Some(id) if (command.quiet || nameless) && !to_stdout => print(&format!("{id}\n")),
         _ => Ok(Exit::Ok.into()),

@@ -7,7 +7,9 @@ use std::path::Path;
 use engine::{BuildError, ImportRequest, SaveFormat};
 use oci::{ContainerConfig, Platform, Reference};
 use parser::SourceText;
-use planner::{LowerRequest, OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources};
+use planner::{
+    Findings, LowerRequest, OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources,
+};
 
 use super::transfer::{NO_STEPS, shown};
 use super::{Done, Failure, Process, print};
@@ -158,15 +160,19 @@ fn changes(lines: &[String]) -> Result<ContainerConfig, Failure> {
     let parsed = parser::parse(&source);
     let errors: Vec<_> = parsed
         .diagnostics
-        .into_iter()
+        .iter()
         .filter(|diagnostic| diagnostic.severity == parser::Severity::Error)
+        .cloned()
         .collect();
     if !errors.is_empty() {
         return Err(failed(errors));
     }
     let request = LowerRequest::default();
-    let outline = planner::outline(&parsed.dockerfile, &source, &request).map_err(failed)?;
-    let lowered = planner::lower(&outline, &NoImages).map_err(failed)?;
+    // What checks say of the line is of no interest here.
+    let findings = Findings::new(&parsed, &source, &request).map_err(failed)?;
+    let outline =
+        planner::outline(&parsed.dockerfile, &source, &request, &findings).map_err(failed)?;
+    let lowered = planner::lower(&outline, &NoImages, &findings).map_err(failed)?;
     let target = lowered.graph.targets.first();
     let target = target.expect("one platform was asked for, so there is one target");
     if lowered.graph.vertices.iter().any(|vertex| vertex.op.makes_layer()) {
@@ -187,6 +193,10 @@ impl Sources for NoImages {
 
     fn resolve_layout(&self, _: &OciLayout, _: &Platform) -> Result<ResolvedImage, SourceError> {
         Err(no_image())
+    }
+
+    fn is_ignored(&self, _: &str) -> bool {
+        false
     }
 }
 

@@ -1,6 +1,7 @@
 //! The report of `--check` in docker's layout (spec CALL-02).
 
 use parser::Diagnostic;
+use planner::Rule;
 
 use super::error::excerpt;
 use super::plain_text;
@@ -14,7 +15,7 @@ pub(crate) fn check_report(findings: &[Diagnostic]) -> String {
     };
     for finding in findings {
         text.push_str(&format!("\nWARNING: {}", finding.code));
-        if let Some(url) = rule_url(finding.code) {
+        if let Some(url) = Rule::named(finding.code).and_then(Rule::url) {
             text.push_str(&format!(" - {url}"));
         }
         text.push_str(&format!("\n{}\n", plain_text(&finding.message)));
@@ -23,27 +24,6 @@ pub(crate) fn check_report(findings: &[Diagnostic]) -> String {
         }
     }
     text
-}
-
-/// Where a rule is explained (LINT-03).
-fn rule_url(rule: &str) -> Option<String> {
-    const WITHOUT: &str = "InvalidBaseImagePlatform";
-    let kebab = kebab_case(rule);
-    (rule != WITHOUT).then(|| format!("https://docs.docker.com/go/dockerfile/rule/{kebab}/"))
-}
-
-fn kebab_case(name: &str) -> String {
-    let letters: Vec<char> = name.chars().collect();
-    let mut kebab = String::new();
-    for (at, letter) in letters.iter().enumerate() {
-        let after_lower = at > 0 && letters[at - 1].is_lowercase();
-        let before_lower = at > 0 && letters.get(at + 1).is_some_and(|next| next.is_lowercase());
-        if letter.is_uppercase() && (after_lower || before_lower) {
-            kebab.push('-');
-        }
-        kebab.extend(letter.to_lowercase());
-    }
-    kebab
 }
 
 #[cfg(test)]
@@ -69,11 +49,5 @@ mod tests {
         --------------------
         ");
         assert_eq!(check_report(&[]), "Check complete, no warnings found.\n");
-    }
-
-    #[test]
-    fn rules_have_their_own_address() {
-        let names = ["JSONArgsRecommended", "FromAsCasing", "UndefinedVar"].map(kebab_case);
-        assert_eq!(names, ["json-args-recommended", "from-as-casing", "undefined-var"]);
     }
 }

@@ -1,5 +1,7 @@
 //! From a command line to a request, as a table.
 
+use std::path::Path;
+
 use clap::Parser as _;
 use graph::Network;
 
@@ -59,6 +61,8 @@ fn contexts_may_be_elsewhere() {
     check("github.com/org/repo", "git");
     check("https://example.test/context.tar.gz", "http"); // CTX-12
     check("tmp", "here");
+    let wrong = "https://example.test/r.git?foo=1";
+    bad(&[wrong], &format!("unable to prepare context: {wrong}: unexpected query \"foo\"")); // ADD-53
 }
 
 #[test]
@@ -145,6 +149,7 @@ fn outputs_and_names_go_together() {
     assert_eq!(kinds(&["tmp"]), []);
     assert_eq!(kinds(&["--push", "-t", "a", "tmp"]), [OutputKind::Registry]); // OUT-04
     assert_eq!(kinds(&["--load", "tmp"]), [OutputKind::Engine]);
+    assert_eq!(kinds(&["--platform=amd64,arm64", "tmp"]), [OutputKind::Image]); // OUT-40
     assert_eq!(kinds(&["-t", "a", "--push", "-o", "type=image", "tmp"]), [OutputKind::Registry]);
     let both = [OutputKind::Local, OutputKind::Registry];
     assert_eq!(kinds(&["-o", "out", "--push", "-t", "a", "tmp"]), both);
@@ -152,6 +157,23 @@ fn outputs_and_names_go_together() {
     bad(&["-t", "X", "tmp"], "invalid tag \"X\": invalid reference format"); // ERR-75
     bad(&["-o", "-", "-o", "type=oci", "tmp"], "multiple outputs to standard output"); // OUT-05
     assert_eq!(good(&["-t", "a", "-t", "a:latest", "tmp"]).request.tags.len(), 1);
+    let named = good(&["-t", "a", "-o", "type=image,\"name=a,b\"", "-o", "type=oci,name=c", "tmp"]);
+    assert_eq!(named.request.tags.len(), 2); // OUT-07
+}
+
+#[test]
+fn annotations_go_to_all_outputs() {
+    let annotated = |arguments: &[&str]| -> Vec<(OutputKind, usize)> {
+        let outputs = good(arguments).request.outputs;
+        outputs.iter().map(|o| (o.kind, o.annotations.manifest.len())).collect()
+    };
+    assert_eq!(annotated(&["--annotation", "a=b", "tmp"]), [(OutputKind::Image, 1)]);
+    let both = ["-o", "type=oci,annotation.a=c,annotation.d=e", "-o", "-", "tmp"];
+    bad(&both, "multiple outputs to standard output");
+    let both =
+        ["--annotation", "a=b", "-o", "type=oci,annotation.a=c,annotation.d=e", "-o", "x", "tmp"];
+    assert_eq!(annotated(&both), [(OutputKind::Oci, 2), (OutputKind::Local, 1)]);
+    bad(&["--annotation", "a", "tmp"], "invalid annotation \"a\", expected key=value");
 }
 
 #[test]
@@ -163,7 +185,6 @@ fn what_has_no_effect_is_said() {
     assert_eq!(warned(&["--provenance=false", "--sbom=false", "tmp"]), 0);
     assert_eq!(warned(&["--provenance", "--sbom", "--attest", "type=sbom", "tmp"]), 3);
     bad(&["--policy", "p", "tmp"], "--policy is not supported yet");
-    bad(&["--annotation", "a=b", "tmp"], "--annotation is not supported yet");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Forms of flag values: each a pure function from the text to what it means.
 
+mod annotation;
 mod csv;
 mod output;
 mod secret;
 mod small;
 
+pub(crate) use annotation::{add_annotation, add_annotation_attribute};
 pub(crate) use output::parse_output;
 pub(crate) use secret::{parse_secret, parse_ssh};
 pub(crate) use small::{

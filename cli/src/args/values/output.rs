@@ -1,9 +1,9 @@
 //! `--output` (spec section 8): CSV of attributes, or a directory.
 
-use engine::{Compression, Output, OutputDest, OutputKind};
+use engine::{Annotations, Compression, Output, OutputDest, OutputKind};
 use oci::Reference;
 
-use super::{csv, go_bool, image_name};
+use super::{add_annotation_attribute, csv, go_bool, image_name};
 use crate::args::{Surroundings, UsageError};
 
 /// One `--output`, read.
@@ -11,6 +11,8 @@ use crate::args::{Surroundings, UsageError};
 pub(crate) struct OutputValue {
     /// What the engine is asked for.
     pub(crate) output: Output,
+    /// Names that the result has in the store: those of `type=image` (OUT-07).
+    pub(crate) tags: Vec<Reference>,
     /// Its `source-date-epoch` (EPO-01).
     pub(crate) epoch: Option<i64>,
     /// Attributes that are understood but not in force yet.
@@ -24,6 +26,7 @@ struct Attributes {
     dest: Option<String>,
     names: Vec<Reference>,
     push: bool,
+    push_by_digest: bool,
     oci_media_types: Option<bool>,
     compression: Option<String>,
     level: Option<u8>,
@@ -32,6 +35,7 @@ struct Attributes {
     as_archive: Option<bool>,
     platform_split: Option<bool>,
     delete: bool,
+    annotations: Annotations,
     epoch: Option<i64>,
     warnings: Vec<String>,
 }
@@ -72,6 +76,7 @@ impl Attributes {
                 }
             }
             "push" => self.push = switch()?,
+            "push-by-digest" => self.push_by_digest = switch()?,
             "oci-mediatypes" => self.oci_media_types = Some(switch()?),
             "compression" => self.compression = Some(value.to_owned()),
             "compression-level" => {
@@ -109,8 +114,6 @@ impl Attributes {
             }
             "compatibility-version" if value == "30" => {}
             "compatibility-version" => return refuse(format!("compatibility-version={value}")),
-            "push-by-digest" if switch()? => return refuse("push-by-digest".to_owned()),
-            "push-by-digest" => {}
             "oci-artifact"
             | "attestation-inline"
             | "name-canonical"
@@ -124,13 +127,17 @@ impl Attributes {
             "attestation-prefix" | "dangling-name-prefix" | "context" => {
                 self.warnings.push(format!("output attribute {key} has no effect yet"));
             }
-            _ if key.starts_with("annotation") => return refuse(format!("output attribute {key}")),
+            _ if add_annotation_attribute(key, value, &mut self.annotations)? => {}
             _ => return Err(UsageError::new(format!("unknown output attribute {key:?}"))),
         }
         Ok(())
     }
 
     fn finish(self, around: &Surroundings) -> Result<OutputValue, UsageError> {
+        let tags = match self.kind.as_deref() {
+            Some("image") => self.names.clone(),
+            _ => Vec::new(),
+        };
         let kind = self.kind()?;
         let dest = self.dest(kind, around)?;
         let kind = match (kind, &dest) {
@@ -149,6 +156,7 @@ impl Attributes {
             kind,
             dest,
             names: self.names,
+            push_by_digest: self.push_by_digest,
             compression,
             force_compression: self.force_compression,
             oci_media_types,
@@ -156,8 +164,9 @@ impl Attributes {
             as_directory: self.as_archive == Some(false),
             platform_split: self.platform_split,
             delete: self.delete,
+            annotations: self.annotations,
         };
-        Ok(OutputValue { output, epoch: self.epoch, warnings: self.warnings })
+        Ok(OutputValue { output, tags, epoch: self.epoch, warnings: self.warnings })
     }
 
     fn kind(&self) -> Result<OutputKind, UsageError> {

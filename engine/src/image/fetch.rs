@@ -1,0 +1,250 @@
+//! Layers of images into the store: downloaded side by side, verified, unpacked in order.
+
+use std::error::Error;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use exporter::import::ImageArchive;
+use graph::{ImageOrigin, ImageSource, LayerId, Stack};
+use oci::{ChainId, Descriptor, DiffId, Document};
+use progress::EventKind;
+use registry::RegistryError;
+use store::{LayerBlob, StoreError};
+
+use super::resolve::registry_error;
+use super::unpack::unpack;
+use super::{known_stack_layers, malformed};
+use crate::error::{BuildError, BuildErrorKind, sources};
+use crate::session::Session;
+use crate::slots::Slots;
+use crate::stop::Stop;
+use crate::value::LazyStack;
+
+/// Downloads layers side by side and unpacks them in order: what a tar means depends on what lies below it.
+pub(super) fn fetch(session: &Arc<Session>, lazy: &LazyStack, vertex: u32) -> Result<Stack, Stop> {
+    let image = &lazy.image;
+    let diff_ids = &image.config.rootfs.diff_ids;
+    let blobs = layer_descriptors(session, image)?;
+    if blobs.len() != diff_ids.len() {
+        return Err(malformed(
+            image,
+            "its manifest and its config name different numbers of layers",
+        )
+        .into());
+    }
+    let permits = Slots::new(DOWNLOADS_MAX);
+    let mut layers: Vec<LayerId> = Vec::new();
+    std::thread::scope(|scope| {
+        let mut chain = None;
+        let mut jobs = Vec::new();
+        for (descriptor, diff_id) in blobs.iter().zip(diff_ids) {
+            let next = chain.map_or(ChainId(diff_id.0), |chain: ChainId| chain.then(*diff_id));
+            chain = Some(next);
+            let permits = &permits;
+            let download = scope.spawn(move || {
+                if known_stack_layers(session, next)?.is_some() {
+                    return Ok(());
+                }
+                let _permit = permits.take();
+                download(session, image, descriptor, vertex)
+            });
+            jobs.push((next, descriptor, *diff_id, download));
+        }
+        for (chain, descriptor, diff_id, download) in jobs {
+            joined(download.join())?;
+            let id = unpack(session, image, &layers, chain, descriptor, diff_id)?;
+            layers.push(id);
+        }
+        Ok::<_, Stop>(())
+    })?;
+    let count = layers.len();
+    Ok(Stack { base: Some((lazy.chain, count)), layers })
+}
+
+/// Layers that are downloaded at the same time.
+const DOWNLOADS_MAX: usize = 4;
+
+/// Brings all layers of an image into the store as blobs, without unpacking them.
+pub(crate) fn download_all(
+    session: &Arc<Session>,
+    image: &ImageSource,
+    vertex: u32,
+) -> Result<(), Stop> {
+    let blobs = layer_descriptors(session, image)?;
+    let permits = Slots::new(DOWNLOADS_MAX);
+    std::thread::scope(|scope| {
+        let start = |blob| {
+            let permits = &permits;
+            scope.spawn(move || {
+                let _permit = permits.take();
+                download(session, image, blob, vertex)
+            })
+        };
+        let downloads: Vec<_> = blobs.iter().map(start).collect();
+        downloads.into_iter().try_for_each(|download| joined(download.join()))
+    })?;
+    for (descriptor, diff_id) in blobs.iter().zip(&image.config.rootfs.diff_ids) {
+        let noted = session.lease.set_layer_blob(*diff_id, &layer_blob(descriptor));
+        noted.map_err(|e| BuildError::store("cannot keep a downloaded layer", e))?;
+    }
+    Ok(())
+}
+
+/// The result of a thread; one that panicked met a bug.
+fn joined(result: std::thread::Result<Result<(), BuildError>>) -> Result<(), BuildError> {
+    let bug = || BuildError::new(BuildErrorKind::Files, "a download ended by a bug in shale");
+    result.unwrap_or_else(|_| Err(bug()))
+}
+
+/// The blobs of an image's layers: from its manifest, else those that the store has.
+fn layer_descriptors(
+    session: &Session,
+    image: &ImageSource,
+) -> Result<Vec<Descriptor>, BuildError> {
+    let store = |e| BuildError::store("cannot read an image's documents", e);
+    let Some(digest) = image.manifest else { return kept_blobs(session, image) };
+    let kept = session.lease.manifest(&digest).map_err(store)?;
+    let (media_type, bytes) =
+        kept.ok_or_else(|| malformed(image, "its manifest is not in the store"))?;
+    match Document::from_json(&bytes, &media_type) {
+        Ok(Document::Manifest(manifest)) => Ok(manifest.layers),
+        Ok(Document::Index(_)) => Err(malformed(image, "its manifest is an index")),
+        Err(error) => Err(malformed(image, "its manifest cannot be read").because(error)),
+    }
+}
+
+fn kept_blobs(session: &Session, image: &ImageSource) -> Result<Vec<Descriptor>, BuildError> {
+    let gone = || {
+        let name = image.reference.familiar();
+        let text = format!("the layers of {name} are not in the store any more");
+        BuildError::new(BuildErrorKind::Files, text)
+            .with_hint("build, load or pull the image again")
+    };
+    let blob = |diff_id: &DiffId| {
+        let blobs = session.lease.layer_blobs(*diff_id);
+        let blobs = blobs.map_err(|e| BuildError::store("cannot look for a layer's blobs", e))?;
+        let blob = blobs.into_iter().next().ok_or_else(gone)?;
+        Ok(Descriptor::new(&blob.media_type, blob.digest, blob.size_bytes))
+    };
+    image.config.rootfs.diff_ids.iter().map(blob).collect()
+}
+
+/// Brings one blob into the store, verified.
+fn download(
+    session: &Session,
+    image: &ImageSource,
+    descriptor: &Descriptor,
+    vertex: u32,
+) -> Result<(), BuildError> {
+    let store = |e| BuildError::store("cannot keep a downloaded layer", e);
+    if session.lease.has_blob(&descriptor.digest).map_err(store)? {
+        return Ok(());
+    }
+    let name = format!("blob {}", descriptor.digest);
+    let _flight =
+        session.lease.single_flight(&name, &|| session.cancel.is_cancelled()).map_err(store)?;
+    if session.lease.has_blob(&descriptor.digest).map_err(store)? {
+        return Ok(());
+    }
+    let body: Box<dyn Read + Send> = match &image.origin {
+        ImageOrigin::OciLayout { path } => layout_layer(path, image, descriptor)?,
+        ImageOrigin::Registry | ImageOrigin::Store => {
+            let blob = session.registry.blob(&image.reference, descriptor);
+            Box::new(blob.map_err(|e| registry_error(&image.reference, e))?)
+        }
+    };
+    let mut body = Counted { session, vertex, descriptor, body, done_bytes: 0, told_bytes: 0 };
+    let expect = Some((descriptor.digest, descriptor.size_bytes));
+    let kept = session.lease.put_blob(expect, &mut body);
+    kept.map(drop).map_err(|error| not_kept(image, error))
+}
+
+/// Bytes that are not what their digest says, or do not come, are the registry's doing; the rest is the store's.
+fn not_kept(image: &ImageSource, error: StoreError) -> BuildError {
+    let from_registry = sources(&error).any(|cause| {
+        let cause = match cause.downcast_ref::<std::io::Error>() {
+            Some(carrier) => carrier.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+            None => Some(cause),
+        };
+        cause.is_some_and(|cause| cause.is::<RegistryError>())
+    });
+    if from_registry || error.is_wrong_content() {
+        let text = format!("cannot get a layer of {}", image.reference.familiar());
+        return BuildError::new(BuildErrorKind::Registry, text).because(error);
+    }
+    BuildError::store("cannot keep a downloaded layer", error)
+}
+
+fn layout_layer(
+    path: &str,
+    image: &ImageSource,
+    descriptor: &Descriptor,
+) -> Result<Box<dyn Read + Send>, BuildError> {
+    let open = || {
+        let archive = ImageArchive::open_directory(Path::new(path))?;
+        let digest = image.manifest.map(|digest| digest.to_string());
+        let listed = archive.find(digest.as_deref())?;
+        let found = archive.image(&listed, &image.config.platform())?;
+        let is_it = |d: &Descriptor| d.digest == descriptor.digest;
+        match found.layers.iter().find(|layer| layer.descriptor.as_ref().is_some_and(is_it)) {
+            Some(layer) => archive.open_layer(layer).map(Some),
+            None => Ok(None),
+        }
+    };
+    let layer = open().map_err(BuildError::export)?;
+    layer.ok_or_else(|| malformed(image, "the OCI layout has changed since it was read"))
+}
+
+/// Tells the progress of a download, and ends it when the build is stopped.
+struct Counted<'a> {
+    session: &'a Session,
+    vertex: u32,
+    descriptor: &'a Descriptor,
+    body: Box<dyn Read + Send>,
+    done_bytes: u64,
+    told_bytes: u64,
+}
+
+/// Bytes between two progress events of one download.
+const TELL_EVERY_BYTES: u64 = 1 << 20;
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.session.cancel.is_cancelled() {
+            return Err(std::io::Error::other("the build was cancelled"));
+        }
+        let count = self.body.read(buffer)?;
+        self.done_bytes += count as u64;
+        if count == 0 || self.done_bytes - self.told_bytes >= TELL_EVERY_BYTES {
+            self.told_bytes = self.done_bytes;
+            self.session.events.emit(EventKind::Transfer {
+                vertex: self.vertex,
+                item: self.descriptor.digest.to_string()[..19].to_owned(),
+                done_bytes: self.done_bytes,
+                total_bytes: Some(self.descriptor.size_bytes),
+            });
+        }
+        Ok(count)
+    }
+}
+
+/// What the store notes of a blob that came with an image.
+pub(crate) fn layer_blob(descriptor: &Descriptor) -> LayerBlob {
+    LayerBlob {
+        compression: compression_of(&descriptor.media_type).to_owned(),
+        media_type: descriptor.media_type.clone(),
+        digest: descriptor.digest,
+        size_bytes: descriptor.size_bytes,
+    }
+}
+
+fn compression_of(media_type: &str) -> &'static str {
+    if media_type.ends_with("gzip") {
+        "gzip"
+    } else if media_type.ends_with("zstd") {
+        "zstd"
+    } else {
+        "none"
+    }
+}

@@ -1,0 +1,266 @@
+//! References to configs: the store first, then what the parent process learnt, then the registry.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use exporter::import::ImageArchive;
+use graph::{ImageOrigin, ImageSource};
+use oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, Reference};
+use planner::{OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources};
+
+use crate::error::{BuildError, BuildErrorKind};
+use crate::request::PullPolicy;
+use crate::session::Session;
+use crate::stop::lock;
+
+/// Manifests and configs are small; anything larger is no image.
+const DOCUMENT_MAX_BYTES: u64 = 8 << 20;
+
+/// Resolves images for the planner: the store first, then what the parent process learnt, then the registry.
+pub(crate) struct ImageSources<'a> {
+    pub(crate) session: &'a Session,
+}
+
+impl Sources for ImageSources<'_> {
+    fn resolve_image(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, SourceError> {
+        if self.session.request.pull != PullPolicy::Always
+            && let Some(found) = self.in_store(reference, platform)?
+        {
+            return Ok(found);
+        }
+        if self.session.request.pull == PullPolicy::Never {
+            let message = "not in the store, and --pull=never forbids to ask a registry".to_owned();
+            return Err(SourceError { message, kind: SourceErrorKind::NotFound });
+        }
+        self.at_registry(reference, platform).map_err(|error| {
+            *lock(&self.session.registry_failed) = true;
+            SourceError { message: chain_text(&error), kind: SourceErrorKind::Other }
+        })
+    }
+
+    fn resolve_layout(
+        &self,
+        layout: &OciLayout,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, SourceError> {
+        let open = || {
+            let archive = ImageArchive::open_directory(Path::new(&layout.path))?;
+            let digest = layout.digest.map(|digest| digest.to_string());
+            let listed = archive.find(digest.as_deref().or(layout.tag.as_deref()))?;
+            archive.image(&listed, platform)
+        };
+        let image = open().map_err(|e| other(&e))?;
+        let manifest = image.manifest.ok_or_else(|| SourceError {
+            message: "an image of the layout has no manifest".to_owned(),
+            kind: SourceErrorKind::NotFound,
+        })?;
+        let lease = &self.session.lease;
+        lease
+            .put_manifest(&manifest.digest, &manifest.media_type, &manifest.bytes)
+            .map_err(|e| other(&e))?;
+        let config = ImageConfig::from_json(&image.config).map_err(|e| other(&e))?;
+        let origin = ImageOrigin::OciLayout { path: layout.path.clone() };
+        let reference = layout_reference(manifest.digest);
+        let manifest = Some(manifest.digest);
+        Ok(ResolvedImage { reference, origin, manifest, config: Arc::new(config) })
+    }
+
+    fn is_ignored(&self, path: &str) -> bool {
+        let Some(rules) = self.session.contexts.ignore() else { return false };
+        match path {
+            _ if rules.has_exceptions() => false,
+            "" => rules.hide_everything(),
+            path => rules.is_ignored(path.as_bytes()),
+        }
+    }
+}
+
+impl ImageSources<'_> {
+    fn in_store(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Option<ResolvedImage>, SourceError> {
+        let lease = &self.session.lease;
+        let look = || {
+            let Some(id) = lease.tag(reference)? else { return Ok(None) };
+            lease.image(&id)
+        };
+        let image = look().map_err(|e| other(&e))?;
+        let Some(image) = image else { return Ok(None) };
+        let config = ImageConfig::from_json(&image.config).map_err(|e| other(&e))?;
+        let have = config.platform();
+        let fits = have.os == platform.os && have.architecture == platform.architecture;
+        if !fits {
+            return Ok(None);
+        }
+        let origin = ImageOrigin::Store;
+        let manifest = image.manifest.map(|manifest| manifest.digest);
+        Ok(Some(ResolvedImage {
+            reference: reference.clone(),
+            origin,
+            manifest,
+            config: Arc::new(config),
+        }))
+    }
+
+    fn at_registry(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, BuildError> {
+        let known = lock(&self.session.facts).image(reference, platform);
+        let digest = match known {
+            Some(digest) => digest,
+            None => resolve(self.session, reference, platform)?,
+        };
+        lock(&self.session.facts).learn_image(reference, platform, digest);
+        let manifest = manifest(self.session, reference, digest)?;
+        let config = config(self.session, reference, &manifest)?;
+        let origin = ImageOrigin::Registry;
+        Ok(ResolvedImage {
+            reference: reference.clone(),
+            origin,
+            manifest: Some(digest),
+            config: Arc::new(config),
+        })
+    }
+}
+
+/// Asks the registry which manifest a reference means for a platform.
+fn resolve(
+    session: &Session,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Digest, BuildError> {
+    let resolved = session.registry.resolve(reference).map_err(|e| registry_error(reference, e))?;
+    let document = Document::from_json(&resolved.bytes, &resolved.media_type);
+    let document =
+        document.map_err(|e| unusable(reference, "its manifest cannot be read").because(e))?;
+    let digest = match &document {
+        Document::Manifest(_) => resolved.digest,
+        Document::Index(index) => {
+            let entry = index.select(platform).ok_or_else(|| {
+                let text = format!(
+                    "{}: no match for platform {platform} in manifest: not found",
+                    reference.familiar()
+                ); // PLAT-13
+                BuildError::new(BuildErrorKind::Registry, text)
+            })?;
+            entry.digest
+        }
+    };
+    if matches!(document, Document::Manifest(_)) {
+        keep_manifest(session, digest, &resolved.media_type, &resolved.bytes)?;
+    }
+    Ok(digest)
+}
+
+fn manifest(
+    session: &Session,
+    reference: &Reference,
+    digest: Digest,
+) -> Result<Manifest, BuildError> {
+    let store = |e| BuildError::store("cannot read a manifest", e);
+    let (media_type, bytes) = match session.lease.manifest(&digest).map_err(store)? {
+        Some(kept) => kept,
+        None => {
+            let pinned = reference.with_digest(digest);
+            let got =
+                session.registry.resolve(&pinned).map_err(|e| registry_error(reference, e))?;
+            keep_manifest(session, digest, &got.media_type, &got.bytes)?;
+            (got.media_type, got.bytes)
+        }
+    };
+    match Document::from_json(&bytes, &media_type) {
+        Ok(Document::Manifest(manifest)) => Ok(manifest),
+        Ok(Document::Index(_)) => Err(unusable(reference, "an index lists another index")),
+        Err(error) => Err(unusable(reference, "its manifest cannot be read").because(error)),
+    }
+}
+
+fn keep_manifest(
+    session: &Session,
+    digest: Digest,
+    media_type: &str,
+    bytes: &[u8],
+) -> Result<(), BuildError> {
+    session
+        .lease
+        .put_manifest(&digest, media_type, bytes)
+        .map_err(|e| BuildError::store("cannot keep a manifest", e))
+}
+
+/// The config document of an image of a registry, byte for byte.
+pub(crate) fn config_bytes(session: &Session, image: &ImageSource) -> Result<Vec<u8>, BuildError> {
+    let digest = image.manifest.expect("an image of a registry has a manifest");
+    let manifest = manifest(session, &image.reference, digest)?;
+    small_blob(session, &image.reference, &manifest.config)
+}
+
+fn config(
+    session: &Session,
+    reference: &Reference,
+    manifest: &Manifest,
+) -> Result<ImageConfig, BuildError> {
+    let bytes = small_blob(session, reference, &manifest.config)?;
+    ImageConfig::from_json(&bytes)
+        .map_err(|e| unusable(reference, "its config cannot be read").because(e))
+}
+
+fn small_blob(
+    session: &Session,
+    reference: &Reference,
+    blob: &Descriptor,
+) -> Result<Vec<u8>, BuildError> {
+    let store = |e| BuildError::store("cannot keep an image's config", e);
+    if blob.size_bytes > DOCUMENT_MAX_BYTES {
+        return Err(unusable(reference, "its config is larger than 8 MiB"));
+    }
+    if !session.lease.has_blob(&blob.digest).map_err(store)? {
+        let body = session.registry.blob(reference, blob);
+        let mut body = body.map_err(|e| registry_error(reference, e))?;
+        session.lease.put_blob(Some((blob.digest, blob.size_bytes)), &mut body).map_err(store)?;
+    }
+    let file = session.lease.open_blob(&blob.digest).map_err(store)?;
+    let mut file = file.ok_or_else(|| unusable(reference, "its config vanished from the store"))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|e| BuildError::io("cannot read an image's config", e))?;
+    Ok(bytes)
+}
+
+/// A name for an image that has none: only shown, never asked for.
+fn layout_reference(digest: Digest) -> Reference {
+    "oci-layout".parse::<Reference>().expect("a valid name").with_digest(digest)
+}
+
+fn unusable(reference: &Reference, why: &str) -> BuildError {
+    let text = format!("image {} cannot be used: {why}", reference.familiar());
+    BuildError::new(BuildErrorKind::Registry, text)
+}
+
+pub(super) fn registry_error(reference: &Reference, error: registry::RegistryError) -> BuildError {
+    let text = format!("cannot get {}", reference.familiar());
+    BuildError::new(BuildErrorKind::Registry, text).because(error)
+}
+
+/// An error with its causes on one line, for a message that goes behind an image's name.
+fn chain_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn other(error: &dyn std::error::Error) -> SourceError {
+    SourceError { message: chain_text(error), kind: SourceErrorKind::Other }
+}

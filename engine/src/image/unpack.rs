@@ -1,0 +1,87 @@
+//! One layer's blob to a directory of the store. What a tar means depends on what lies below it (design D3).
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use graph::{ImageSource, LayerId};
+use layer::{ApplyOptions, Toc};
+use oci::{ChainId, Descriptor, DiffId};
+use rustix::fs::{Mode, OFlags};
+
+use super::fetch::layer_blob;
+use super::{known_stack_layers, malformed};
+use crate::error::BuildError;
+use crate::finish;
+use crate::session::Session;
+use crate::stop::Stop;
+
+/// Unpacks one blob on the layers below it; the result is found by its chain from then on.
+pub(super) fn unpack(
+    session: &Arc<Session>,
+    image: &ImageSource,
+    below: &[LayerId],
+    chain: ChainId,
+    descriptor: &Descriptor,
+    diff_id: DiffId,
+) -> Result<LayerId, Stop> {
+    let store = |e| BuildError::store("cannot unpack a layer", e);
+    let name = format!("unpack {chain}");
+    let _flight =
+        session.lease.single_flight(&name, &|| session.cancel.is_cancelled()).map_err(store)?;
+    // Another process may have unpacked it meanwhile, but only on the same layers is it ours to use.
+    if let Some(layers) = known_stack_layers(session, chain)?
+        && layers[..layers.len() - 1] == *below
+    {
+        return Ok(layers[layers.len() - 1]);
+    }
+    let layer = unpack_blob(session, image, below, descriptor, diff_id)?;
+    let mut layers = below.to_vec();
+    layers.push(layer);
+    session.lease.put_chain(&chain, &layers).map_err(store)?;
+    Ok(layer)
+}
+
+fn unpack_blob(
+    session: &Arc<Session>,
+    image: &ImageSource,
+    below: &[LayerId],
+    descriptor: &Descriptor,
+    diff_id: DiffId,
+) -> Result<LayerId, Stop> {
+    let store = |e| BuildError::store("cannot unpack a layer", e);
+    let bad = |e| malformed(image, "one of its layers cannot be unpacked").because(e);
+    let blob = session.lease.open_blob(&descriptor.digest).map_err(store)?;
+    let blob = blob.ok_or_else(|| malformed(image, "one of its layers vanished from the store"))?;
+    let mut tocs = finish::tocs(session, below)?;
+    tocs.reverse();
+    let top_first: Vec<&Toc> = tocs.iter().map(|toc| &**toc).collect();
+    let open_below = |index: usize| session.lease.layer_dir(below[below.len() - 1 - index]).ok();
+    let ingest = session.lease.new_ingest().map_err(store)?;
+    let dir = new_dir(&ingest, "diff")?;
+    let options = ApplyOptions {
+        userxattr: session.lease.store().userxattr(),
+        owners_in_toc_only: session.maps_one_id(),
+        lower_dir: &open_below,
+    };
+    let applied = layer::apply_tar(&mut layer::decompress(blob), dir.as_fd(), &top_first, &options)
+        .map_err(bad)?;
+    if applied.diff_id != diff_id {
+        let text = format!("a layer has digest {}, its config says {diff_id}", applied.diff_id);
+        return Err(malformed(image, &text).into());
+    }
+    let created = image.config.created.clone().unwrap_or_default();
+    let layer = session.lease.commit_layer(ingest, "diff", &created).map_err(store)?;
+    let content_id = layer::content_id(&applied.toc);
+    session.lease.set_toc(layer, applied.toc, content_id).map_err(store)?;
+    session.lease.set_diff_id(layer, "plain", diff_id, applied.size_bytes).map_err(store)?;
+    session.lease.set_layer_blob(diff_id, &layer_blob(descriptor)).map_err(store)?;
+    Ok(layer)
+}
+
+/// A new directory in an ingest directory, open.
+pub(crate) fn new_dir(ingest: &store::Ingest, name: &str) -> Result<OwnedFd, BuildError> {
+    let fail = |e: rustix::io::Errno| BuildError::io("cannot make a layer's directory", e.into());
+    rustix::fs::mkdirat(ingest.dir(), name, Mode::from_raw_mode(0o755)).map_err(fail)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(ingest.dir(), name, flags, Mode::empty()).map_err(fail)
+}

@@ -1,0 +1,94 @@
+//! From a request to the graph of its work: load, parse, outline, lower, with what checks find on the way.
+//!
+//! Owns the order of these and what is told of them. Refuses to run anything.
+
+use std::sync::Arc;
+
+use graph::Graph;
+use parser::{Diagnostic, Parse, Severity, SourceText};
+use planner::{Findings, LowerRequest, Lowered};
+use progress::{EventKind, VertexInfo};
+
+use crate::error::{BuildError, BuildErrorKind};
+use crate::image::ImageSources;
+use crate::internal::{self, Internal};
+use crate::load;
+use crate::session::Session;
+use crate::stop::{Stop, lock};
+
+/// What is to be done.
+pub(crate) struct Plan {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) source: SourceText,
+    /// The error that a build ends with, since the file wants findings to be errors (LINT-01).
+    pub(crate) violation: Option<Diagnostic>,
+}
+
+/// Makes the plan. What checks have found is in the session then, also when this fails (LINT-09).
+pub(crate) fn make(session: &Arc<Session>) -> Result<Plan, Stop> {
+    let loaded = internal::step(
+        &session.events,
+        Internal::LoadDockerfile,
+        &format!("[internal] load build definition from {}", load::shown_name(&session.request)),
+        || load::dockerfile(session),
+    )?;
+    let source = loaded.source.clone();
+    let _ = session.source.set(source.clone());
+    let request = load::plan_request(session, &loaded);
+    let parse = parser::parse(&source);
+    let findings = Findings::new(&parse, &source, &request).map_err(BuildError::dockerfile)?;
+    let lowered = lower(session, &parse, &source, &request, &findings);
+    let violation = findings.violation();
+    let _ = session.findings.set(findings.into_list());
+    let lowered = lowered?;
+    let _ = session.epoch.set(lowered.epoch);
+    Ok(Plan { graph: Arc::new(lowered.graph), source, violation })
+}
+
+fn lower(
+    session: &Session,
+    parse: &Parse,
+    source: &SourceText,
+    request: &LowerRequest,
+    findings: &Findings,
+) -> Result<Lowered, BuildError> {
+    fail_on_errors(&parse.diagnostics)?;
+    let outline = planner::outline(&parse.dockerfile, source, request, findings)
+        .map_err(BuildError::dockerfile)?;
+    planner::lower(&outline, &ImageSources { session }, findings)
+        .map_err(|diagnostics| image_errors(session, diagnostics))
+}
+
+fn fail_on_errors(diagnostics: &[Diagnostic]) -> Result<(), BuildError> {
+    let errors: Vec<Diagnostic> =
+        diagnostics.iter().filter(|d| d.severity == Severity::Error).cloned().collect();
+    if errors.is_empty() { Ok(()) } else { Err(BuildError::dockerfile(errors)) }
+}
+
+/// A Dockerfile that names an image which cannot be had is right as a file: the registry's answer is the reason.
+fn image_errors(session: &Session, diagnostics: Vec<Diagnostic>) -> BuildError {
+    let error = BuildError::dockerfile(diagnostics);
+    match *lock(&session.registry_failed) {
+        true => error.of_kind(BuildErrorKind::Registry),
+        false => error,
+    }
+}
+
+/// Tells all vertices before the first one starts. Contexts and `scratch` are not shown.
+pub(crate) fn announce(session: &Session, plan: &Plan) {
+    for vertex in &plan.graph.vertices {
+        if vertex.origin.name.is_empty() {
+            continue;
+        }
+        let line = vertex.origin.span.map(|(start, _)| plan.source.position(start).0);
+        let mut inputs: Vec<u32> = vertex.op.inputs().iter().map(|id| id.0).collect();
+        inputs.extend(vertex.below.map(|id| id.0));
+        let info = VertexInfo {
+            name: vertex.origin.name.clone(),
+            stage: vertex.origin.stage.clone(),
+            line,
+            inputs,
+        };
+        session.events.emit(EventKind::Planned { vertex: vertex.id.0, info: Arc::new(info) });
+    }
+}
