@@ -1,9 +1,9 @@
 //! Control groups: limits of processes, memory and processor time, where they can be had.
 //!
 //! The launcher puts itself into a group with a limit of processes, and every step is in it by birth: joining a group
-//! costs 10 ms and more on busy machines, too much for each step. A step gets groups of its own only when somebody
-//! asks for a limit or a parent. Works with the old hierarchies (one for each controller) and with the new one. A machine that lets us make no group
-//! has steps without limits; that is no error unless a limit was asked for.
+//! costs 10 ms and more on busy machines, too much for each step. A step gets groups of its own only when somebody asks
+//! for a limit or a parent. Works with the old hierarchies (one for each controller) and with the new one. A machine
+//! that lets us make no group has steps without limits; that is no error unless a limit was asked for.
 
 use std::fs;
 use std::io;
@@ -263,12 +263,10 @@ impl Drop for StepGroups {
 fn inherit_cpuset(dir: &Path) {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let path = dir.join(file);
-        if fs::read_to_string(&path).is_ok_and(|text| text.trim().is_empty()) {
-            if let Some(above) = dir.parent() {
-                if let Ok(value) = fs::read(above.join(file)) {
-                    let _ = fs::write(&path, value);
-                }
-            }
+        let is_empty = fs::read_to_string(&path).is_ok_and(|text| text.trim().is_empty());
+        let above = dir.parent().filter(|_| is_empty);
+        if let Some(value) = above.and_then(|above| fs::read(above.join(file)).ok()) {
+            let _ = fs::write(&path, value);
         }
     }
 }

@@ -192,7 +192,8 @@ impl At<'_> {
             _ => None,
         };
         let target = self.mount.target.clone();
-        prepared.ops.push((target.clone(), SetupOp::Tmpfs { target, size_bytes }));
+        let read_only = self.mount.read_only;
+        prepared.ops.push((target.clone(), SetupOp::Tmpfs { target, size_bytes, read_only }));
     }
 
     fn secret(
@@ -280,7 +281,8 @@ mod tests {
         let mut prepared = Prepared::default();
         for (target, size) in [("/a/b/c", 1), ("/a", 2), ("/x/../a/b", 3), ("/a/", 4), ("/b", 5)] {
             let target = target.to_owned();
-            let op = SetupOp::Tmpfs { target: target.clone(), size_bytes: Some(size) };
+            let size_bytes = Some(size);
+            let op = SetupOp::Tmpfs { target: target.clone(), size_bytes, read_only: false };
             prepared.ops.push((target, op));
         }
         let order: Vec<u64> = prepared

@@ -306,11 +306,15 @@ fn steer(signal: i32, cancel: &Cancel, keys_are_ours: bool) {
     const ENDING: [Signal; 4] = [Signal::INT, Signal::QUIT, Signal::TERM, Signal::HUP];
     const KEYS: [Signal; 2] = [Signal::INT, Signal::QUIT];
     let is_in = |set: &[Signal]| set.iter().any(|one| one.as_raw() == signal);
+    if signal == Signal::TSTP.as_raw() {
+        // The signal is blocked, so we stop ourselves; steps go on, as they do with any builder.
+        if keys_are_ours {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
+        }
+        return;
+    }
     if let Some(engine) = &*RUNNING.lock().unwrap_or_else(PoisonError::into_inner) {
         let _ = sys::pidfd::signal(engine.as_fd(), signal);
-    } else if signal == Signal::TSTP.as_raw() {
-        // Nobody else stops us: the signal is blocked.
-        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
     }
     if is_in(&ENDING) && (keys_are_ours || !is_in(&KEYS)) {
         cancel.on_signal(signal);

@@ -26,14 +26,11 @@ pub(crate) fn has_outer_resolver(host: &str) -> bool {
 /// The machine's file: systemd-resolved's list of real servers where the usual file names its stub alone.
 pub(crate) fn read_host() -> String {
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    if !text.is_empty() && !has_outer_resolver(&text) {
-        if let Ok(upstream) = std::fs::read_to_string(UPSTREAM_OF_SYSTEMD) {
-            if has_outer_resolver(&upstream) {
-                return upstream;
-            }
-        }
+    if text.is_empty() || has_outer_resolver(&text) {
+        return text;
     }
-    text
+    let upstream = std::fs::read_to_string(UPSTREAM_OF_SYSTEMD).unwrap_or_default();
+    if has_outer_resolver(&upstream) { upstream } else { text }
 }
 
 fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> + '_ {
@@ -69,15 +66,15 @@ fn filtered(host: &str, keep: &dyn Fn(&IpAddr) -> bool, add: Option<IpAddr>) -> 
     text
 }
 
-/// The text of a step's /etc/hosts. `host-gateway` as an address of `extra` is the machine as seen from the step.
-pub(crate) fn hosts(hostname: &str, extra: &[(String, String)], gateway: Option<IpAddr>) -> String {
+/// The text of a step's /etc/hosts. `host-gateway` as an address of `extra` means the machine: reached by its loopback
+/// where the network is shared, and by nothing in a network of the step's own (security.md D14).
+pub(crate) fn hosts(hostname: &str, extra: &[(String, String)]) -> String {
     let mut text = format!("127.0.0.1\tlocalhost {hostname}\n");
     text.push_str("::1\tlocalhost ip6-localhost ip6-loopback\n");
     for (name, address) in extra {
-        let address = match (address.as_str(), gateway) {
-            ("host-gateway", Some(gateway)) => gateway.to_string(),
-            ("host-gateway", None) => "127.0.0.1".into(),
-            _ => address.trim_matches(['[', ']']).to_owned(),
+        let address = match address.as_str() {
+            "host-gateway" => "127.0.0.1",
+            address => address.trim_matches(['[', ']']),
         };
         text.push_str(&format!("{address}\t{name}\n"));
     }
@@ -111,11 +108,11 @@ mod tests {
     fn xenv_05_hosts() {
         let extra = [("a".to_owned(), "1.2.3.4".to_owned()), ("gw".into(), "host-gateway".into())];
         assert_eq!(
-            hosts("buildkitsandbox", &extra, Some("10.0.2.2".parse().unwrap())),
+            hosts("buildkitsandbox", &extra),
             "127.0.0.1\tlocalhost buildkitsandbox\n\
              ::1\tlocalhost ip6-localhost ip6-loopback\n\
              1.2.3.4\ta\n\
-             10.0.2.2\tgw\n"
+             127.0.0.1\tgw\n"
         );
     }
 }

@@ -164,7 +164,7 @@ fn generated_files(
     };
     let resolv = resolver::resolv_conf(&resolver::read_host(), forwarder);
     mounts.add_file(fds, "/etc/resolv.conf".into(), resolv.as_bytes(), 0o644)?;
-    let hosts = resolver::hosts(hostname(step), &step.run.extra_hosts, None);
+    let hosts = resolver::hosts(hostname(step), &step.run.extra_hosts);
     mounts.add_file(fds, "/etc/hosts".into(), hosts.as_bytes(), 0o644)?;
     for script in &step.run.scripts {
         mounts.add_file(fds, format!("/dev/pipes/{}", script.name), &script.content, 0o755)?;

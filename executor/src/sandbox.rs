@@ -80,6 +80,8 @@ pub(crate) enum SetupOp {
         target: String,
         /// Size; the kernel's default without.
         size_bytes: Option<u64>,
+        /// No writing (MNT-16).
+        read_only: bool,
     },
     /// A small file on memory.
     File(FileSpec),

@@ -11,6 +11,7 @@ use sys::seccomp::{PacketSockets, step_filter};
 use sys::{SysError, mount, step};
 
 use crate::init::report;
+use crate::rootfs;
 use crate::sandbox::{
     CommandSpec, Failure, FdRef, Fds, FilterSpec, NetworkSpec, Report, SandboxSpec, SetupOp, Stub,
 };
@@ -69,10 +70,23 @@ struct Sandbox<'a> {
     outside: OwnedFd,
     /// A tmpfs of this step for masks and small files, attached in the old root and gone with it.
     scratch: OwnedFd,
+    covers: Covers,
     files: u32,
     /// The new root.
     root: Option<OwnedFd>,
     stubs: Vec<Vec<u8>>,
+}
+
+/// What hides files and directories of the kernel: empty ones of the scratch file system.
+struct Covers {
+    directory: OwnedFd,
+    file: OwnedFd,
+}
+
+fn scratch_entry(scratch: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::openat(scratch, name, flags, Mode::empty())
+        .map_err(failed_io("use the scratch file system", format!("openat({name:?})")))
 }
 
 /// Everything but the last moments. Gives the environment.
@@ -96,6 +110,10 @@ fn prepare(spec: &SandboxSpec, fds: &Fds, status: &OwnedFd) -> Result<Vec<CStrin
         sandbox.apply(op)?;
     }
     sandbox.report_stubs(fds.get(spec.upper))?;
+    // On the root it is there by now; a mount may cover it and have none.
+    let CommandSpec { workdir, uid, gid, .. } = &spec.command;
+    rootfs::make_workdir(sandbox.root()?, workdir, *uid, *gid)
+        .map_err(|error| Failure::Workdir { errno: error.raw_os_error().unwrap_or(EACCES) })?;
     mount::enter_root(sandbox.root()?, 1).map_err(failed("enter the step's root"))?;
     limits::set(&spec.command.limits)?;
     environment(fds.get(spec.command.env))
@@ -138,7 +156,23 @@ impl<'a> Sandbox<'a> {
             rustix::fs::mkdirat(&scratch, dir, Mode::from_raw_mode(0o555))
                 .map_err(failed_io(what, format!("mkdirat(\"{dir}\")")))?;
         }
-        Ok(Sandbox { fds, status, outside, scratch, files: 0, root: None, stubs: Vec::new() })
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(&scratch, "empty", flags, Mode::from_raw_mode(0o444))
+            .map_err(failed_io(what, "openat(\"empty\")"))?;
+        let covers = Covers {
+            directory: scratch_entry(&scratch, "masked")?,
+            file: scratch_entry(&scratch, "empty")?,
+        };
+        Ok(Sandbox {
+            fds,
+            status,
+            outside,
+            scratch,
+            covers,
+            files: 0,
+            root: None,
+            stubs: Vec::new(),
+        })
     }
 
     fn root(&self) -> Result<BorrowedFd<'_>, Failure> {
@@ -159,7 +193,9 @@ impl<'a> Sandbox<'a> {
             SetupOp::Attach { mount, target, directory } => {
                 self.attach_at(self.fd(*mount), target, *directory)
             }
-            SetupOp::Tmpfs { target, size_bytes } => self.mount_tmpfs(target, *size_bytes),
+            SetupOp::Tmpfs { target, size_bytes, read_only } => {
+                self.mount_tmpfs(target, *size_bytes, *read_only)
+            }
             SetupOp::File(file) => self.mount_file(file),
             SetupOp::Hostname(name) => rustix::system::sethostname(name.as_bytes())
                 .map_err(failed_io("set the host name", format!("sethostname({name:?})"))),
@@ -168,18 +204,12 @@ impl<'a> Sandbox<'a> {
 
     fn attach_root(&mut self, mount: FdRef) -> Result<(), Failure> {
         let what = "attach the root";
-        let at = self.scratch_entry("root")?;
+        let at = scratch_entry(&self.scratch, "root")?;
         mount::attach(self.fd(mount), at.as_fd()).map_err(failed(what))?;
         // A mount's own descriptor stays what it was; ours is borrowed from the list, so a copy is kept.
         let copy = self.fd(mount).try_clone_to_owned();
         self.root = Some(copy.map_err(failed_io(what, "dup(root)"))?);
         Ok(())
-    }
-
-    fn scratch_entry(&self, name: &str) -> Result<OwnedFd, Failure> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        rustix::fs::openat(&self.scratch, name, flags, Mode::empty())
-            .map_err(failed_io("use the scratch file system", format!("openat({name:?})")))
     }
 
     fn report_stubs(&mut self, upper: &OwnedFd) -> Result<(), Failure> {
@@ -212,11 +242,14 @@ fn become_command(command: &CommandSpec, env: &[CString]) -> Failure {
         gid: command.gid,
         groups: command.groups.as_deref(),
     };
+    // As root first, like every container runtime: the directory may lie below one that the user must not enter.
+    // Nothing outside of the root can be reached by it, our only descriptors are a step's own.
+    let entered = rustix::process::chdir(command.workdir.as_str());
     if let Err(error) = step::confine(&confinement) {
         return failed("give up rights")(error);
     }
     sys::signals::reset();
-    if let Err(errno) = rustix::process::chdir(command.workdir.as_str()) {
+    if let Err(errno) = entered.or_else(|_| rustix::process::chdir(command.workdir.as_str())) {
         return Failure::Workdir { errno: errno.raw_os_error() };
     }
     execute(command, env)

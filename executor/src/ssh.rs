@@ -28,7 +28,8 @@ pub(crate) struct AgentProxy {
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// Makes a socket `name` in `dir` with mode and owner, and serves it. The socket's descriptor (`O_PATH`) is for mounting.
+/// Makes a socket `name` in `dir` with mode and owner, and serves it. The socket's descriptor (`O_PATH`) is for
+/// mounting.
 ///
 /// # Errors
 /// What the file system refuses.

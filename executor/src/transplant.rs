@@ -83,11 +83,27 @@ fn copy_entry(
             rustix::fs::symlinkat(target, to, name)?;
             copy_special_attributes(to, name, &stat, None)
         }
+        FileType::CharacterDevice if stat.st_rdev == 0 => copy_whiteout(to, name),
         _ => {
             rustix::fs::mknodat(to, name, kind, private, stat.st_rdev)?;
             copy_special_attributes(to, name, &stat, Some(stat.st_mode))
         }
     }
+}
+
+/// Overlay refuses to hold the whiteouts of another overlay in their usual form; it takes the form with attributes
+/// (Linux 6.8): an empty file that says so, in a directory that says that it has such.
+fn copy_whiteout(to: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let private = Mode::from_raw_mode(0o600);
+    match rustix::fs::mknodat(to, name, FileType::CharacterDevice, private, 0) {
+        Err(rustix::io::Errno::PERM) => {}
+        result => return Ok(result?),
+    }
+    let prefix = if sys::in_user_namespace() { "user" } else { "trusted" };
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(to, name, flags, private)?;
+    sys::xattr::set(&file, format!("{prefix}.overlay.whiteout").as_bytes(), b"y")?;
+    sys::xattr::set(to, format!("{prefix}.overlay.opaque").as_bytes(), b"x")
 }
 
 fn open(dir: BorrowedFd<'_>, name: &[u8], extra: OFlags) -> io::Result<OwnedFd> {

@@ -43,6 +43,8 @@ pub enum ExportErrorKind {
 pub(crate) enum Failure {
     #[error("{0}")]
     Unsupported(&'static str),
+    #[error("invalid annotation: no platform {0} found in source")]
+    NoPlatform(oci::Platform),
     #[error("cannot overwrite {path} from {second} with {first} when split option is disabled")]
     Overwrite { path: String, first: String, second: String },
     #[error("can't push tagged ref {0} by digest")]
@@ -99,9 +101,10 @@ impl ExportError {
             return Kind::DiskFull;
         }
         match &*self.0 {
-            Failure::Unsupported(_) | Failure::Overwrite { .. } | Failure::TaggedByDigest(_) => {
-                Kind::Unsupported
-            }
+            Failure::Unsupported(_)
+            | Failure::NoPlatform(_)
+            | Failure::Overwrite { .. }
+            | Failure::TaggedByDigest(_) => Kind::Unsupported,
             Failure::Write { source, .. } if is_cancel(source) => Kind::Cancelled,
             Failure::Write { .. } | Failure::TreeFile { .. } | Failure::Unpack { .. } => {
                 Kind::Destination

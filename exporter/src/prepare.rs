@@ -87,7 +87,15 @@ fn check(images: &[BuiltImage], options: &ImageOptions) -> Result<(), ExportErro
     if for_index && images.len() == 1 && !options.force_index {
         return unsupported("index annotations not supported for single platform export");
     }
-    Ok(())
+    let wanted = annotations.manifest.iter().chain(&annotations.manifest_descriptor);
+    match wanted.filter_map(|(only, _, _)| only.as_ref()).find(|p| !has_platform(images, p)) {
+        Some(missing) => Err(Failure::NoPlatform(missing.clone()).into()), // IMG-47
+        None => Ok(()),
+    }
+}
+
+fn has_platform(images: &[BuiltImage], wanted: &Platform) -> bool {
+    images.iter().any(|image| image.platform == *wanted)
 }
 
 /// Whether an image's own manifest is written again as it is.

@@ -8,7 +8,7 @@ use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use sys::mount::Attributes;
 use sys::{Made, mount};
 
-use super::{Sandbox, failed, failed_io, read_memfd};
+use super::{Sandbox, failed, failed_io, read_memfd, scratch_entry};
 use crate::sandbox::{Failure, FileSpec};
 
 impl Sandbox<'_> {
@@ -27,13 +27,17 @@ impl Sandbox<'_> {
         &mut self,
         target: &str,
         size_bytes: Option<u64>,
+        read_only: bool,
     ) -> Result<(), Failure> {
         let size = CString::new(size_bytes.unwrap_or(0).to_string()).unwrap_or_default();
         let mut options = vec![(c"mode", c"1777")];
         if size_bytes.is_some_and(|size| size > 0) {
             options.push((c"size", size.as_c_str()));
         }
-        let attributes = Attributes::NOSUID | Attributes::NODEV;
+        let mut attributes = Attributes::NOSUID | Attributes::NODEV;
+        if read_only {
+            attributes = attributes | Attributes::RDONLY;
+        }
         let tmpfs = mount::new_filesystem(c"tmpfs", &options, attributes)
             .map_err(failed(format!("make a tmpfs for {target}")))?;
         self.attach_at(tmpfs.as_fd(), target, true)
@@ -56,7 +60,7 @@ impl Sandbox<'_> {
         rustix::fs::fchmod(&out, Mode::from_raw_mode(file.mode))
             .map_err(failed_io(what(), format!("fchmod({:o})", file.mode)))?;
         drop(out);
-        let entry = self.scratch_entry(&name)?;
+        let entry = scratch_entry(&self.scratch, &name)?;
         let copy = mount::clone_tree(entry.as_fd(), false).map_err(failed(what()))?;
         let attributes =
             if file.executable { Attributes::NOSUID | Attributes::NODEV } else { Attributes::DATA };

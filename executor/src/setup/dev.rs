@@ -42,6 +42,9 @@ impl Sandbox<'_> {
         for (name, major, minor) in NODES {
             self.make_node(&dev, name, major, minor)?;
         }
+        if !host {
+            close_to_other_nodes(&dev)?;
+        }
         for (name, target) in LINKS {
             rustix::fs::symlinkat(target, &dev, name)
                 .map_err(failed_io(what, format!("symlinkat({name:?})")))?;
@@ -112,6 +115,30 @@ impl Sandbox<'_> {
         }
         Ok(())
     }
+}
+
+/// A node that the step makes in its /dev is dead, as everywhere else (security.md B7): the file system is nodev, and
+/// our own nodes are mounts of their own, without it, each on itself.
+fn close_to_other_nodes(dev: &OwnedFd) -> Result<(), Failure> {
+    let what = "close /dev to further nodes";
+    let mut own = Vec::new();
+    for (name, ..) in NODES {
+        let node = match open_entry(dev, name) {
+            Ok(node) => node,
+            Err(Errno::NOENT) => continue, // as in the machine's own /dev
+            Err(errno) => return Err(failed_io(what, format!("openat({name:?})"))(errno)),
+        };
+        let is_node = rustix::fs::fstat(&node)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice);
+        if is_node {
+            own.push((mount::clone_tree(node.as_fd(), false).map_err(failed(what))?, node));
+        }
+    }
+    mount::add_attributes(dev.as_fd(), Attributes::NODEV, false).map_err(failed(what))?;
+    for (copy, node) in own {
+        mount::attach(copy.as_fd(), node.as_fd()).map_err(failed(what))?;
+    }
+    Ok(())
 }
 
 /// Pseudo-terminals of the step. A namespace with a single id has no group 5 to give them to.

@@ -138,21 +138,13 @@ impl Sandbox<'_> {
         };
         let stat = rustix::fs::fstat(&target).map_err(failed_io(what(), "fstat"))?;
         let cover = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => self.scratch_entry("masked")?,
-            _ => self.empty_file()?,
+            FileType::Directory => &self.covers.directory,
+            _ => &self.covers.file,
         };
         let copy = mount::clone_tree(cover.as_fd(), false).map_err(failed(what()))?;
         mount::add_attributes(copy.as_fd(), Attributes::DATA | Attributes::RDONLY, false)
             .map_err(failed(what()))?;
         mount::attach(copy.as_fd(), target.as_fd()).map_err(failed(what()))
-    }
-
-    fn empty_file(&self) -> Result<OwnedFd, Failure> {
-        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mode = Mode::from_raw_mode(0o444);
-        rustix::fs::openat(&self.scratch, "empty", flags, mode)
-            .map_err(failed_io("make the empty file", "openat(scratch)"))?;
-        self.scratch_entry("empty")
     }
 }
 

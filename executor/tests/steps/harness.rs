@@ -27,6 +27,14 @@ pub(crate) fn am_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Whether a test that needs root can run; one that cannot says so. CI runs the tests as root.
+pub(crate) fn root_for(test: &str) -> bool {
+    if !am_root() {
+        eprintln!("skipped: {test} needs root");
+    }
+    am_root()
+}
+
 const ACCOUNT: &str = "shale-steps";
 
 /// Makes the account, once; useradd gives it ranges.
@@ -74,8 +82,10 @@ impl Place {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).unwrap();
         let tests = std::env::current_exe().unwrap();
         let built = tests.parent().and_then(Path::parent).unwrap().join("examples/steps");
-        // The other person may not be able to reach the place where it was built.
-        std::fs::copy(&built, dir.path().join("steps")).expect("cargo builds examples for tests");
+        // The other person may not be able to reach the place where it was built. By another process: a descriptor of
+        // ours that writes could be inherited by a child of another test, and then the copy cannot be executed.
+        let copied = Command::new("cp").arg(&built).arg(dir.path()).status().unwrap();
+        assert!(copied.success(), "cargo builds examples for tests");
         Place { dir, person }
     }
 

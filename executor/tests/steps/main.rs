@@ -3,11 +3,12 @@
 //! Each test runs the example `steps`: as root and as an ordinary user when the tests run as root, else as the one who
 //! runs them. What they need (namespaces, overlay, busybox) is needed: nothing is skipped.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod end;
 mod errors;
 mod harness;
+mod machines;
 mod mounts;
 mod network;
 mod surroundings;

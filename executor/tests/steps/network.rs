@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::harness::{Person, Place, am_root, persons};
+use crate::harness::{Person, Place, persons, root_for};
 
 #[test]
 fn run_21_none_has_a_loopback_only() {
@@ -15,7 +15,7 @@ fn run_21_none_has_a_loopback_only() {
 
 #[test]
 fn d14_an_own_network_reaches_no_loopback_of_the_machine() {
-    if !am_root() {
+    if !root_for("d14_an_own_network_reaches_no_loopback_of_the_machine") {
         return; // an ordinary user's depends on /dev/net/tun; the fallback is tested below
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

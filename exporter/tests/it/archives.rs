@@ -7,8 +7,8 @@ use std::process::Command;
 
 use exporter::import::ImageArchive;
 use exporter::{
-    ExportErrorKind as Kind, ImageOptions, Prepared, metadata, prepare, write_docker_archive,
-    write_file, write_oci_archive, write_oci_directory,
+    Annotations, ExportErrorKind as Kind, ImageOptions, Prepared, metadata, prepare,
+    write_docker_archive, write_file, write_oci_archive, write_oci_directory,
 };
 use layer::Compression;
 use oci::{Digest, Platform, media};
@@ -135,6 +135,51 @@ fn several_platforms_make_an_index() {
     let meta = metadata(&prepared, &names(&["a"]));
     assert_eq!(meta["containerimage.digest"], prepared.target.digest.to_string());
     assert!(!meta.contains_key("containerimage.config.digest")); // OUT-13
+}
+
+#[test]
+fn annotations_go_where_they_are_sent() {
+    let fixture = Fixture::new();
+    let layers = fixture.layers(&crate::fixture::sample_tars());
+    let images = ["linux/arm64", "linux/amd64"].map(|p| fixture.image(&layers, p));
+    let arm = || Some("linux/arm64".parse::<Platform>().expect("platform"));
+    let pair = |key: &str| (None, key.to_owned(), "v".to_owned());
+    let one = |key: &str| [(key.to_owned(), "v".to_owned())].into();
+    let annotations = Annotations {
+        manifest: vec![pair("all"), (arm(), "arm".to_owned(), "v".to_owned())],
+        manifest_descriptor: vec![pair("descriptor")],
+        index: one("index"),
+        index_descriptor: one("index-descriptor"),
+    };
+    let options = ImageOptions { annotations, ..ImageOptions::default() };
+    let prepared = prepare(&images, &options, fixture.job()).expect("prepare");
+    let keys = |bytes: &[u8], at: &str| -> Vec<String> {
+        let json: serde_json::Value = serde_json::from_slice(bytes).expect("JSON");
+        let map = json.pointer(at).and_then(|found| found.as_object());
+        map.map_or(Vec::new(), |map| map.keys().cloned().collect())
+    };
+    assert_eq!(keys(&prepared.images[0].manifest, "/annotations"), ["all", "arm"]); // IMG-46
+    assert_eq!(keys(&prepared.images[1].manifest, "/annotations"), ["all"]);
+    let index = prepared.index.as_deref().expect("an index");
+    assert_eq!(keys(index, "/annotations"), ["index"]);
+    assert_eq!(keys(index, "/manifests/0/annotations"), ["descriptor"]);
+    assert!(prepared.target.annotations.contains_key("index-descriptor"));
+
+    let refused = |images: &[exporter::BuiltImage], options: ImageOptions, want: &str| {
+        let error = prepare(images, &options, fixture.job()).expect_err(want);
+        assert_eq!(error.to_string(), want); // IMG-47
+    };
+    let docker = ImageOptions { oci_types: false, ..options.clone() };
+    refused(&images, docker, "cannot export annotations with \"oci-mediatypes=false\"");
+    let single = "index annotations not supported for single platform export";
+    refused(&images[..1], options, single);
+    let annotations = Annotations {
+        manifest: vec![(arm(), "k".to_owned(), "v".to_owned())],
+        ..Annotations::default()
+    };
+    let only_arm = ImageOptions { annotations, ..ImageOptions::default() };
+    let missing = "invalid annotation: no platform linux/arm64 found in source";
+    refused(&images[1..], only_arm, missing);
 }
 
 #[test]
