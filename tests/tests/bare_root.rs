@@ -1,0 +1,61 @@
+//! The program alone: a root file system without libc, name service configuration or any other program.
+
+use std::process::Command;
+
+use testkit::need;
+use world::{Registry, Run, World};
+
+/// Makes the directory the root of a mount namespace, with kernel file systems, and runs shale there. The busybox
+/// that sets this up is gone when shale starts.
+const ENTER: &str = r#"
+set -e
+mount --bind "$1" "$1"
+cd "$1"
+mount -t proc proc proc
+mount -t sysfs sysfs sys
+mount --rbind /dev dev
+mkdir .setup
+cp "$(command -v busybox)" .setup/busybox
+pivot_root . old
+shift
+exec /.setup/busybox sh -c '
+    b=/.setup/busybox
+    $b umount -l /old && $b rmdir /old && $b rm -r /.setup && exec /shale "$@"' shale "$@"
+"#;
+
+fn bare(world: &World, arguments: &[&str]) -> Run {
+    let root = world.path("bare");
+    std::fs::create_dir_all(root.join("old")).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", ENTER, "sh"]);
+    command.arg(&root).args(arguments);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("SHALE_ROOT", "/store");
+    command.env("HOME", "/").env("SSL_CERT_FILE", "/roots.pem");
+    Run::new(&mut command)
+}
+
+#[test]
+fn it_builds_pulls_and_runs() {
+    need!("root", "unshare", "busybox", "docker-registry", "pivot_root");
+    let world = World::new();
+    if !world.base() {
+        return;
+    }
+    let registry = Registry::start(&world);
+    let name = format!("{}/base:1", registry.address());
+    world.shale(&["tag", "base", &name]).ok();
+    world.shale(&["push", &name]).ok();
+    let shale = world.command(&[]).get_program().to_owned();
+    for directory in ["proc", "sys", "dev", "tmp", "etc"] {
+        std::fs::create_dir_all(world.path("bare").join(directory)).unwrap();
+    }
+    std::fs::copy(shale, world.path("bare/shale")).unwrap();
+    // No name server answers: localhost has to be known without one.
+    world.write("bare/etc/resolv.conf", "nameserver 127.0.0.1\n");
+    let localhost = name.replace("127.0.0.1", "localhost");
+    let dockerfile = format!("FROM {localhost}\nRUN echo in a bare root > /made\n");
+    world.write("bare/context/Dockerfile", dockerfile);
+    bare(&world, &["build", "--network=none", "-t", "app", "/context"]).ok();
+    let run = bare(&world, &["run", "--network=none", "app", "cat", "/made"]);
+    assert_eq!(run.ok(), "in a bare root");
+}

@@ -1,0 +1,127 @@
+//! Bad input: a clear error, a documented exit code, no half-made image (docs/exit-codes.md, spec section 11).
+
+use world::{Run, World};
+
+/// Builds a Dockerfile that must fail, and sees that nothing was tagged.
+fn fails(world: &World, dockerfile: &str, code: i32, words: &[&str]) -> Run {
+    world.dockerfile(dockerfile);
+    let run = world.build(&["-t", "half-made"]);
+    run.fails(code, words);
+    let listed = world.shale(&["images"]);
+    assert!(!listed.ok().contains("half-made"), "tagged although the build failed\n{run}");
+    run
+}
+
+#[test]
+fn files_that_cannot_be_parsed_show_the_place() {
+    let world = World::new();
+    let run = world.build(&[]);
+    run.fails(2, &["failed to read dockerfile: open Dockerfile: no such file or directory"]); // ERR-71
+    let place = ["failed to solve", "unknown instruction: RNU", "Dockerfile:2", ">>> RNU x", "^^^"];
+    fails(&world, "FROM scratch\nRNU x\n", 2, &place); // ERR-06
+    fails(&world, "", 2, &["the Dockerfile cannot be empty"]); // ERR-01
+    fails(&world, "RUN x\n", 2, &["no build stage in current context"]); // ERR-04
+    let flag = ["unknown flag: --form", "Dockerfile:2"];
+    fails(&world, "FROM scratch\nCOPY --form=x a b\n", 2, &flag); // ERR-28
+    fails(&world, "FROM scratch\nRUN <<END\nmake\n", 2, &["unterminated heredoc"]); // ERR-56
+    world.dockerfile("FROM scratch AS one\n");
+    let target = ["target stage \"oen\" could not be found", "one"];
+    world.build(&["--target", "oen"]).fails(2, &target); // ERR-68
+}
+
+#[test]
+fn a_command_that_fails_shows_its_code_and_last_output() {
+    let world = World::new();
+    if !world.base() {
+        return;
+    }
+    let words =
+        ["last words", "exit code: 3", "did not complete successfully", "Dockerfile:2", ">>> RUN"];
+    fails(&world, "FROM base\nRUN echo last words; exit 3\n", 1, &words); // ERR-34
+    fails(&world, "FROM base\nRUN [\"/no/such\"]\n", 1, &["/no/such", "not found"]); // ERR-36
+    fails(&world, "FROM scratch\nRUN x\n", 1, &["/bin/sh", "not found"]); // ERR-76
+    fails(&world, "FROM base\nUSER nobody-here\nRUN x\n", 1, &["unable to find user nobody-here"]);
+}
+
+#[test]
+fn a_missing_file_is_named_with_its_neighbours() {
+    let world = World::new();
+    if !world.base() {
+        return;
+    }
+    world.write("context/config.yaml", "");
+    let words = ["config.yml", "not found", "config.yaml", "Dockerfile:2"];
+    fails(&world, "FROM base\nCOPY config.yml /\n", 1, &words); // ERR-44, COPY-05
+    let words = ["/etc/pasword", "not found"];
+    fails(&world, "FROM base AS a\nFROM base\nCOPY --from=a /etc/pasword /\n", 1, &words);
+}
+
+#[test]
+fn links_stay_inside_the_context() {
+    let world = World::new();
+    if !world.base() {
+        return;
+    }
+    world.write("outside.txt", "host secret");
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, world.path("context").join(name)).unwrap();
+    };
+    link("../outside.txt", "relative");
+    link(world.path("outside.txt").to_str().unwrap(), "absolute");
+    for source in ["relative", "absolute", "../outside.txt"] {
+        let dockerfile = format!("FROM base\nCOPY {source} /got\n");
+        let run = fails(&world, &dockerfile, 1, &["not found"]); // COPY-10, COPY-13
+        assert!(!run.stderr.contains("host secret"), "{run}");
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_used_says_why() {
+    let world = World::new();
+    world.dockerfile("FROM scratch\nENV A=b\n");
+    let file = world.write("a-file", "");
+    world.shale(&["--root", file.to_str().unwrap(), "build", "."]).fails(3, &["a-file"]);
+    world.build(&["-t", "app"]).ok();
+    world.write("home/store/version", "shale-store 999999\n");
+    world.build(&["-t", "app"]).fails(6, &["format 999999"]);
+}
+
+#[test]
+fn a_store_that_is_not_ours_to_write_is_refused() {
+    testkit::need!("root", "setpriv");
+    let Some(user) = world::user("shale-test-ranges") else { return };
+    let world = World::of(user);
+    world.dockerfile("FROM scratch\nENV A=b\n");
+    let root = World::new();
+    let store = root.path("store");
+    std::fs::create_dir(&store).unwrap();
+    world.shale(&["--root", store.to_str().unwrap(), "build", "."]).fails(3, &["store"]);
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_made() {
+    testkit::need!("root", "mount");
+    let mut world = World::new();
+    // Small, and outside of the world, so that unmounting it is this test's own business.
+    let disk = tempfile::Builder::new().prefix("shale-disk-").tempdir().unwrap();
+    let path = disk.path().to_str().unwrap().to_owned();
+    world.program("mount", &["-t", "tmpfs", "-o", "size=6m,mode=0700", "none", &path]).ok();
+    let unmount = Unmount(path.clone());
+    world.set("SHALE_ROOT", &format!("{path}/store"));
+    world.write("context/big", vec![b'x'; 8 << 20]);
+    world.dockerfile("FROM scratch\nCOPY big /big\n");
+    world.build(&["-t", "half-made"]).fails(5, &["no space left"]);
+    let listed = world.shale(&["images"]);
+    assert!(!listed.ok().contains("half-made"), "{listed}");
+    let ingest = std::fs::read_dir(disk.path().join("store/ingest"));
+    assert_eq!(ingest.map_or(0, Iterator::count), 0);
+    drop(unmount);
+}
+
+struct Unmount(String);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").args(["-l", &self.0]).status();
+    }
+}

@@ -1,0 +1,19 @@
+//! End to end: the built program on real input, each test in a world of its own. One module for each feature.
+//!
+//! Where `SHALE_TEST_ALL` is set (`dev/test`, CI) a test that lacks something fails; elsewhere it says so and ends.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up shall panic")]
+
+mod bare_root;
+mod build;
+mod cache;
+mod cleanup;
+mod debian;
+mod engines;
+mod errors;
+mod hygiene;
+mod outputs;
+mod registry;
+mod rootless;
+mod startup;
