@@ -36,15 +36,15 @@ pub(crate) fn config(
 ) -> Result<ImageConfig, Stop> {
     let mut config = (*target.config).clone();
     let base_layers = config.rootfs.diff_ids.len();
-    let made = match stack.base {
+    let first_made = match stack.base {
         // The base was not unpacked: its layers are not in the list.
-        Some((_, 0)) => &stack.layers[..],
-        _ => stack.layers.get(base_layers..).unwrap_or_default(),
+        Some((_, 0)) => 0,
+        _ => base_layers,
     };
     let mut times = Vec::new();
-    for layer in made {
-        config.rootfs.diff_ids.push(finish::diff_id(session, *layer, clamp_to)?);
-        let info = session.lease.layer(*layer);
+    for at in first_made..stack.layers.len() {
+        config.rootfs.diff_ids.push(finish::diff_id(session, &stack.layers[..=at], clamp_to)?);
+        let info = session.lease.layer(stack.layers[at]);
         let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
         times.push(info.map(|info| info.created).unwrap_or_default());
     }

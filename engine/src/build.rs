@@ -72,12 +72,24 @@ pub fn build(
     let result = run(&session);
     // Whatever was started is waited for, also after a failure: nothing may outlive the build.
     let finished = session.background.join();
-    let result = result.and_then(|built| finished.map(|()| built));
+    let result = with_background(result, finished);
     let outcome = result.and_then(|(built, plan)| hand_out(&session, built, plan));
     match outcome {
         Ok(result) => Ok(BuildOutcome::Done(result)),
         Err(Stop::NeedsWorker) => Ok(BuildOutcome::NeedsWorker(lock(&session.facts).clone())),
         Err(Stop::Failed(error)) => Err(error.with_warnings(session.findings())),
+    }
+}
+
+/// What counts when both may have failed: the background's error if it alone knows the instruction that caused both.
+fn with_background<T>(result: Result<T, Stop>, background: Result<(), Stop>) -> Result<T, Stop> {
+    match (result, background) {
+        (Err(Stop::Failed(late)), Err(Stop::Failed(cause)))
+            if late.diagnostics().is_empty() && !cause.diagnostics().is_empty() =>
+        {
+            Err(Stop::Failed(cause))
+        }
+        (result, background) => result.and_then(|built| background.map(|()| built)),
     }
 }
 

@@ -52,6 +52,7 @@ pub(crate) fn session(
         jobs,
         networks_expected: Once::new(),
         contexts: Contexts::default(),
+        content_ids: Mutex::default(),
         emptied: Mutex::default(),
         source: OnceLock::new(),
         findings: OnceLock::new(),

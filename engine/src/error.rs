@@ -66,8 +66,11 @@ impl BuildError {
         BuildError { diagnostics, ..BuildError::new(BuildErrorKind::Dockerfile, message) }
     }
 
-    /// The same error with what caused it.
+    /// The same error with what caused it. A full disk is the kind of a failure of files wherever it was noticed.
     pub fn because(mut self, cause: impl Error + Send + Sync + 'static) -> BuildError {
+        if self.kind == BuildErrorKind::Files && is_disk_full(&cause) {
+            self.kind = BuildErrorKind::DiskFull;
+        }
         self.cause = Some(Box::new(cause));
         self
     }
@@ -156,13 +159,7 @@ impl BuildError {
 
     /// An operation on files failed.
     pub fn io(what: impl Into<String>, error: std::io::Error) -> BuildError {
-        let kind = match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                BuildErrorKind::DiskFull
-            }
-            _ => BuildErrorKind::Files,
-        };
-        BuildError::new(kind, what).because(error)
+        BuildError::new(BuildErrorKind::Files, what).because(error)
     }
 }
 
@@ -189,7 +186,44 @@ impl Error for BuildError {
     }
 }
 
+fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    std::iter::successors(Some(error), |error| (*error).source()).any(|error| {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let errno = error.downcast_ref::<rustix::io::Errno>().map(|errno| errno.kind());
+        matches!(kind.or(errno), Some(FileTooLarge | QuotaExceeded | StorageFull))
+    })
+}
+
 /// The causes of an error, nearest first.
 pub(crate) fn sources<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(error.source(), |cause: &&'a (dyn Error + 'static)| (*cause).source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer<E: Error + 'static>(#[source] E);
+
+    #[test]
+    fn a_full_disk_is_known_wherever_it_was_noticed() {
+        let full = || std::io::Error::from_raw_os_error(28);
+        let kind = |error: BuildError| error.kind();
+        let files = || BuildError::new(BuildErrorKind::Files, "cannot import the tar");
+        assert_eq!(kind(files().because(Outer(Outer(full())))), BuildErrorKind::DiskFull);
+        assert_eq!(
+            kind(files().because(Outer(rustix::io::Errno::DQUOT))),
+            BuildErrorKind::DiskFull
+        );
+        assert_eq!(kind(BuildError::io("write", full())), BuildErrorKind::DiskFull);
+        assert_eq!(kind(BuildError::of(BuildErrorKind::Files, full())), BuildErrorKind::DiskFull);
+        let other = std::io::Error::from_raw_os_error(5);
+        assert_eq!(kind(files().because(Outer(other))), BuildErrorKind::Files);
+        // Too many namespaces are no full disk.
+        let machine = BuildError::new(BuildErrorKind::Environment, "no namespaces").because(full());
+        assert_eq!(kind(machine), BuildErrorKind::Environment);
+    }
 }

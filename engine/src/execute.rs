@@ -23,6 +23,7 @@ use crate::source;
 use crate::stack_tree;
 use crate::stop::Stop;
 use crate::value::{StackValue, Value};
+use crate::vertex;
 use crate::work::Work;
 
 /// How often a copy is made again when its files change meanwhile (design D5).
@@ -160,7 +161,8 @@ fn commit(
         raw: step.layer.toc,
         wants_diff_id: is_in_result(&work.graph, work.vertex()),
     };
-    finish::start(session, new);
+    let own = work.clone();
+    finish::start(session, new, move |stop| vertex::located(&own, stop));
     let (own, result) = if work.is_linked() {
         (Stack { base: None, layers: vec![layer] }, work.linked_on_below(layer))
     } else {

@@ -12,7 +12,7 @@ use oci::DiffId;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::session::Session;
-use crate::stop::Stop;
+use crate::stop::{Stop, lock};
 use crate::value::StackValue;
 
 /// Name of the layer encoding that keeps all times as they are.
@@ -29,18 +29,44 @@ pub(crate) struct Unfinished {
     pub(crate) wants_diff_id: bool,
 }
 
-/// Completes a layer that was just committed, on a thread of its own.
-pub(crate) fn start(session: &Arc<Session>, new: Unfinished) {
+/// Completes a layer that was just committed, on a thread of its own. `explain` says of a failure whose layer it was.
+pub(crate) fn start(
+    session: &Arc<Session>,
+    new: Unfinished,
+    explain: impl FnOnce(Stop) -> Stop + Send + 'static,
+) {
     let completing = session.background.completing(new.layer);
     let own = session.clone();
     session.background.spawn(move || {
         let _completing = completing;
-        complete(&own, &new.layer, &new.below, new.raw)?;
+        let listed = complete(&own, &new.layer, &new.below, new.raw);
+        listed.map_err(explain)?;
         if new.wants_diff_id {
-            diff_id(&own, new.layer, None)?;
+            tar_digest(&own, new.layer, None)?;
         }
         Ok(())
     });
+}
+
+/// Makes sure that the topmost of `layers` has its table of contents: a build that was killed may have left it
+/// without. False if none can be made of it, so that the layer is of no use (ADD-23).
+pub(crate) fn is_whole(session: &Arc<Session>, layers: &[LayerId]) -> Result<bool, Stop> {
+    let Some((layer, below)) = layers.split_last() else { return Ok(true) };
+    if is_listed(session, *layer)? {
+        return Ok(true);
+    }
+    match toc(session, *layer, below) {
+        Ok(_) => Ok(true),
+        Err(Stop::Failed(error)) if error.kind() == BuildErrorKind::Files => Ok(false),
+        Err(stop) => Err(stop),
+    }
+}
+
+/// Whether a layer has its table of contents. Never waits.
+pub(crate) fn is_listed(session: &Session, layer: LayerId) -> Result<bool, Stop> {
+    let info = session.lease.layer(layer);
+    let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
+    Ok(info.is_some_and(|info| info.toc))
 }
 
 /// The table of contents of a layer. Makes it when an earlier build did not get round to it.
@@ -86,31 +112,31 @@ pub(crate) fn identity(session: &Arc<Session>, value: &StackValue) -> Result<Sta
     Ok(StackIdentity { base: named.base.map(|(chain, _)| chain), contents })
 }
 
-/// The content id of the topmost of `layers`.
+/// The content id of the topmost of `layers`. Remembered: every key of a long chain asks for all that lie below.
 fn content_id(session: &Arc<Session>, layers: &[LayerId]) -> Result<ContentId, Stop> {
     let (layer, below) = layers.split_last().expect("called with at least one layer");
-    let known = || {
-        let info = session.lease.layer(*layer);
-        let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
-        Ok::<_, BuildError>(info.and_then(|info| info.content_id))
+    if let Some(id) = lock(&session.content_ids).get(layer) {
+        return Ok(*id);
+    }
+    let info = session.lease.layer(*layer);
+    let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
+    let id = match info.and_then(|info| info.content_id) {
+        Some(id) => id,
+        None => layer::content_id(&*toc(session, *layer, below)?),
     };
-    if let Some(id) = known()? {
-        return Ok(id);
-    }
-    let toc = toc(session, *layer, below)?;
-    match known()? {
-        Some(id) => Ok(id),
-        None => Ok(layer::content_id(&toc)),
-    }
+    lock(&session.content_ids).insert(*layer, id);
+    Ok(id)
 }
 
-/// The digest of a layer's tar, made now if nobody made it before. With `clamp_to` later times become that one.
+/// The digest of the tar of the topmost of `layers`, made now if nobody made it before. With `clamp_to` later times
+/// become that one.
 pub(crate) fn diff_id(
     session: &Arc<Session>,
-    layer: LayerId,
+    layers: &[LayerId],
     clamp_to: Option<i64>,
 ) -> Result<DiffId, Stop> {
-    let info = session.lease.layer(layer);
+    let (layer, below) = layers.split_last().expect("called with at least one layer");
+    let info = session.lease.layer(*layer);
     let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
     if let (None, Some(info)) = (clamp_to, info)
         && let Some(id) = info.diff_ids.get(PLAIN)
@@ -118,7 +144,12 @@ pub(crate) fn diff_id(
         return Ok(*id);
     }
     session.worker()?;
-    toc(session, layer, &[])?;
+    toc(session, *layer, below)?;
+    tar_digest(session, *layer, clamp_to)
+}
+
+/// Digests the tar of a layer that has its table of contents.
+fn tar_digest(session: &Session, layer: LayerId, clamp_to: Option<i64>) -> Result<DiffId, Stop> {
     let made = exporter::layer_diff_id(&session.lease, layer, &layer::Encoding { clamp_to });
     Ok(made.map_err(|e| BuildError::of(BuildErrorKind::Files, e))?)
 }
@@ -152,5 +183,9 @@ fn complete(
 }
 
 fn broken_layer(layer: LayerId, error: layer::LayerError) -> BuildError {
-    BuildError::new(BuildErrorKind::Files, format!("cannot read layer {layer}")).because(error)
+    let text = match error.is_reserved_name() {
+        true => "what the step left cannot be a layer".to_owned(),
+        false => format!("cannot read layer {layer}"),
+    };
+    BuildError::new(BuildErrorKind::Files, text).because(error)
 }

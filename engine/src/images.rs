@@ -344,12 +344,17 @@ pub fn import(
     };
     let applied = layer::apply_tar(&mut layer::decompress(tar), dir.as_fd(), &[], &options)
         .map_err(|e| BuildError::new(BuildErrorKind::Files, "cannot import the tar").because(e))?;
+    if applied.has_trailing_data {
+        // Other readers may take it for more entries (security.md B4).
+        let message = "cannot import the tar: something follows its end";
+        return Err(BuildError::new(BuildErrorKind::Files, message));
+    }
     let created = crate::request::now();
     let layer = session.lease.commit_layer(ingest, "diff", &created).map_err(store)?;
     let content_id = layer::content_id(&applied.toc);
     session.lease.set_toc(layer, applied.toc, content_id).map_err(store)?;
     // The tar that came may be written in many ways: the image has it as we would write it again.
-    let diff_id = whole(finish::diff_id(&session, layer, None))?;
+    let diff_id = whole(finish::diff_id(&session, &[layer], None))?;
     let chain = ChainId(diff_id.0);
     session.lease.put_chain(&chain, &[layer]).map_err(store)?;
     let mut config = ImageConfig {

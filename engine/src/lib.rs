@@ -45,6 +45,7 @@ pub use error::{BuildError, BuildErrorKind};
 pub use exporter::Annotations;
 pub use facts::Facts;
 pub use images::{ImportRequest, Loaded, SaveFormat, find_image, import, load, pull, push, save};
+pub use output::write_file;
 pub use request::{
     BuildRequest, Compression, ContextInput, DockerfileInput, Output, OutputDest, OutputKind,
     PullPolicy, SecretInput,

@@ -3,6 +3,8 @@
 //! Owns the order of the look-ups: near key, "was this instruction ever run", then keys by content, weak before strong.
 //! Computes no key itself; that is `planner::key`.
 
+use std::sync::Arc;
+
 use graph::{CacheKey, NearKey, Op, Stack};
 use oci::Digest;
 use planner::key::{self, ContentSource, InputIdentity};
@@ -39,11 +41,15 @@ pub(crate) fn at_once(work: &Work) -> Result<Option<Value>, Stop> {
             if vertex.no_cache || !key::content_sources(&work.graph, vertex).is_empty() {
                 return Ok(None);
             }
-            let found = near(work, &[])?;
-            Ok(found.map(|record| {
-                work.session.events.emit(EventKind::Cached { vertex: work.number() });
-                Value::Stack(stack_of(work, &record))
-            }))
+            let found = held(&work.session, work.session.lease.find_near(&near_key(work, &[])))?;
+            let Some(record) = found else { return Ok(None) };
+            if let Some(layer) = record.layer
+                && !finish::is_listed(&work.session, layer)?
+            {
+                return Ok(None);
+            }
+            work.session.events.emit(EventKind::Cached { vertex: work.number() });
+            Ok(Some(Value::Stack(stack_of(work, &record))))
         }
     }
 }
@@ -128,24 +134,30 @@ fn stack(work: &Work, input: graph::VertexId) -> &StackValue {
 }
 
 fn near(work: &Work, contents: &[Digest]) -> Result<Option<CacheRecord>, Stop> {
-    let found = work.session.lease.find_near(&near_key(work, contents));
-    usable(&work.session, found.map_err(cannot_look)?)
+    usable(&work.session, work.session.lease.find_near(&near_key(work, contents)))
 }
 
 fn by_content(work: &Work, contents: &[Digest]) -> Result<Option<CacheRecord>, Stop> {
     for form in [Form::Weak, Form::Strong] {
         let Some(key) = cache_key(work, contents, form)? else { continue };
-        let found = work.session.lease.find(&key).map_err(cannot_look)?;
-        if let Some(record) = usable(&work.session, found)? {
+        if let Some(record) = usable(&work.session, work.session.lease.find(&key))? {
             return Ok(Some(record));
         }
     }
     Ok(None)
 }
 
-/// A record counts only while all of its layers are there; looking leases them.
-fn usable(session: &Session, record: Option<CacheRecord>) -> Result<Option<CacheRecord>, Stop> {
-    let Some(record) = record else { return Ok(None) };
+type Looked = Result<Option<CacheRecord>, store::StoreError>;
+
+/// A record counts only while all of its layers are there, and when its own is whole.
+fn usable(session: &Arc<Session>, found: Looked) -> Result<Option<CacheRecord>, Stop> {
+    let Some(record) = held(session, found)? else { return Ok(None) };
+    Ok(finish::is_whole(session, &record.stack.layers)?.then_some(record))
+}
+
+/// A record whose layers are all there; looking leases them.
+fn held(session: &Session, found: Looked) -> Result<Option<CacheRecord>, Stop> {
+    let Some(record) = found.map_err(cannot_look)? else { return Ok(None) };
     let held = session.lease.hold_layers(&record.stack.layers).map_err(cannot_look)?;
     Ok(held.then_some(record))
 }

@@ -140,11 +140,13 @@ fn cache(work: &Work, mount: &Mount, identity: &str) -> Result<CacheMount, Stop>
     let first = input.and_then(|input| work.value(input).stack());
     let first = first.map(|stack| stack_tree::open(session, stack, work.number())).transpose()?;
     let init = |dir: &Path| -> io::Result<()> {
+        let mut like = (0, 0, 0o755); // MNT-35
         if let Some(tree) = &first {
             fill(work, tree, source, dir).map_err(io::Error::other)?;
+            like = attributes(&**tree, source).map_err(io::Error::other)?.unwrap_or(like);
         }
-        chown(dir, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)))?;
-        fs::set_permissions(dir, fs::Permissions::from_mode(mode.unwrap_or(0o755)))
+        chown(dir, Some(uid.unwrap_or(like.0)), Some(gid.unwrap_or(like.1)))?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode.unwrap_or(like.2)))
     };
     let request = CacheMountRequest {
         id: identity,
@@ -158,6 +160,12 @@ fn cache(work: &Work, mount: &Mount, identity: &str) -> Result<CacheMount, Stop>
 /// Steps that may not use the cache start with empty cache mounts (MNT-38): each is emptied once in a build.
 fn is_to_be_emptied(work: &Work, identity: &str) -> bool {
     work.vertex().no_cache && lock(&work.session.emptied).insert(identity.to_owned())
+}
+
+/// Owner, group and mode of what a path of a tree means.
+fn attributes(tree: &dyn Tree, path: &str) -> Result<Option<(u32, u32, u32)>, tree::TreeError> {
+    let Some(path) = tree::resolve(tree, path.as_bytes(), true)? else { return Ok(None) };
+    Ok(tree.entry(&path)?.map(|entry| (entry.uid, entry.gid, entry.mode)))
 }
 
 /// Gives an empty directory the first content of a cache: a copy onto nothing, moved into its place.

@@ -10,6 +10,7 @@ use exporter::{
     BuiltImage, DirOptions, EngineSocket, ExportError, ImageOptions, Job, LayerSource, Prepared,
 };
 use oci::{Descriptor, Platform, Reference};
+use progress::EventKind;
 use store::StoredManifest;
 use tree::Tree;
 
@@ -21,6 +22,15 @@ use crate::session::Session;
 use crate::stack_tree;
 use crate::stop::Stop;
 use crate::value::StackValue;
+
+/// Writes a small file beside the outputs, such as that of --iidfile, as they are written: whole or not at all, and
+/// in place where it is a pipe or device.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
+    exporter::write_bytes(path, bytes).map_err(BuildError::export)
+}
 
 /// What the outputs made besides files.
 #[derive(Default)]
@@ -53,6 +63,11 @@ fn is_written(session: &Session, output: &Output) -> bool {
 /// Writes all outputs. What was written before one failed stays (OUT-08); nothing is half-written.
 pub(crate) fn write(session: &Arc<Session>, built: &[Built]) -> Result<Reports, Stop> {
     let mut reports = Reports::default();
+    if session.epoch().is_none() && session.request.outputs.iter().any(|o| o.rewrite_timestamp) {
+        // EPO-13
+        let message = "rewrite-timestamp has no effect without SOURCE_DATE_EPOCH".to_owned();
+        session.events.emit(EventKind::Warning { vertex: None, message });
+    }
     for output in session.request.outputs.iter().filter(|output| is_written(session, output)) {
         session.worker()?;
         let name = format!("exporting to {}", shown(output));

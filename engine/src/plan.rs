@@ -36,6 +36,7 @@ pub(crate) fn make(session: &Arc<Session>) -> Result<Plan, Stop> {
     let _ = session.source.set(source.clone());
     let request = load::plan_request(session, &loaded);
     let parse = parser::parse(&source);
+    planner::check_frontend(&parse, &source, &request).map_err(BuildError::dockerfile)?;
     let findings = Findings::new(&parse, &source, &request).map_err(BuildError::dockerfile)?;
     let lowered = lower(session, &parse, &source, &request, &findings);
     let violation = findings.violation();

@@ -64,18 +64,26 @@ pub(crate) fn inputs(work: &Work, contents: &[Digest]) -> Vec<(String, String)> 
     if let Some(below) = work.below()
         && key::counts_below(work.vertex())
     {
-        let name = work.vertex().below.map(|id| work.graph.vertex(id).origin.name.clone());
-        let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| "the base".to_owned());
+        let name = work.vertex().below.map(|id| without_place(&work.graph.vertex(id).origin.name));
+        let name = name.filter(|name| !name.is_empty()).unwrap_or("the base").to_owned();
         inputs.extend(identity(work, below).map(|identity| (name, identity)));
     }
     for one in key::input_uses(&work.graph, work.vertex()) {
-        let label =
-            format!("{} in {}", one.selection.path, work.graph.vertex(one.input).origin.name);
+        let name = without_place(&work.graph.vertex(one.input).origin.name);
+        let label = format!("{} in {name}", one.selection.path);
         let stack = work.value(one.input).stack();
         let identity = stack.and_then(|stack| identity(work, stack));
         inputs.extend(identity.map(|identity| (label, identity)));
     }
     inputs
+}
+
+/// A step's name without `[stage i/n] `: another instruction in the file must not make it another label.
+fn without_place(name: &str) -> &str {
+    match name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        Some((place, text)) if place.contains('/') => text,
+        _ => name,
+    }
 }
 
 /// One digest for a whole stack.

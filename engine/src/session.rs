@@ -1,9 +1,10 @@
 //! What the parts of one build share: where results live, who works, who listens.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, Once, OnceLock};
 
 use executor::Worker;
+use graph::{ContentId, LayerId};
 use parser::{Diagnostic, SourceText};
 use progress::Emitter;
 use registry::RegistryClient;
@@ -34,6 +35,8 @@ pub(crate) struct Session {
     pub(crate) jobs: usize,
     pub(crate) networks_expected: Once,
     pub(crate) contexts: Contexts,
+    /// Content ids that were made or read.
+    pub(crate) content_ids: Mutex<HashMap<LayerId, ContentId>>,
     /// Cache mounts that were emptied for this build.
     pub(crate) emptied: Mutex<HashSet<String>>,
     /// The Dockerfile, once it was read.

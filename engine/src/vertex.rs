@@ -116,7 +116,7 @@ fn tell_end<T>(work: &Work, result: &Result<T, Stop>) {
 }
 
 /// A failure with the place of its instruction.
-fn located(work: &Work, stop: Stop) -> Stop {
+pub(crate) fn located(work: &Work, stop: Stop) -> Stop {
     let Stop::Failed(error) = stop else { return stop };
     if !error.diagnostics().is_empty() || error.kind() == BuildErrorKind::Cancelled {
         return Stop::Failed(error);

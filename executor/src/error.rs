@@ -108,12 +108,14 @@ fn exec_problem(source: &SysError) -> String {
     match source.errno() {
         libc_errno::ENOEXEC => "exec format error".into(),
         libc_errno::EACCES => "permission denied".into(),
+        libc_errno::E2BIG => "argument list too long".into(),
         _ => source.to_string(),
     }
 }
 
-/// The two numbers that are worded here.
+/// The numbers that are worded here.
 mod libc_errno {
+    pub(super) const E2BIG: i32 = 7;
     pub(super) const ENOEXEC: i32 = 8;
     pub(super) const EACCES: i32 = 13;
 }

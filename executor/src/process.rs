@@ -21,6 +21,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use sys::engine::{EngineExec, Waiting, spawn_engine};
@@ -160,8 +161,10 @@ fn no_ids_yet(pid: i32) -> bool {
 /// A step with our terminal made itself its foreground group.
 fn take_terminal_back() {
     let _ = sys::signals::block_terminal_output();
-    let own = rustix::process::getpgrp();
-    let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), own);
+    // A group that was made outside of our pid namespace has no number here, and rustix does not expect that.
+    if let Some(own) = rustix::process::Pid::from_raw(nix::unistd::getpgrp().as_raw()) {
+        let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), own);
+    }
 }
 
 /// The engine side, in a process that [`run_engine`] started.
@@ -318,5 +321,21 @@ fn steer(signal: i32, cancel: &Cancel, keys_are_ours: bool) {
     }
     if is_in(&ENDING) && (keys_are_ours || !is_in(&KEYS)) {
         cancel.on_signal(signal);
+        if cancel.is_forced() {
+            end_soon(cancel.exit_code().unwrap_or(1));
+        }
     }
+}
+
+/// Whoever asks twice is not kept waiting by what cannot be cancelled, such as writing to a pipe that nobody reads. The
+/// store takes an end at any time.
+fn end_soon(code: i32) {
+    const GRACE: Duration = Duration::from_secs(3);
+    static ASKED: std::sync::Once = std::sync::Once::new();
+    ASKED.call_once(|| {
+        let _ = thread::Builder::new().name("end".into()).spawn(move || {
+            thread::sleep(GRACE);
+            sys::step::exit_now(code)
+        });
+    });
 }

@@ -115,7 +115,6 @@ fn prepare(spec: &SandboxSpec, fds: &Fds, status: &OwnedFd) -> Result<Vec<CStrin
     rootfs::make_workdir(sandbox.root()?, workdir, *uid, *gid)
         .map_err(|error| Failure::Workdir { errno: error.raw_os_error().unwrap_or(EACCES) })?;
     mount::enter_root(sandbox.root()?, 1).map_err(failed("enter the step's root"))?;
-    limits::set(&spec.command.limits)?;
     environment(fds.get(spec.command.env))
 }
 
@@ -242,6 +241,10 @@ fn become_command(command: &CommandSpec, env: &[CString]) -> Failure {
         gid: command.gid,
         groups: command.groups.as_deref(),
     };
+    // Not before: our own descriptors are more than a step may have.
+    if let Err(failure) = limits::set(&command.limits) {
+        return failure;
+    }
     // As root first, like every container runtime: the directory may lie below one that the user must not enter.
     // Nothing outside of the root can be reached by it, our only descriptors are a step's own.
     let entered = rustix::process::chdir(command.workdir.as_str());
@@ -258,7 +261,9 @@ fn become_command(command: &CommandSpec, env: &[CString]) -> Failure {
 fn execute(command: &CommandSpec, env: &[CString]) -> Failure {
     let text = |text: &String| CString::new(text.as_bytes()).unwrap_or_default();
     let argv: Vec<CString> = command.argv.iter().map(text).collect();
-    let Some(program) = command.argv.first() else { return Failure::ProgramNotFound };
+    let Some(program) = command.argv.first().filter(|program| !program.is_empty()) else {
+        return Failure::ProgramNotFound;
+    };
     if program.contains('/') {
         return exec_file(program, &argv, env);
     }

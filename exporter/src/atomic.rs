@@ -2,22 +2,21 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::ExportError;
 use crate::error::write;
 
-/// Gives `fill` a writer and renames what it wrote to `path` when it has ended well. A pipe, device or
+/// Gives `fill` a writer and renames what it wrote to `path` when it has ended well. A pipe, device, socket or
 /// `/dev/stdout` is written in place. On failure the old file is still there.
 pub fn write_file(
     path: &Path,
     fill: &mut dyn FnMut(&mut dyn Write) -> Result<(), ExportError>,
 ) -> Result<(), ExportError> {
     let shown = path.display().to_string();
-    if let Ok(meta) = fs::metadata(path)
-        && (meta.file_type().is_fifo() || meta.file_type().is_char_device())
-    {
+    // Never another file in the place of what is no file.
+    if fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
         let file = OpenOptions::new().write(true).open(path).map_err(write(&shown))?;
         return fill_buffered(file, fill, &shown);
     }
@@ -34,7 +33,7 @@ pub fn write_file(
 }
 
 /// Writes bytes as [`write_file`] does.
-pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
     let shown = path.display().to_string();
     write_file(path, &mut |out| out.write_all(bytes).map_err(write(&shown)))
 }
@@ -94,5 +93,21 @@ mod tests {
         write_bytes(&link, b"through").expect("write");
         assert_eq!(fs::read(&path).expect("there"), b"through");
         assert!(write_bytes(&dir.path().join("none/x"), b"").is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_stays_what_it_is() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let link = dir.path().join("full");
+        std::os::unix::fs::symlink("/dev/full", &link).expect("link");
+        assert_eq!(
+            write_bytes(&link, b"x").expect_err("full").kind(),
+            crate::ExportErrorKind::DiskFull
+        );
+        write_bytes(Path::new("/dev/null"), b"x").expect("written to nowhere");
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("socket");
+        write_bytes(&socket, b"x").expect_err("a socket cannot be opened");
+        assert!(!fs::metadata(&socket).expect("still there").is_file());
     }
 }

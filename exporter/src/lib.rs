@@ -25,7 +25,7 @@ mod tree_dir;
 mod tree_tar;
 mod verify;
 
-pub use atomic::write_file;
+pub use atomic::{write_bytes, write_file};
 pub use blob::{MadeBlob, layer_diff_id, make_layer_blob};
 pub use docker::write_docker_archive;
 pub use error::{ExportError, ExportErrorKind};

@@ -8,6 +8,7 @@
 
 mod context_value;
 mod epoch;
+mod frontend;
 mod git;
 pub mod key;
 mod lint;
@@ -19,6 +20,7 @@ mod site;
 mod sources;
 
 pub use context_value::{ContextValue, ContextValueError, NamedContext, OciLayout};
+pub use frontend::check_frontend;
 pub use git::{GitError, GitForm, parse_git};
 pub use lint::{Findings, Rule};
 pub use lower::{Lowered, lower};

@@ -132,8 +132,8 @@ impl RegistryClient {
                 _ => Ok(false),
             },
             Ok(_) => Ok(false),
-            Err(Cause::Transport { source, .. }) => {
-                Ok(matches!(*source, ureq::Error::Protocol(_) | ureq::Error::Http(_)))
+            Err(Cause::Transport { error, .. }) => {
+                Ok(matches!(*error, ureq::Error::Protocol(_) | ureq::Error::Http(_)))
             }
             Err(Cause::Cancelled) => Err(Cause::Cancelled),
             Err(_) => Ok(false),

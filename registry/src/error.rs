@@ -81,8 +81,9 @@ pub(crate) enum Action {
 pub(crate) enum Cause {
     #[error("{url}: {}{}", status_text(*.status), with_colon(.diagnostics))]
     Status { url: String, status: u16, retry_after: Option<Duration>, diagnostics: String },
-    #[error("{origin}: {}", transport_text(.source))]
-    Transport { origin: String, source: Box<ureq::Error> },
+    // Not a `source`: it would say the same once more.
+    #[error("{origin}: {}", transport_text(.error))]
+    Transport { origin: String, error: Box<ureq::Error> },
     #[error("token server {origin}: {cause}")]
     Token { origin: String, cause: Box<Cause> },
     #[error("{what} has digest {found}, not {expected}")]
@@ -158,7 +159,7 @@ impl Cause {
         use RegistryErrorKind as Kind;
         match self {
             Cause::Status { status, diagnostics, .. } => status_kind(*status, diagnostics),
-            Cause::Transport { source, .. } => transport_kind(source),
+            Cause::Transport { error, .. } => transport_kind(error),
             Cause::Token { cause, .. } => match cause.kind() {
                 // A token server that does not know the scope says so in many ways.
                 Kind::NotFound | Kind::Refused => Kind::Unauthorized,
@@ -180,7 +181,7 @@ impl Cause {
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Cause::Status { status, .. } => is_temporary_status(*status),
-            Cause::Transport { source, .. } => is_temporary_transport(source),
+            Cause::Transport { error, .. } => is_temporary_transport(error),
             Cause::Token { cause, .. } => cause.is_temporary(),
             Cause::Cut { .. } => true,
             _ => false,

@@ -72,7 +72,7 @@ impl Answer {
         let origin = self.url.origin().to_string();
         let mut bytes = Vec::new();
         let read = self.into_reader().take(limit_bytes + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Cause::Transport { origin, source: Box::new(error.into()) })?;
+        read.map_err(|error| Cause::Transport { origin, error: Box::new(error.into()) })?;
         if bytes.len() as u64 > limit_bytes {
             return Err(Cause::TooLarge { what, limit_bytes });
         }
@@ -233,7 +233,7 @@ impl Transport<'_> {
         if self.agents.is_stopped() {
             return Cause::Cancelled;
         }
-        Cause::Transport { origin: url.origin().to_string(), source: Box::new(source) }
+        Cause::Transport { origin: url.origin().to_string(), error: Box::new(source) }
     }
 }
 

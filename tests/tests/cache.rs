@@ -117,3 +117,40 @@ fn two_builds_at_once_share_the_work() {
     let id = |name| world.shale(&["run", name, "cat", "/id"]).ok().to_owned();
     assert_eq!((id("a"), id("a")), (id("b"), id("c"))); // CACHE-44
 }
+
+/// A build that is killed right after a step has its record, but not yet the table of contents of its layer. What the
+/// layer deletes is found out from the layers below, so it must be made with them.
+#[test]
+fn a_layer_that_a_killed_build_left_unlisted_still_deletes() {
+    let Some(world) = prepared() else { return };
+    world.dockerfile(
+        "FROM base\nRUN mkdir /o && touch /o/gone\nRUN rm -r /o && mkdir /o && touch /o/new\n",
+    );
+    let layers_of = |archive: &str| {
+        let output = format!("type=oci,compression=uncompressed,dest=../{archive}");
+        let built = world.build(&["-o", &output]);
+        built.ok();
+        assert_eq!(built.ran().len(), if archive == "whole.tar" { 2 } else { 0 }, "{built}");
+        std::fs::read(world.path(archive)).unwrap()
+    };
+    let whole = layers_of("whole.tar");
+    for entry in std::fs::read_dir(world.store().join("layers")).unwrap() {
+        let layer = entry.unwrap().path();
+        if layer.join("diff/o/new").exists() {
+            std::fs::remove_file(layer.join("toc")).unwrap();
+            std::fs::remove_file(layer.join("facts")).unwrap();
+        }
+    }
+    assert!(layers_of("again.tar") == whole, "the layer has other entries now");
+}
+
+#[test]
+fn a_layer_that_no_tar_can_hold_is_an_error_of_its_step_each_time() {
+    let Some(world) = prepared() else { return };
+    world.dockerfile("FROM base\nRUN touch /tmp/.wh.gone\n");
+    for _ in 0..2 {
+        let built = world.build(&["-t", "app"]);
+        built.fails(1, &["Dockerfile:2:1", ".wh.gone"]); // ADD-23
+        assert_eq!(built.ran().len(), 1, "{built}"); // CACHE-46
+    }
+}

@@ -17,3 +17,4 @@ mod outputs;
 mod registry;
 mod rootless;
 mod startup;
+mod steps;

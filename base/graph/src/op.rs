@@ -8,7 +8,10 @@ use crate::VertexId;
 
 /// What a vertex does.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a graph has few vertices, most of them the large ones")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a graph has few vertices, most of them the large ones"
+)]
 #[allow(missing_docs, reason = "the payloads are documented")]
 pub enum Op {
     /// An empty file system.

@@ -3,9 +3,11 @@
 //! Owns which formats there are. Refuses to limit sizes: whoever reads counts. Every format's several members are read,
 //! what comes after the last one is an error, and so is an early end.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 
-use crate::tar_read::TarReader;
+use crate::LayerError;
+use crate::tar_read::{TarReader, is_header};
+use crate::tar_write::BLOCK_BYTES;
 
 const HEAD_BYTES: usize = 6;
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -101,10 +103,18 @@ impl<R: Read> Read for Named<R> {
 }
 
 /// Whether a file is a tar, compressed or not, with at least one entry (ADD-10, ADD-11): what does not begin with a
-/// header that can be read is none. Reads no further than the first header.
+/// header that can be read is none. A tar whose first entry is refused is still a tar, so that unpacking can say why;
+/// taking it for a plain file would be a guess (security.md B4). Reads no further than the first header.
 pub fn is_archive(src: impl Read + Send) -> bool {
-    let plain: Box<dyn BufRead + '_> = Box::new(BufReader::new(decompress(src)));
-    matches!(TarReader::new(plain).next_entry(), Ok(Some(_)))
+    let mut plain: Box<dyn Read + Send + '_> = decompress(src);
+    let mut block = [0; BLOCK_BYTES as usize];
+    if plain.read_exact(&mut block).is_err() || !is_header(&block) {
+        return false;
+    }
+    match TarReader::new(BufReader::new(block.chain(plain))).next_entry() {
+        Ok(entry) => entry.is_some(),
+        Err(error) => matches!(error, LayerError::BadHeader { .. }),
+    }
 }
 
 /// [`is_archive`] for the first bytes of a file. Bzip2 gives nothing before a whole block of up to 900 kB is there.

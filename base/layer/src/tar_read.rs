@@ -487,6 +487,11 @@ impl Header {
     }
 }
 
+/// Whether a block's checksum makes it a header, whatever else it says.
+pub(crate) fn is_header(block: &Block) -> bool {
+    check_sum(block).is_ok()
+}
+
 fn check_sum(block: &Block) -> Result<(), &'static str> {
     let written = number(&block[148..156])?;
     let (mut unsigned, mut signed) = (0i64, 0i64);

@@ -62,6 +62,14 @@ impl Cancel {
         Some(self.shared.signal.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
     }
 
+    /// How a command ends that was stopped by a signal (docs/exit-codes.md): 143 for SIGTERM and SIGHUP, else 130.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.signal().map(|signal| match signal {
+            libc::SIGTERM | libc::SIGHUP => 143,
+            _ => 130,
+        })
+    }
+
     /// [`Cancel::cancel`] at the first signal, [`Cancel::force`] at each further one.
     pub fn on_signal(&self, signal: i32) {
         let first =
@@ -108,6 +116,17 @@ mod tests {
         assert!(readable(&cancel) && cancel.is_cancelled() && !cancel.is_forced());
         other.on_signal(15);
         assert!(cancel.is_forced());
-        assert_eq!(cancel.signal(), Some(2));
+        assert_eq!((cancel.signal(), cancel.exit_code()), (Some(2), Some(130)));
+    }
+
+    #[test]
+    fn the_code_is_that_of_the_first_signal() {
+        for (signal, code) in [(2, 130), (3, 130), (15, 143), (1, 143)] {
+            let cancel = Cancel::new();
+            assert_eq!(cancel.exit_code(), None);
+            cancel.on_signal(signal);
+            cancel.on_signal(2);
+            assert_eq!(cancel.exit_code(), Some(code), "{signal}");
+        }
     }
 }

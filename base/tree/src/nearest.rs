@@ -23,8 +23,13 @@ pub(crate) fn nearest(tree: &dyn Tree, path: &[u8]) -> Vec<String> {
         .filter_map(|name| {
             let text = String::from_utf8_lossy(name);
             let distance = distance(&wanted.to_lowercase(), &text.to_lowercase());
-            let close = distance <= (wanted.chars().count() / 3).clamp(1, 4);
-            close.then(|| (distance, String::from_utf8_lossy(&join(&dir, name)).into_owned()))
+            let letters = wanted.chars().count();
+            // Short of a whole word: any other letter would be near to `a`.
+            let close = distance < letters && distance <= (letters / 3).clamp(1, 4);
+            // The name itself is there when it is a link that leads nowhere: no help to name it.
+            let other = text != wanted;
+            (close && other)
+                .then(|| (distance, String::from_utf8_lossy(&join(&dir, name)).into_owned()))
         })
         .collect();
     near.sort();

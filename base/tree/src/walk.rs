@@ -33,7 +33,7 @@ pub fn walk<E: From<TreeError>>(
         tree.prefetch(&picked.path);
     }
     let mut walk = Walk { tree, picked, visit, pending: Vec::new() };
-    walk.directory(&picked.path, &[], &Judged::default())
+    walk.run()
 }
 
 #[derive(Default)]
@@ -50,18 +50,53 @@ struct Walk<'a, E> {
     pending: Vec<Item>,
 }
 
+/// A directory whose names are being visited. They are kept in a list and not on the stack of the thread: how deep a
+/// tree is is for others to say (security.md F3).
+struct Level {
+    path: Vec<u8>,
+    relative: Vec<u8>,
+    names: std::vec::IntoIter<Vec<u8>>,
+    judged: Judged,
+    /// So many directories were pending before this one.
+    pending: usize,
+}
+
 impl<E: From<TreeError>> Walk<'_, E> {
-    fn directory(&mut self, path: &[u8], relative: &[u8], parent: &Judged) -> Result<(), E> {
-        for name in self.tree.children(path)? {
-            let path = join(path, &name);
+    fn run(&mut self) -> Result<(), E> {
+        let top = self.level(self.picked.path.clone(), Vec::new(), Judged::default(), 0)?;
+        let mut levels = vec![top];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.next() else {
+                self.pending.truncate(level.pending);
+                levels.pop();
+                continue;
+            };
             // A name may vanish between listing and look; then it never was there.
-            let Some(entry) = self.tree.entry(&path)? else { continue };
-            self.one(entry, join(relative, &name), parent)?;
+            let Some(entry) = self.tree.entry(&join(&level.path, &name))? else { continue };
+            let below = self.one(entry, join(&level.relative, &name), &level.judged)?;
+            levels.extend(below);
         }
         Ok(())
     }
 
-    fn one(&mut self, entry: Entry, relative: Vec<u8>, parent: &Judged) -> Result<(), E> {
+    fn level(
+        &self,
+        path: Vec<u8>,
+        relative: Vec<u8>,
+        judged: Judged,
+        pending: usize,
+    ) -> Result<Level, E> {
+        let names = self.tree.children(&path)?.into_iter();
+        Ok(Level { path, relative, names, judged, pending })
+    }
+
+    /// Visits one thing if it is wanted. Returns the directory that is to be gone into.
+    fn one(
+        &mut self,
+        entry: Entry,
+        relative: Vec<u8>,
+        parent: &Judged,
+    ) -> Result<Option<Level>, E> {
         let rules = &self.picked.rules;
         let exclude = rules.exclude.judge(&parent.exclude, &relative);
         let include = rules.include.as_ref().map(|rules| rules.judge(&parent.include, &relative));
@@ -73,25 +108,22 @@ impl<E: From<TreeError>> Walk<'_, E> {
             }
         }
         if !entry.is_dir() {
-            return match wanted {
-                true => (self.visit)(Item { relative, entry, implied: false }),
-                false => Ok(()),
-            };
+            if wanted {
+                (self.visit)(Item { relative, entry, implied: false })?;
+            }
+            return Ok(None);
         }
         let below = Judged { include: include.unwrap_or_default(), exclude };
         let path = entry.path.clone();
+        let pending = self.pending.len();
         if wanted {
             (self.visit)(Item { relative: relative.clone(), entry, implied: false })?;
-            return self.directory(&path, &relative, &below);
+        } else if self.hopeless(&relative, matched, &below) {
+            return Ok(None);
+        } else {
+            self.pending.push(Item { relative: relative.clone(), entry, implied: true });
         }
-        if self.hopeless(&relative, matched, &below) {
-            return Ok(());
-        }
-        let depth = self.pending.len();
-        self.pending.push(Item { relative: relative.clone(), entry, implied: true });
-        self.directory(&path, &relative, &below)?;
-        self.pending.truncate(depth);
-        Ok(())
+        self.level(path, relative, below, pending).map(Some)
     }
 
     /// Whether nothing below a directory that is not wanted itself can be wanted.

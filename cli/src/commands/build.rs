@@ -1,8 +1,6 @@
 //! `shale build`.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use engine::{
     BuildError, BuildOutcome, BuildResult, CheckReport, Environment, OutputDest, OutputKind,
@@ -15,9 +13,6 @@ use super::{Done, Failure, Process, print, warn};
 use crate::args::{BuildArgs, BuildCommand, Call, DockerConfig, build_command};
 use crate::exit::Exit;
 use crate::render::{Screen, check_report};
-
-/// How long a stopped build waits for a screen that stands still.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Builds.
 pub(crate) fn run(process: &mut Process, typed: &BuildArgs) -> Done {
@@ -60,7 +55,7 @@ fn build(process: &Process, command: &BuildCommand, environment: Environment) ->
     events.emit(EventKind::BuildFinished { ok: result.is_ok() });
     let mut sink = screen.sink();
     held.take_all().iter().for_each(|event| sink.take(event));
-    screen.finish(process.cancel.is_cancelled().then_some(LAST_WORDS));
+    screen.finish(&process.cancel);
     match result {
         Ok(result) => {
             warn_of(command, &result.warnings);
@@ -80,7 +75,7 @@ fn check(process: &Process, command: &BuildCommand, environment: &Environment) -
     let report = engine::check(&command.request, environment, &events, &process.cancel);
     let ok = report.as_ref().is_ok_and(|report| report.error.is_none());
     events.emit(EventKind::BuildFinished { ok });
-    screen.finish(process.cancel.is_cancelled().then_some(LAST_WORDS));
+    screen.finish(&process.cancel);
     let CheckReport { findings, error } = report?;
     if error.is_none() || !findings.is_empty() {
         print(&check_report(&findings))?;
@@ -117,10 +112,10 @@ fn tell(command: &BuildCommand, result: &BuildResult) -> Done {
     let only_files = !outputs.is_empty() && outputs.iter().all(|output| files(output.kind));
     let id = image_id(result);
     if let (Some(path), Some(id), false) = (&command.iidfile, &id, only_files) {
-        write_whole(path, id.as_bytes())?; // OUT-40
+        engine::write_file(path, id.as_bytes())?; // OUT-40
     }
     if let Some(path) = &command.metadata_file {
-        write_whole(path, metadata(result).as_bytes())?;
+        engine::write_file(path, metadata(result).as_bytes())?;
     }
     let images = |kind| !matches!(kind, OutputKind::Image | OutputKind::CacheOnly) && !files(kind);
     if let ([first, _, ..], false) = (&result.images[..], result.names.is_empty())
@@ -161,20 +156,6 @@ fn metadata(result: &BuildResult) -> String {
     }
     let text = serde_json::to_string_pretty(&members);
     text.expect("strings and numbers can be written") + "\n"
-}
-
-/// Writes a file that nobody ever sees in part.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".{}.part", std::process::id()));
-    let write = || {
-        std::fs::write(&partial, bytes)?;
-        std::fs::rename(&partial, path)
-    };
-    write().map_err(|error| {
-        let _ = std::fs::remove_file(&partial);
-        BuildError::io(format!("cannot write {}", path.display()), error)
-    })
 }
 
 /// Keeps events until it is known whether they are to be shown.

@@ -24,7 +24,7 @@ use sys::Cancel;
 
 use crate::args::{Cli, Command, DockerConfig, Surroundings, UsageError};
 use crate::exit::Exit;
-use crate::render::{Report, Style, plain_text, render_report};
+use crate::render::{LAST_WORDS, Report, Style, plain_text, render_report};
 
 /// From the first line to the exit code.
 pub(crate) fn main() -> ExitCode {
@@ -201,15 +201,17 @@ impl Process {
                 Exit::Usage
             }
             Failure::Engine(error) => {
-                say(&render_report(&engine_report(error), self.style()));
-                Exit::of(error.kind(), self.cancel.signal() == Some(TERMINATE))
+                let text = render_report(&engine_report(error), self.style());
+                match self.cancel.signal() {
+                    Some(_) => say_soon(text),
+                    None => say(&text),
+                }
+                let terminated = self.cancel.exit_code() == Some(Exit::Terminated as i32);
+                Exit::of(error.kind(), terminated)
             }
         }
     }
 }
-
-/// SIGTERM.
-const TERMINATE: i32 = rustix::process::Signal::TERM.as_raw();
 
 /// Puts bytes into memory for the process that runs steps.
 fn hand(name: &str, bytes: &[u8]) -> std::io::Result<(String, OwnedFd)> {
@@ -250,6 +252,16 @@ pub(crate) fn print(text: &str) -> Done {
 /// Writes to standard error; there is nobody to tell if that fails.
 pub(crate) fn say(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Says it if that can be done soon: whoever stopped the command may not read any more.
+fn say_soon(text: String) {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        say(&text);
+        let _ = done.send(());
+    });
+    let _ = wait.recv_timeout(LAST_WORDS);
 }
 
 /// Says a warning on standard error.

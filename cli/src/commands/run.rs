@@ -21,7 +21,7 @@ pub(crate) fn run(process: &mut Process, typed: &RunArgs) -> Done {
     let screen = Screen::start(Display::Quiet, Box::new(std::io::stderr()));
     let events = Emitter::new(screen.sink());
     let exit = engine::run_image(&request, &environment, &events, &process.cancel);
-    screen.finish(Some(std::time::Duration::from_secs(1)));
+    screen.finish_soon();
     Ok(ExitCode::from(exit?.code() as u8))
 }
 

@@ -61,7 +61,6 @@ pub(crate) fn shown<T>(
     let events = Emitter::new(screen.sink());
     let result = work(process, &events);
     events.emit(progress::EventKind::BuildFinished { ok: result.is_ok() });
-    let stopped = process.cancel.is_cancelled();
-    screen.finish(stopped.then_some(std::time::Duration::from_secs(1)));
+    screen.finish(&process.cancel);
     result
 }

@@ -1,6 +1,7 @@
 //! Errors as people and tools read them: our sentence, the place with its source line underlined, BuildKit's excerpt,
 //! the causes, a hint (design D10, spec CALL-04 and section 11).
 
+use std::borrow::Cow;
 use std::error::Error;
 
 use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
@@ -54,23 +55,31 @@ pub(crate) fn causes(error: &dyn Error) -> Vec<String> {
 /// Lays a report out, with a line break at its end.
 pub(crate) fn render_report(report: &Report<'_>, style: Style) -> String {
     let mut text = String::new();
-    match report.diagnostics.split_first() {
-        None => text.push_str(&title_alone(&report.message, style)),
-        Some((first, others)) => {
+    let mut hints = Vec::new();
+    match report.diagnostics {
+        [] => text.push_str(&title_alone(&report.message, style)),
+        [only] => {
+            text.push_str(&finding(only, &report.message, style));
+            hints.extend(&only.help);
+        }
+        [first, others @ ..] => {
             text.push_str(&finding(first, &report.message, style));
+            text.extend(first.help.iter().map(|help| hint(help)));
             for other in others {
                 text.push_str(&finding(other, &other.message, style));
+                text.extend(other.help.iter().map(|help| hint(help)));
             }
         }
     }
     for cause in &report.causes {
         text.push_str(&format!("  caused by: {}\n", plain_text(cause)));
     }
-    let helps = report.diagnostics.iter().filter_map(|d| d.help.as_ref()).chain(&report.hint);
-    for help in helps {
-        text.push_str(&format!("hint: {}\n", plain_text(help)));
-    }
+    text.extend(hints.into_iter().chain(&report.hint).map(|help| hint(help)));
     text
+}
+
+fn hint(text: &str) -> String {
+    format!("hint: {}\n", plain_text(text))
 }
 
 /// One finding with its place underlined and, if wanted, BuildKit's excerpt.
@@ -131,13 +140,40 @@ fn annotation<'a>(
         end += 1;
     }
     let first_line = all[start..end].split('\n').next().unwrap_or_default().trim_end();
-    let annotation = kind.span(start..start + first_line.len());
+    let shown = first_line.char_indices().nth(UNDERLINE_MAX).map_or(first_line.len(), |(at, _)| at);
+    let annotation = kind.span(start..start + shown);
     if text.is_empty() { annotation } else { annotation.label(plain_text(&text).into_owned()) }
 }
 
-/// A message of several lines keeps them; nothing else in it can steer a terminal.
+/// Most characters of a line that are underlined; what is around them is cut to fit.
+const UNDERLINE_MAX: usize = 120;
+
+/// Most characters of a source line in an excerpt.
+const LINE_MAX: usize = 500;
+
+/// A message longer than this many characters, which has a step's whole script in it, is shown without its middle.
+const MESSAGE_MAX: usize = 4000;
+
+/// A message of several lines keeps them; nothing else in it can steer a terminal. What went wrong is at the end of
+/// one, so a long one keeps that.
 fn sentence(message: &str) -> String {
-    message.lines().map(plain_text).collect::<Vec<_>>().join("\n")
+    let text = message.lines().map(plain_text).collect::<Vec<_>>().join("\n");
+    let count = text.chars().count();
+    if count <= MESSAGE_MAX {
+        return text;
+    }
+    let half = MESSAGE_MAX / 2;
+    let (head, tail): (String, String) =
+        (text.chars().take(half).collect(), text.chars().skip(count - half).collect());
+    format!("{head} [...] {tail}")
+}
+
+/// The beginning of a line that is too long for people.
+fn cut(line: &str) -> Cow<'_, str> {
+    match line.char_indices().nth(LINE_MAX) {
+        Some((at, _)) => format!("{} [...]", &line[..at]).into(),
+        None => line.into(),
+    }
 }
 
 fn renderer(style: Style) -> Renderer {
@@ -160,7 +196,7 @@ pub(crate) fn excerpt(source: &SourceText, marked: LineRange) -> String {
         let inside = (marked.first..=marked.last).contains(&number);
         let mark = if inside { ">>>" } else { "   " };
         let line = lines[number as usize - 1].trim_end_matches('\r');
-        text.push_str(format!("{number:4} | {mark} {}", plain_text(line)).trim_end());
+        text.push_str(format!("{number:4} | {mark} {}", plain_text(&cut(line))).trim_end());
         text.push('\n');
     }
     text + &rule + "\n"
@@ -241,6 +277,41 @@ mod tests {
             let shown = render_report(&report, Style { colours: false, excerpt: true });
             assert!(shown.starts_with("error: no\n"), "{shown}");
         }
+    }
+
+    #[test]
+    fn long_lines_are_cut() {
+        let text = format!("FROM a\nRUN x{}y\nENV {}\n", "é".repeat(70_000), "z".repeat(70_000));
+        let source = SourceText::new("Dockerfile", &text);
+        let span =
+            Span::new(text.find("RUN").expect("there"), text.find("y\n").expect("there") + 1);
+        let message = format!("process \"{}\": exit code: 3", "é".repeat(70_000));
+        let diagnostic = Diagnostic::error("test", message.clone(), &source, span);
+        let report = Report { message, diagnostics: &[diagnostic], causes: vec![], hint: None };
+        let shown = render_report(&report, Style { colours: false, excerpt: true });
+        assert!(shown.chars().count() < 8000, "{}", shown.chars().count());
+        assert!(shown.contains("\": exit code: 3\n"), "{shown}");
+        assert!(shown.contains("\n   2 | >>> RUN xé") && shown.contains(" --> Dockerfile:2:1\n"));
+    }
+
+    #[test]
+    fn several_findings_have_their_hints_beside_them() {
+        let source = SourceText::new("Dockerfile", "a\nb\n");
+        let finding = |at, help: &str| {
+            Diagnostic::error("test", format!("no {help}"), &source, Span::new(at, at + 1))
+                .with_help(help)
+        };
+        let diagnostics = [finding(0, "one"), finding(2, "two")];
+        let report = Report {
+            message: "no one".into(),
+            diagnostics: &diagnostics,
+            causes: vec![],
+            hint: Some("last".into()),
+        };
+        let shown = render_report(&report, Style { colours: false, excerpt: false });
+        let order = ["error: no one", "hint: one", "error: no two", "hint: two", "hint: last"];
+        let found = order.map(|part| shown.find(part).unwrap_or_else(|| panic!("{part}: {shown}")));
+        assert!(found.is_sorted(), "{shown}");
     }
 
     #[test]

@@ -15,6 +15,6 @@ mod tty;
 pub(crate) use check::check_report;
 pub(crate) use error::{Report, Style, causes, render_report};
 pub(crate) use escape::plain_text;
-pub(crate) use screen::{Display, Screen};
+pub(crate) use screen::{Display, LAST_WORDS, Screen};
 pub(crate) use steps::size;
 pub(crate) use table::Table;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use progress::{Event, EventKind, Sink};
+use sys::Cancel;
 use unicode_width::UnicodeWidthStr;
 
 use super::plain::Plain;
@@ -22,6 +23,12 @@ const WAITING_EVENTS_MAX: usize = 4096;
 
 /// How often the terminal is drawn anew.
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
+
+/// How long what is to be shown may take when the user no longer waits for it.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// SIGTERM.
+const TERMINATE: i32 = rustix::process::Signal::TERM.as_raw();
 
 /// Which progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,19 +67,33 @@ impl Screen {
         Box::new(Tail(self.queue.clone()))
     }
 
-    /// Waits until all is shown; with a limit, no longer than that.
-    pub(crate) fn finish(self, limit: Option<Duration>) {
-        let deadline = limit.map(|limit| Instant::now() + limit);
+    /// Waits until all is shown; from the moment when a signal asks for the end only [`LAST_WORDS`] longer.
+    pub(crate) fn finish(self, cancel: &Cancel) {
+        let mut state = self.close();
+        let mut deadline = None;
+        while !state.over {
+            if deadline.is_none() && cancel.signal().is_some() {
+                deadline = Some(Instant::now() + LAST_WORDS);
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return;
+            }
+            state = self.queue.wait(state, Some(REDRAW_EVERY));
+        }
+    }
+
+    /// Waits until all is shown, at most [`LAST_WORDS`].
+    pub(crate) fn finish_soon(self) {
+        let cancel = Cancel::new();
+        cancel.on_signal(TERMINATE);
+        self.finish(&cancel);
+    }
+
+    fn close(&self) -> MutexGuard<'_, Waiting> {
         let mut state = self.queue.lock();
         state.closed = true;
         self.queue.changed.notify_all();
-        while !state.over {
-            state = match deadline.map(|deadline| deadline.checked_duration_since(Instant::now())) {
-                None => self.queue.wait(state, None),
-                Some(Some(left)) => self.queue.wait(state, Some(left)),
-                Some(None) => return,
-            };
-        }
+        state
     }
 }
 
@@ -273,7 +294,7 @@ mod tests {
         let screen = Screen::start(display, Box::new(Shared(bytes.clone())));
         let emitter = Emitter::new(screen.sink());
         testing::failing_build().into_iter().for_each(|event| emitter.emit(event.kind));
-        screen.finish(None);
+        screen.finish(&Cancel::new());
         let bytes = bytes.lock().expect("no writer panics").clone();
         String::from_utf8(bytes).expect("text")
     }
@@ -309,7 +330,18 @@ mod tests {
         let queue = screen.queue.clone();
         assert!(queue.lock().output_bytes <= WAITING_BYTES_MAX);
         assert!(queue.lock().skipped_bytes > 0);
-        screen.finish(Some(Duration::from_millis(20)));
+        // The wish to stop comes when everything but the terminal is done.
+        let cancel = Cancel::new();
+        let theirs = cancel.clone();
+        let wish = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            theirs.on_signal(TERMINATE);
+        });
+        let begun = Instant::now();
+        screen.finish(&cancel);
+        let waited = begun.elapsed();
+        assert!(waited > Duration::from_millis(300), "it waited for the terminal: {waited:?}");
+        wish.join().expect("it cannot panic");
         assert!(!queue.lock().over, "the thread waits for the terminal");
         drop(release);
     }

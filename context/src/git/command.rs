@@ -76,7 +76,8 @@ impl Git {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let text = String::from_utf8_lossy(&output.stderr);
-        let lines: Vec<&str> = text.trim().lines().collect();
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines: Vec<&str> = lines.collect();
         let output = lines[lines.len().saturating_sub(OUTPUT_LINES_MAX)..].join("; ");
         Err(ContextError(Failure::Git { operation, remote, output }))
     }

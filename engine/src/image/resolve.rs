@@ -1,5 +1,6 @@
 //! References to configs: the store first, then what the parent process learnt, then the registry.
 
+use std::error::Error;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use graph::{ImageOrigin, ImageSource};
 use oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, Reference};
 use planner::{OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources};
 
-use crate::error::{BuildError, BuildErrorKind};
+use crate::error::{BuildError, BuildErrorKind, sources};
 use crate::request::PullPolicy;
 use crate::session::Session;
 use crate::stop::lock;
@@ -39,7 +40,7 @@ impl Sources for ImageSources<'_> {
         }
         self.at_registry(reference, platform).map_err(|error| {
             *lock(&self.session.registry_failed) = true;
-            SourceError { message: chain_text(&error), kind: SourceErrorKind::Other }
+            source_error(&error)
         })
     }
 
@@ -249,18 +250,30 @@ pub(super) fn registry_error(reference: &Reference, error: registry::RegistryErr
     BuildError::new(BuildErrorKind::Registry, text).because(error)
 }
 
-/// An error with its causes on one line, for a message that goes behind an image's name.
-fn chain_text(error: &dyn std::error::Error) -> String {
+/// Why an image is not to be had. The message goes behind the image's name, so what only names it again is left out.
+fn source_error(error: &BuildError) -> SourceError {
+    let asked = error.source().and_then(|e| e.downcast_ref::<registry::RegistryError>());
+    let kind = match asked.is_some_and(registry::RegistryError::is_not_found) {
+        true => SourceErrorKind::NotFound,
+        false => SourceErrorKind::Other,
+    };
+    let why = asked.and_then(|asked| asked.source()).unwrap_or(error);
+    SourceError { message: chain_text(why), kind }
+}
+
+/// An error with its causes on one line; a cause that was said already is left out.
+fn chain_text(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+    for cause in sources(error) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
     }
     text
 }
 
-fn other(error: &dyn std::error::Error) -> SourceError {
+fn other(error: &dyn Error) -> SourceError {
     SourceError { message: chain_text(error), kind: SourceErrorKind::Other }
 }

@@ -125,7 +125,9 @@ impl Root {
         (uid, gid): (u32, u32),
     ) -> Result<(OwnedFd, Vec<Vec<u8>>), CopyError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut here = self.fd().try_clone_to_owned().map_err(CopyError::file("open", b""))?;
+        // A mount's own descriptor only names a place: the root has to be opened as well, for it gets a time too.
+        let root = rustix::fs::openat(self.fd(), ".", flags, Mode::empty());
+        let mut here = root.map_err(CopyError::file("open", b""))?;
         let mut made = Vec::new();
         let mut so_far: Vec<u8> = Vec::new();
         for name in path.split(|b| *b == b'/').filter(|name| !name.is_empty()) {

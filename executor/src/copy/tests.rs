@@ -239,6 +239,10 @@ fn directories_merge() {
     assert_eq!(copy.run(), want);
     let made = case(context, below, "d", "/new");
     assert!(made.run().starts_with("new 755 0:0 /, new/a 644 0:0 new")); // COPY-41
+    for below in [below, "-"] {
+        let into_root = case("d/a=A:644 d/m/z=Z:644", below, "d", "/").run();
+        assert_eq!(into_root, "a 644 0:0 A, m 755 0:0 /, m/z 644 0:0 Z"); // COPY-43
+    }
 }
 
 #[test]

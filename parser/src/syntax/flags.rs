@@ -114,7 +114,8 @@ impl Line<'_> {
                 (_, None | Some(_)) => {
                     let message = format!("missing a value on flag: --{name}");
                     let fault = Fault::new("flag", message).at(raw.range.clone(), "");
-                    return Err(fault.help(format!("write --{name}=VALUE")));
+                    let value = if takes == Takes::Bool { "true" } else { "VALUE" };
+                    return Err(fault.help(format!("write --{name}={value}")));
                 }
             };
             let span = self.place(&raw.value_range);

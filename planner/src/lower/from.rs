@@ -3,6 +3,8 @@
 use graph::{Copy, CopySource, GitSource, HttpSource, LocalSource, Op, Origin, Selection, Unpack};
 use graph::{ImageSource, VertexId};
 use oci::{ImageConfig, Platform, Reference};
+use parser::Span;
+use parser::ast::Kind;
 
 use super::vertices::NewVertex;
 use super::{Lowering, StageState, onbuild};
@@ -41,16 +43,26 @@ impl Lowering<'_> {
                 if let Some(context) = context_value::find(contexts, &base.name, &platform) {
                     return self.state_of_context(context, &platform, site);
                 }
-                let reference = parse_name(&base.name, site)?;
+                let word = self.image_word(number);
+                let at_word = |fail: Fail| Box::new(fail.with_label(word, ""));
+                let reference = parse_name(&base.name, site).map_err(at_word)?;
                 let hint = self.hint(&base.name, number);
                 let image = self.image(&reference, &base.name, &platform, site);
                 let image = image.map_err(|mut fail| {
                     fail.help = fail.help.or(hint); // FROM-15
-                    fail
+                    at_word(fail)
                 })?;
                 lint::base_platform(self.findings, &base.name, &platform, &image.config, site);
                 Ok(self.state_of_image(image, &platform, site, Some(number)))
             }
+        }
+    }
+
+    /// Where the image's name stands in a stage's FROM.
+    fn image_word(&self, number: usize) -> Span {
+        match &self.outline.file.stages[number].from.kind {
+            Kind::From(from) => from.image.span,
+            _ => unreachable!("a stage starts with FROM"),
         }
     }
 

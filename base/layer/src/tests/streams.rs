@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 
-use crate::testing::{Tar, skipped};
+use crate::testing::{Head, Tar, skipped};
 use crate::{Compression, compress, decompress, detect_archive};
 
 fn packed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
@@ -131,6 +131,14 @@ fn archives_are_known_by_their_first_header() {
         ("text".into(), b"FROM scratch\n".repeat(100), false),
         ("zip".into(), b"PK\x03\x04".repeat(300), false),
         ("cut tar".into(), tar[..300].to_vec(), false),
+        ("zeros".into(), vec![0; 4096], false),
+        ("tar with a wrong checksum".into(), [b"g", &tar[1..]].concat(), false),
+        // Refused, and not by taking it for something else (security.md B4).
+        (
+            "tar that begins with what is refused".into(),
+            Tar::default().raw(b'2', b"s", Head::default(), b"x").end(),
+            true,
+        ),
     ];
     let packs = all_formats(&tar).into_iter().zip(all_formats(b"text"));
     for ((format, packed_tar), (_, packed_text)) in packs {

@@ -125,4 +125,13 @@ fn a_missing_path_names_its_neighbours() {
     check("src/mian.rs", &["src/main.rs"]);
     check("scr/main.rs", &["src"]);
     check("quite-else", &[]);
+    let tree = memory_tree("link->gone lint=1 b=2");
+    match select(&tree, &selection("a")) {
+        Err(SelectError::NotFound { nearest, .. }) => assert_eq!(nearest, [""; 0]),
+        other => panic!("{other:?}"),
+    }
+    match select(&tree, &selection("link")) {
+        Err(SelectError::NotFound { nearest, .. }) => assert_eq!(nearest, ["lint"]),
+        other => panic!("{other:?}"),
+    }
 }

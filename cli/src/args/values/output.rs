@@ -32,6 +32,7 @@ struct Attributes {
     level: Option<u8>,
     force_compression: bool,
     rewrite_timestamp: bool,
+    unpack: bool,
     as_archive: Option<bool>,
     platform_split: Option<bool>,
     delete: bool,
@@ -89,7 +90,16 @@ impl Attributes {
             "rewrite-timestamp" => self.rewrite_timestamp = switch()?,
             "tar" => self.as_archive = Some(switch()?),
             "platform-split" => self.platform_split = Some(switch()?),
-            "mode" if matches!(value, "copy" | "delete") => self.delete = value == "delete",
+            "mode" => {
+                self.delete = match value {
+                    "copy" => false,
+                    "delete" => true,
+                    _ => {
+                        let message = format!("invalid mode {value:?} of a local output");
+                        return Err(UsageError::new(message).with_hint("use copy or delete"));
+                    }
+                }
+            }
             "source-date-epoch" if value.is_empty() => {}
             "source-date-epoch" => {
                 let invalid = || UsageError::new(format!("invalid SOURCE_DATE_EPOCH: {value}"));
@@ -109,9 +119,8 @@ impl Attributes {
     ) -> Result<(), UsageError> {
         let refuse = |what: String| Err(UsageError::new(format!("{what} is not supported yet")));
         match key {
-            "store" | "unpack" => {
-                switch()?;
-            }
+            "store" => drop(switch()?),
+            "unpack" => self.unpack = switch()?,
             "compatibility-version" if value == "30" => {}
             "compatibility-version" => return refuse(format!("compatibility-version={value}")),
             "oci-artifact"
@@ -151,6 +160,10 @@ impl Attributes {
             let message =
                 "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"";
             return Err(UsageError::new(message)); // IMG-43
+        }
+        if self.rewrite_timestamp && self.unpack {
+            let message = "exporter option \"rewrite-timestamp\" conflicts with \"unpack\"";
+            return Err(UsageError::new(message)); // EPO-13
         }
         let output = Output {
             kind,
@@ -280,6 +293,12 @@ mod tests {
         check("type=oci,compression-level=10", "compression-level 10 is over the highest, 9");
         check("type=image,push=maybe", "non-bool value specified for push"); // OUT-03
         check("dest=x,type=", "type is required for output");
+        check(
+            "type=image,unpack=true,rewrite-timestamp=true",
+            "exporter option \"rewrite-timestamp\" conflicts with \"unpack\"",
+        );
+        check("type=image,unpack=false,rewrite-timestamp=true", "Image None Gzip(None)");
+        check("type=local,dest=x,mode=move", "invalid mode \"move\" of a local output");
         check("type=nfs", "unknown output type \"nfs\"");
         check("type=oci,colour=red", "unknown output attribute \"colour\"");
         check(
