@@ -1,7 +1,9 @@
 //! Finds the Dockerfile and the main context (spec section 5.1).
 
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use graph::GitSource;
@@ -49,7 +51,13 @@ pub(crate) fn dockerfile(session: &Arc<Session>) -> Result<Loaded, Stop> {
     let name = shown_name(&session.request);
     let bytes = match &session.request.dockerfile {
         DockerfileInput::Text(bytes) => bytes.to_vec(),
-        DockerfileInput::File { path, .. } => read_file(path, name)?,
+        DockerfileInput::File { path, .. } => {
+            let context = match &session.request.context {
+                ContextInput::Directory(dir) => Some(dir.as_path()),
+                _ => None,
+            };
+            read_named(context, path, name)?
+        }
         DockerfileInput::Http(url) => {
             let download = source::download(session, url, None)?;
             read_file(&download.path, name)?
@@ -134,8 +142,8 @@ fn open_directory(session: &Session, dir: &Path) -> Result<Found, BuildError> {
     }
     let (dockerfile, beside) = match &session.request.dockerfile {
         DockerfileInput::Default => {
-            let path = default_dockerfile(dir);
-            (Some(read_file(&path, "Dockerfile")?), Some(dir.join("Dockerfile")))
+            let bytes = read_in_context(dir, Path::new("Dockerfile"), "Dockerfile")?;
+            (Some(bytes), Some(dir.join("Dockerfile")))
         }
         DockerfileInput::File { path, .. } => (None, Some(path.clone())),
         _ => (None, None),
@@ -147,13 +155,6 @@ fn open_directory(session: &Session, dir: &Path) -> Result<Found, BuildError> {
     }
     let tree = source::directory(session, dir, ignore)?;
     Ok(Found { tree: Arc::new(tree), dockerfile, epoch: None })
-}
-
-/// CTX-04: `dockerfile` when there is no `Dockerfile`.
-fn default_dockerfile(dir: &Path) -> PathBuf {
-    let path = dir.join("Dockerfile");
-    let lower = dir.join("dockerfile");
-    if !path.exists() && lower.exists() { lower } else { path }
 }
 
 /// CTX-08, CTX-12: an archive is the context, anything else is the Dockerfile.
@@ -223,6 +224,38 @@ fn in_tree(found: &Found, path: &str) -> Result<Vec<u8>, BuildError> {
     }
 }
 
+/// The Dockerfile at a path of this machine. One that lies in the context's directory is the context's: it may be a link
+/// (CTX-06) but leads nowhere else, for whoever filled the context may not be who builds it (security.md A6, A13). Any
+/// other was named by the user.
+fn read_named(context: Option<&Path>, path: &Path, shown: &str) -> Result<Vec<u8>, BuildError> {
+    let Some(dir) = context else { return read_file(path, shown) };
+    if let Ok(below) = path.strip_prefix(dir) {
+        return read_in_context(dir, below, shown);
+    }
+    // Another way to write the same directory.
+    let resolved = path.parent().zip(path.file_name()).and_then(|(parent, name)| {
+        let below = parent.canonicalize().ok()?.join(name);
+        Some(below.strip_prefix(dir.canonicalize().ok()?).ok()?.to_owned())
+    });
+    match resolved {
+        Some(below) => read_in_context(dir, &below, shown),
+        None => read_file(path, shown),
+    }
+}
+
+fn read_in_context(dir: &Path, below: &Path, shown: &str) -> Result<Vec<u8>, BuildError> {
+    let failed = |e| BuildError::io(format!("failed to read dockerfile: open {shown}"), e);
+    let root = std::fs::File::open(dir).map_err(failed)?;
+    let read = |path: &Path| {
+        sys::read_small(root.as_fd(), path.as_os_str().as_bytes(), DOCKERFILE_MAX_BYTES)
+    };
+    let mut found = read(below).map_err(failed)?;
+    if found.is_none() && below.file_name().is_some_and(|name| name == "Dockerfile") {
+        found = read(&below.with_file_name("dockerfile")).map_err(failed)?; // CTX-04
+    }
+    found.ok_or_else(|| not_found(shown))
+}
+
 fn read_file(path: &Path, shown: &str) -> Result<Vec<u8>, BuildError> {
     let lower = path
         .file_name()
@@ -232,17 +265,17 @@ fn read_file(path: &Path, shown: &str) -> Result<Vec<u8>, BuildError> {
         Some(lower) if !path.exists() && lower.exists() => lower, // CTX-04
         _ => path.to_owned(),
     };
-    match std::fs::File::open(&path) {
-        Ok(file) => {
-            let mut bytes = Vec::new();
-            let read = file.take(DOCKERFILE_MAX_BYTES).read_to_end(&mut bytes);
-            read.map_err(|e| BuildError::io(format!("failed to read dockerfile: {shown}"), e))?;
-            Ok(bytes)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(not_found(shown)),
-        Err(error) => {
-            Err(BuildError::io(format!("failed to read dockerfile: open {shown}"), error))
-        }
+    let failed = |e| BuildError::io(format!("failed to read dockerfile: open {shown}"), e);
+    let file = match std::fs::File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(not_found(shown)),
+        file => file.map_err(failed)?,
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(DOCKERFILE_MAX_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|e| BuildError::io(format!("failed to read dockerfile: {shown}"), e))?;
+    match bytes.len() as u64 > DOCKERFILE_MAX_BYTES {
+        true => Err(failed(rustix::io::Errno::FBIG.into())),
+        false => Ok(bytes),
     }
 }
 

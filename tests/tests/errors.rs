@@ -125,3 +125,88 @@ impl Drop for Unmount {
         let _ = std::process::Command::new("umount").args(["-l", &self.0]).status();
     }
 }
+
+#[test]
+fn a_dockerfile_that_leads_out_of_the_context_is_not_read() {
+    let world = World::new();
+    world.write("outside", "host secret\n");
+    world.write("context/inside", "FROM scratch\nENV A=b\n");
+    let link = |target: &str| {
+        let path = world.path("context/Dockerfile");
+        let _ = std::fs::remove_file(&path);
+        std::os::unix::fs::symlink(target, path).unwrap();
+    };
+    link("../context/inside"); // `..` of the root is the root, and there is no such name in it
+    world.build(&[]).fails(2, &["no such file"]);
+    link("inside"); // CTX-06
+    world.build(&[]).ok();
+    for target in ["../outside", world.path("outside").to_str().unwrap(), "/dev/zero", "/dev/stdin"]
+    {
+        link(target);
+        let named = world.path("context/Dockerfile");
+        let odd = world.path("tmp/../context/Dockerfile");
+        let ways: [&[&str]; 4] = [
+            &[],
+            &["-f", "Dockerfile"],
+            &["-f", named.to_str().unwrap()],
+            &["-f", odd.to_str().unwrap()],
+        ];
+        for arguments in ways {
+            let run = world.build(arguments);
+            run.fails(2, &["failed to read dockerfile", "no such file"]);
+            assert!(!run.stderr.contains("host secret"), "{run}");
+        }
+    }
+    std::fs::remove_file(world.path("context/Dockerfile")).unwrap();
+    world.program("mkfifo", &["Dockerfile"]).ok();
+    world.build(&[]).fails(1, &["failed to read dockerfile", "not a regular file"]);
+    // What the user names outside of the context is the user's choice: the naive way would show it here too.
+    let shown = world.build(&["-f", "../outside"]);
+    shown.fails(2, &["host secret"]);
+}
+
+#[test]
+fn a_full_disk_is_told_wherever_it_is_noticed() {
+    testkit::need!("root", "mount");
+    let mut world = World::new();
+    if !world.base() {
+        return;
+    }
+    let disk = tempfile::Builder::new().prefix("shale-disk-").tempdir().unwrap();
+    let path = disk.path().to_str().unwrap().to_owned();
+    world.program("mount", &["-t", "tmpfs", "-o", "size=700k,mode=0700", "none", &path]).ok();
+    let unmount = Unmount(path.clone());
+    let tar = world.path("base.tar");
+    world.dockerfile("FROM base\n");
+    world.build(&["--iidfile", "/dev/full"]).fails(5, &["/dev/full", "no space left"]);
+    let is_device = std::fs::metadata("/dev/full").unwrap().file_type();
+    assert!(!is_device.is_file(), "the device was replaced by a file");
+    world.set("SHALE_ROOT", &format!("{path}/store"));
+    world.shale(&["import", tar.to_str().unwrap(), "base"]).fails(5, &["no space left"]);
+    drop(unmount);
+}
+
+#[test]
+fn a_tree_may_be_deeper_than_a_stack() {
+    let world = World::new();
+    if !world.base() {
+        return;
+    }
+    let mut directory = world.path("context");
+    // In pieces: no path of this program is that long.
+    let deep = "d/".repeat(500);
+    for _ in 0..6 {
+        world.program("mkdir", &["-p", &format!("{}/{deep}", directory.display())]).ok();
+        if directory.as_os_str().len() + deep.len() > 3000 {
+            break;
+        }
+        directory = directory.join(&deep);
+    }
+    world.dockerfile(
+        "FROM base AS a\nRUN i=0; while [ $i -lt 3000 ]; do mkdir d; cd d; i=$((i+1)); done\n\
+         FROM base\nCOPY . /context\nCOPY --from=a /d /deep\n",
+    );
+    let run = world.build(&[]);
+    assert!(matches!(run.code, Some(0 | 1)), "{run}");
+    assert!(!run.stderr.contains("overflow"), "{run}");
+}

@@ -136,3 +136,33 @@ impl<E: From<TreeError>> Walk<'_, E> {
         unmatched || excluded
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::memory_tree;
+
+    #[test]
+    fn f3_depth_costs_no_stack() {
+        let deep = format!("{}f=x", "d/".repeat(3000));
+        let visited = std::thread::Builder::new().stack_size(256 << 10).spawn(move || {
+            let tree = memory_tree(&deep);
+            let entry = tree.entry(b"").expect("readable").expect("the root");
+            let picked = Picked {
+                path: Vec::new(),
+                name: Vec::new(),
+                parents: false,
+                entry,
+                rules: Default::default(),
+            };
+            let mut visited = 0;
+            walk::<TreeError>(&tree, &picked, &mut |_| {
+                visited += 1;
+                Ok(())
+            })
+            .expect("walked");
+            visited
+        });
+        assert_eq!(visited.expect("a thread").join().expect("no overflow"), 3001);
+    }
+}
