@@ -3,7 +3,7 @@
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use graph::GitSource;
@@ -224,12 +224,14 @@ fn in_tree(found: &Found, path: &str) -> Result<Vec<u8>, BuildError> {
     }
 }
 
-/// The Dockerfile at a path of this machine. One that lies in the context's directory is the context's: it may be a link
-/// (CTX-06) but leads nowhere else, for whoever filled the context may not be who builds it (security.md A6, A13). Any
-/// other was named by the user.
+/// The Dockerfile at a path of this machine. One that lies in the context's directory is the context's: it may be a
+/// link (CTX-06) but leads nowhere else, for whoever filled the context may not be who builds it (security.md A6, A13).
+/// Any other was named by the user.
 fn read_named(context: Option<&Path>, path: &Path, shown: &str) -> Result<Vec<u8>, BuildError> {
     let Some(dir) = context else { return read_file(path, shown) };
-    if let Ok(below) = path.strip_prefix(dir) {
+    if let Ok(below) = path.strip_prefix(dir)
+        && !below.components().any(|part| part == Component::ParentDir)
+    {
         return read_in_context(dir, below, shown);
     }
     // Another way to write the same directory.

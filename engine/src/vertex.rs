@@ -50,14 +50,9 @@ fn layer(work: &Work) -> Result<StackValue, Stop> {
     {
         // Identical work in two processes is done once: whoever comes second finds the first one's record.
         let name = format!("vertex {}", lookup::near_key(work, &[]));
-        match session.lease.try_single_flight(&name).map_err(cannot_wait)? {
-            Some(guard) => flight = Some(guard),
-            None => {
-                let cancelled = || session.cancel.is_cancelled();
-                flight = Some(session.lease.single_flight(&name, &cancelled).map_err(cannot_wait)?);
-                found = lookup::find(work)?;
-            }
-        }
+        let cancelled = || session.cancel.is_cancelled();
+        flight = Some(session.lease.single_flight(&name, &cancelled).map_err(cannot_wait)?);
+        found = lookup::find(work)?;
     }
     let stack = match found {
         Found::Hit(stack) => {

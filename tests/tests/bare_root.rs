@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use testkit::need;
+use testkit::registry::{Settings, TestRegistry};
 use world::{Registry, Run, World};
 
 /// Makes the directory the root of a mount namespace, with kernel file systems, and runs shale there. The busybox
@@ -58,4 +59,32 @@ fn it_builds_pulls_and_runs() {
     bare(&world, &["build", "--network=none", "-t", "app", "/context"]).ok();
     let run = bare(&world, &["run", "--network=none", "app", "cat", "/made"]);
     assert_eq!(run.ok(), "in a bare root");
+}
+
+#[test]
+fn it_trusts_the_roots_that_it_is_given() {
+    need!("root", "unshare", "busybox", "pivot_root");
+    let world = World::new();
+    if !world.base() {
+        return;
+    }
+    let shale = world.command(&[]).get_program().to_owned();
+    for directory in ["proc", "sys", "dev", "tmp", "etc"] {
+        std::fs::create_dir_all(world.path("bare").join(directory)).unwrap();
+    }
+    std::fs::copy(shale, world.path("bare/shale")).unwrap();
+    std::fs::copy(world.path("base.tar"), world.path("bare/base.tar")).unwrap();
+    let settings = Settings { tls: true, ..Settings::default() };
+    let registry = TestRegistry::start_with(settings);
+    let name = format!("{}/base:1", registry.host().replace("127.0.0.1", "localhost"));
+    bare(&world, &["import", "/base.tar", &name]).ok();
+    // No file of roots, and none of the machine's: nobody is trusted.
+    bare(&world, &["push", &name]).fails(4, &["certificate"]);
+    world.write("bare/roots.pem", testkit::tls::ROOT_PEM);
+    bare(&world, &["push", &name]).ok();
+    bare(&world, &["rmi", &name]).ok();
+    world.write("bare/context/Dockerfile", format!("FROM {name}\nRUN echo over TLS > /made\n"));
+    bare(&world, &["build", "--network=none", "-t", "app", "/context"]).ok();
+    let run = bare(&world, &["run", "--network=none", "app", "cat", "/made"]);
+    assert_eq!(run.ok(), "over TLS");
 }

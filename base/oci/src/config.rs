@@ -157,7 +157,7 @@ impl Default for RootFs {
 impl ImageConfig {
     /// Reads a config document.
     pub fn from_json(bytes: &[u8]) -> Result<ImageConfig, serde_json::Error> {
-        serde_json::from_slice(bytes)
+        serde_json::from_value(crate::strict::parse(bytes)?)
     }
 
     /// Writes the document without indentation. The digest of these bytes is the image id.

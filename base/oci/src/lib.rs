@@ -10,6 +10,7 @@ mod digest;
 mod manifest;
 mod platform;
 mod reference;
+mod strict;
 
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use digest::{ChainId, DiffId, Digest, Hasher, ImageId, ParseDigestError};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Digest, Platform};
+use crate::{Digest, Platform, strict};
 
 /// Media types (IMG-42).
 pub mod media {
@@ -149,7 +149,10 @@ impl Document {
     /// document's own word wins.
     pub fn from_json(bytes: &[u8], media_type: &str) -> Result<Document, ManifestError> {
         let fail = |reason: String| ManifestError { reason };
-        let probe: Value = serde_json::from_slice(bytes).map_err(|e| fail(e.to_string()))?;
+        let probe = strict::parse(bytes).map_err(|e| fail(e.to_string()))?;
+        if let Some(name) = in_other_case(&probe) {
+            return Err(fail(format!("member {name:?} has a known name in another case")));
+        }
         let inner = probe.get("mediaType").and_then(Value::as_str).unwrap_or_default();
         if probe.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
             return Err(fail("schema version is not 2".to_owned()));
@@ -166,6 +169,30 @@ impl Document {
             serde_json::from_value(probe).map(Document::Manifest).map_err(|e| fail(e.to_string()))
         }
     }
+}
+
+/// Members of manifests, indexes and descriptors: what programs that ignore case would take `Layers` and so on for.
+const MEMBERS: [&str; 12] = [
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "annotations",
+    "digest",
+    "size",
+    "urls",
+    "platform",
+];
+
+fn in_other_case(document: &Value) -> Option<&str> {
+    let lists = ["layers", "manifests"].map(|name| document.get(name).and_then(Value::as_array));
+    let listed = lists.into_iter().flatten().flatten();
+    let all = [Some(document), document.get("config"), document.get("subject")];
+    let objects = all.into_iter().flatten().chain(listed).filter_map(Value::as_object);
+    objects.filter_map(|object| strict::other_case(object, &MEMBERS)).next()
 }
 
 impl Manifest {
@@ -285,6 +312,18 @@ mod tests {
         let text = r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#;
         assert!(Document::from_json(text.as_bytes(), "").is_err());
         assert!(Document::from_json(b"<html>", "").is_err());
+        let digest = Digest::of(b"");
+        let descriptor = format!(r#"{{"mediaType":"m","digest":"{digest}","size":2}}"#);
+        let text = |more: &str| {
+            format!(r#"{{"schemaVersion":2,"config":{descriptor},"layers":[{descriptor}]{more}}}"#)
+        };
+        assert!(Document::from_json(text("").as_bytes(), "").is_ok());
+        assert!(Document::from_json(text(r#","Unknown":1"#).as_bytes(), "").is_ok());
+        for more in [r#","layers":[]"#, r#","Layers":[]"#, r#","CONFIG":{}"#] {
+            assert!(Document::from_json(text(more).as_bytes(), "").is_err(), "{more}"); // C4
+        }
+        let inside = text("").replace(r#""size":2"#, r#""size":2,"Size":3"#);
+        assert!(Document::from_json(inside.as_bytes(), "").is_err());
         assert!(Document::from_json(br#"{"schemaVersion":1}"#, "").is_err());
     }
 }

@@ -26,13 +26,6 @@ pub(super) fn fetch(session: &Arc<Session>, lazy: &LazyStack, vertex: u32) -> Re
     let image = &lazy.image;
     let diff_ids = &image.config.rootfs.diff_ids;
     let blobs = layer_descriptors(session, image)?;
-    if blobs.len() != diff_ids.len() {
-        return Err(malformed(
-            image,
-            "its manifest and its config name different numbers of layers",
-        )
-        .into());
-    }
     let permits = Slots::new(DOWNLOADS_MAX);
     let mut layers: Vec<LayerId> = Vec::new();
     std::thread::scope(|scope| {
@@ -108,6 +101,11 @@ fn layer_descriptors(
     let (media_type, bytes) =
         kept.ok_or_else(|| malformed(image, "its manifest is not in the store"))?;
     match Document::from_json(&bytes, &media_type) {
+        Ok(Document::Manifest(manifest))
+            if manifest.layers.len() != image.config.rootfs.diff_ids.len() =>
+        {
+            Err(malformed(image, "its manifest and its config name different numbers of layers"))
+        }
         Ok(Document::Manifest(manifest)) => Ok(manifest.layers),
         Ok(Document::Index(_)) => Err(malformed(image, "its manifest is an index")),
         Err(error) => Err(malformed(image, "its manifest cannot be read").because(error)),

@@ -39,11 +39,14 @@ impl Sandbox<'_> {
         if host {
             self.bind_all_nodes(&dev)?;
         }
+        let mut made = Vec::new();
         for (name, major, minor) in NODES {
-            self.make_node(&dev, name, major, minor)?;
+            if self.make_node(&dev, name, major, minor)? {
+                made.push(name);
+            }
         }
         if !host {
-            close_to_other_nodes(&dev)?;
+            close_to_other_nodes(&dev, &made)?;
         }
         for (name, target) in LINKS {
             rustix::fs::symlinkat(target, &dev, name)
@@ -63,17 +66,24 @@ impl Sandbox<'_> {
         Ok(())
     }
 
-    /// A node of our own where that is allowed, else the machine's node bound over a file.
-    fn make_node(&self, dev: &OwnedFd, name: &str, major: u32, minor: u32) -> Result<(), Failure> {
+    /// A node of our own where that is allowed (true), else the machine's node bound over a file.
+    fn make_node(
+        &self,
+        dev: &OwnedFd,
+        name: &str,
+        major: u32,
+        minor: u32,
+    ) -> Result<bool, Failure> {
         let what = || format!("make /dev/{name}");
         let mode = Mode::from_raw_mode(0o666);
         let device = makedev(major, minor);
         match rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, device) {
             // The mask of the process took bits away.
             Ok(()) => rustix::fs::chmodat(dev, name, mode, rustix::fs::AtFlags::empty())
+                .map(|()| true)
                 .map_err(failed_io(what(), "fchmodat")),
-            Err(Errno::PERM) => self.bind_node(dev, name),
-            Err(Errno::EXIST) => Ok(()),
+            Err(Errno::PERM) => self.bind_node(dev, name).map(|()| false),
+            Err(Errno::EXIST) => Ok(false),
             Err(errno) => Err(failed_io(what(), "mknodat")(errno)),
         }
     }
@@ -118,21 +128,13 @@ impl Sandbox<'_> {
 }
 
 /// A node that the step makes in its /dev is dead, as everywhere else (security.md B7): the file system is nodev, and
-/// our own nodes are mounts of their own, without it, each on itself.
-fn close_to_other_nodes(dev: &OwnedFd) -> Result<(), Failure> {
+/// the nodes that we have `made` in it are mounts of their own, without it, each on itself.
+fn close_to_other_nodes(dev: &OwnedFd, made: &[&str]) -> Result<(), Failure> {
     let what = "close /dev to further nodes";
     let mut own = Vec::new();
-    for (name, ..) in NODES {
-        let node = match open_entry(dev, name) {
-            Ok(node) => node,
-            Err(Errno::NOENT) => continue, // as in the machine's own /dev
-            Err(errno) => return Err(failed_io(what, format!("openat({name:?})"))(errno)),
-        };
-        let is_node = rustix::fs::fstat(&node)
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice);
-        if is_node {
-            own.push((mount::clone_tree(node.as_fd(), false).map_err(failed(what))?, node));
-        }
+    for name in made {
+        let node = open_entry(dev, name).map_err(failed_io(what, format!("openat({name:?})")))?;
+        own.push((mount::clone_tree(node.as_fd(), false).map_err(failed(what))?, node));
     }
     mount::add_attributes(dev.as_fd(), Attributes::NODEV, false).map_err(failed(what))?;
     for (copy, node) in own {
