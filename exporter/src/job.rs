@@ -58,7 +58,8 @@ impl<'a> Ticker<'a> {
     pub(crate) fn add(&mut self, bytes: usize) -> Result<(), ExportError> {
         self.job.check()?;
         self.done_bytes += bytes as u64;
-        let at_end = self.done_bytes == self.total_bytes;
+        // The end is told once, though a reader may be asked again after it.
+        let at_end = self.done_bytes == self.total_bytes && self.told_bytes < self.total_bytes;
         if at_end || self.done_bytes >= self.told_bytes + STEP_BYTES {
             self.told_bytes = self.done_bytes;
             self.job.transferred(&self.item, self.done_bytes, self.total_bytes);

@@ -318,9 +318,11 @@ pub(crate) fn remove_dead(disk: &Disk, own: Option<&str>) -> io::Result<usize> {
     let mut removed = 0;
     for name in disk.list("leases")? {
         let path = format!("leases/{name}");
-        if own == Some(name.as_str()) || !is_dead(disk, &path)? {
+        if own == Some(name.as_str()) {
             continue;
         }
+        // The lock is kept to the end: one that is just being made would come to life in between, and lose its files.
+        let Some(_lock) = lock_of_dead(disk, &path)? else { continue };
         let ingest = format!("ingest/{}", name.trim_end_matches(".new"));
         if disk.stat(&ingest)?.is_some() {
             trash::discard(disk, &ingest)?;
@@ -330,13 +332,11 @@ pub(crate) fn remove_dead(disk: &Disk, own: Option<&str>) -> io::Result<usize> {
     Ok(removed)
 }
 
-/// Whether nobody holds the lock of a lease file. It stays locked for the moment of the look, which other lookers take
-/// for life; that is the safe side.
-fn is_dead(disk: &Disk, path: &str) -> io::Result<bool> {
-    match disk.open(path)? {
-        Some(file) => disk::try_lock(&file, FlockOperation::NonBlockingLockExclusive),
-        None => Ok(false),
-    }
+/// The lock of a lease file, if nobody holds it. Other lookers take that for life, which is the safe side.
+fn lock_of_dead(disk: &Disk, path: &str) -> io::Result<Option<File>> {
+    let Some(file) = disk.open(path)? else { return Ok(None) };
+    let is_dead = disk::try_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(is_dead.then_some(file))
 }
 
 /// Every path that a living process has named. Only meaningful while the store is locked exclusively.
@@ -344,7 +344,7 @@ pub(crate) fn live_names(disk: &Disk) -> io::Result<HashSet<String>> {
     let mut names = HashSet::new();
     for name in disk.list("leases")? {
         let path = format!("leases/{name}");
-        if is_dead(disk, &path)? {
+        if lock_of_dead(disk, &path)?.is_some() {
             continue;
         }
         if let Some(bytes) = disk.read(&path)? {
