@@ -19,7 +19,7 @@ use crate::error::Failure;
 
 const TOC: &str = "toc";
 const CONTENTS: &str = "contents";
-const CAPABILITY: &[u8] = b"security.capability";
+pub(crate) const CAPABILITY: &[u8] = b"security.capability";
 
 /// A context that came as an archive.
 pub struct ArchiveTree {
@@ -59,6 +59,19 @@ pub fn unpack_context(src: impl Read + Send, into: &Path) -> Result<ArchiveTree,
     Ok(ArchiveTree { toc, dir: into.to_owned() })
 }
 
+/// The newest modification time of a regular file in a tar, compressed or not; `None` when it has none or is no tar
+/// (EPO-04).
+pub fn newest_in_archive(src: impl Read + Send) -> Option<layer::Mtime> {
+    let mut reader = TarReader::new(BufReader::with_capacity(256 << 10, layer::decompress(src)));
+    let mut newest = None;
+    while let Some(entry) = reader.next_entry().ok()? {
+        if entry.kind == TarKind::File {
+            newest = newest.max(Some(entry.mtime));
+        }
+    }
+    newest
+}
+
 fn archive(source: LayerError) -> ContextError {
     ContextError(Failure::Archive { source })
 }
@@ -75,9 +88,11 @@ impl ArchiveTree {
         Ok(ArchiveTree { toc, dir: dir.to_owned() })
     }
 
-    /// The newest modification time of a file in it (EPO-04).
+    /// The newest modification time of a regular file in it (EPO-04).
     pub fn newest(&self) -> Option<layer::Mtime> {
-        self.toc.entries().iter().map(|entry| entry.mtime).max()
+        let files = self.toc.entries().iter();
+        let files = files.filter(|entry| matches!(entry.kind, EntryKind::File { .. }));
+        files.map(|entry| entry.mtime).max()
     }
 
     fn file(&self, path: &[u8]) -> Result<Digest, TreeError> {
@@ -340,6 +355,9 @@ mod tests {
         assert_eq!(resolve(&again, b"l/sub/x", true).expect("link"), Some(b"d/sub/x".to_vec()));
         assert_eq!(again.entry(b"f").expect("entry").map(|e| e.mode), Some(0o640));
         assert_eq!(again.newest().map(|time| time.secs), Some(7));
+        assert_eq!(newest_in_archive(&*tar("f=text")).map(|time| time.secs), Some(7));
+        assert_eq!(newest_in_archive(&*tar("d/ l->d")), None); // EPO-04
+        assert_eq!(newest_in_archive(&b"no archive"[..]), None);
     }
 
     #[test]

@@ -28,14 +28,16 @@ pub enum ErrorKind {
     File,
     /// A program that is needed is not installed.
     Missing,
+    /// The remote wants ssh, and no agent was given.
+    NoAgent,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{operation} `{}`", .path.display())]
     File { operation: &'static str, path: PathBuf, source: io::Error },
-    #[error("read ignore file `{}`", .path.display())]
-    Ignore { path: PathBuf, source: PatternError },
+    #[error("read ignore file {}:{line}", .path.display())]
+    Ignore { path: PathBuf, line: usize, source: PatternError },
     #[error("unpack the archive")]
     Archive { source: LayerError },
     #[error("download {url}: {reason}")]
@@ -49,6 +51,10 @@ pub(crate) enum Failure {
     #[error("download {url}")]
     Request { url: String, source: Box<ureq::Error> },
     #[error("download {url}")]
+    Agent { url: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("stopped")]
+    Cancelled,
+    #[error("download {url}")]
     Body { url: String, source: io::Error },
     #[error("digest mismatch for {url}: {got} (expected: {want})")]
     Digest { url: String, got: Digest, want: Digest },
@@ -60,7 +66,9 @@ pub(crate) enum Failure {
     RunGit { remote: String, source: io::Error },
     #[error("git {operation} of {remote} failed: {output}")]
     Git { operation: &'static str, remote: String, output: String },
-    #[error("git repository {remote} has no reference `{reference}`")]
+    #[error("no SSH key \"default\" forwarded from the client, which {remote} needs")]
+    NoAgent { remote: String },
+    #[error("repository does not contain ref {reference}: {remote}")]
     NoReference { remote: String, reference: String },
     #[error("git repository {remote}: expected checksum to match {want}, got {got}")]
     Commit { remote: String, want: String, got: String },
@@ -80,6 +88,7 @@ impl ContextError {
             | Failure::Archive { .. }
             | Failure::BadUrl { .. }
             | Failure::BadGit { .. } => ErrorKind::Invalid,
+            Failure::NoAgent { .. } => ErrorKind::NoAgent,
             Failure::Status { status: 404 | 410, .. }
             | Failure::NoReference { .. }
             | Failure::NoSubdir { .. } => ErrorKind::NotFound,
@@ -87,6 +96,8 @@ impl ContextError {
             | Failure::Redirects { .. }
             | Failure::TooLong { .. }
             | Failure::Request { .. }
+            | Failure::Agent { .. }
+            | Failure::Cancelled
             | Failure::Body { .. }
             | Failure::Git { .. } => ErrorKind::Remote,
             Failure::Digest { .. } | Failure::Commit { .. } => ErrorKind::Mismatch,

@@ -12,7 +12,9 @@ use std::path::Path;
 
 use graph::GitSource;
 use layer::Mtime;
+use pattern::IgnoreRules;
 use rustix::fs::{Mode, OFlags};
+use sys::Cancel;
 
 use command::Git;
 
@@ -24,31 +26,45 @@ use crate::{ContextError, HttpAuth, LocalTree, View};
 pub struct GitRequest<'a> {
     /// What is wanted.
     pub source: &'a GitSource,
-    /// Credentials for the remote's host (ADD-60).
+    /// Credentials for an http remote, and for no other place (ADD-60).
     pub auth: Option<&'a HttpAuth>,
-    /// Variables that git gets: PATH, SSH_AUTH_SOCK, proxies. Nothing else of the environment reaches it.
+    /// Socket of the agent that has the keys for an ssh remote.
+    pub ssh_agent: Option<&'a Path>,
+    /// Variables that git gets: PATH and proxies; of HOME it gets the known hosts. Nothing else of the environment
+    /// reaches it.
     pub env: &'a [(OsString, OsString)],
+    /// Ends git when it is cancelled.
+    pub cancel: &'a Cancel,
+}
+
+/// What a reference of a remote means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedGit {
+    /// The commit's full id.
+    pub commit: String,
+    /// The full name of the branch or tag that was looked up.
+    pub reference: Option<String>,
+    /// The id of an annotated tag that leads to the commit.
+    pub tag: Option<String>,
 }
 
 /// A repository that was checked out.
 pub struct GitCheckout {
     /// The wanted directory of the repository.
     pub tree: LocalTree,
-    /// The commit's full id.
-    pub commit: String,
-    /// When it was made.
+    /// When the commit was made.
     pub commit_time: Mtime,
 }
 
 /// The commit that the wanted branch, tag, commit or default branch is now; the remote is asked, unless the reference
-/// is a full commit id.
+/// is a full commit id. `home` is an empty directory for git.
 ///
 /// # Errors
 /// A malformed remote or reference, one that is not there, a commit other than the checksum says, git's own failures.
-pub fn resolve_git(request: &GitRequest<'_>) -> Result<String, ContextError> {
-    let commit = resolve(request)?.0;
-    check_commit(request.source, &commit)?;
-    Ok(commit)
+pub fn resolve_git(request: &GitRequest<'_>, home: &Path) -> Result<ResolvedGit, ContextError> {
+    let resolved = resolve(request, home)?;
+    check_commit(request.source, &resolved)?;
+    Ok(resolved)
 }
 
 /// Fetches a commit that [`resolve_git`] found, and checks it out below `into`, an empty directory.
@@ -57,13 +73,14 @@ pub fn resolve_git(request: &GitRequest<'_>) -> Result<String, ContextError> {
 /// As [`resolve_git`], and a directory that the repository has not.
 pub fn fetch_git(
     request: &GitRequest<'_>,
-    commit: &str,
+    resolved: &ResolvedGit,
     into: &Path,
 ) -> Result<GitCheckout, ContextError> {
     let source = request.source;
-    check_commit(source, commit)?;
+    check_commit(source, resolved)?;
+    let commit = resolved.commit.as_str();
     let git = Git::new(request, into)?;
-    let dir = into.join("checkout");
+    let dir = into.join(CHECKOUT);
     fetch(&git, source, commit, &dir)?;
     git.run("checkout", &dir, &["checkout", "--quiet", "--detach", commit])?;
     let time = git.run("log", &dir, &["log", "-1", "--format=%ct", commit])?;
@@ -72,30 +89,84 @@ pub fn fetch_git(
         let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
         git.run("submodule update", &dir, &update)?;
     }
-    let root = open_dir(&dir, source)?;
-    if !source.keep_git_dir {
-        sys::remove_tree(root.as_fd(), b".git").map_err(ContextError::file("remove", &dir))?;
+    if source.keep_git_dir {
+        keep_reference(&git, resolved, &dir)?;
     }
-    let view = View { plain_modes: true, mtime: source.commit_times.then_some(commit_time) };
-    let subdir = open_subdir(root, source)?;
-    let tree = LocalTree::new(subdir, None, None, view);
-    Ok(GitCheckout { tree, commit: commit.to_owned(), commit_time })
+    open_git(source, commit_time, into)
 }
 
-/// The commit and, if it was looked up, the full name of its reference.
-fn resolve(request: &GitRequest<'_>) -> Result<(String, Option<String>), ContextError> {
+/// Opens what [`fetch_git`] checked out for the same source earlier.
+///
+/// # Errors
+/// It is not there, or the repository has no such directory.
+pub fn open_git(
+    source: &GitSource,
+    commit_time: Mtime,
+    into: &Path,
+) -> Result<GitCheckout, ContextError> {
+    let root = open_dir(&into.join(CHECKOUT), source)?;
+    let view = View { plain_modes: true, mtime: source.commit_times.then_some(commit_time) };
+    let subdir = open_subdir(root, source)?;
+    // No file of a commit can be called so, but the repository itself and links to those of submodules are (ADD-54).
+    let hidden = (!source.keep_git_dir).then(|| IgnoreRules::new(["**/.git"]));
+    let hidden = hidden.transpose().expect("the pattern is well-formed");
+    let tree = LocalTree::new(subdir, hidden, None, view);
+    Ok(GitCheckout { tree, commit_time })
+}
+
+const CHECKOUT: &str = "checkout";
+
+/// Who keeps `.git` finds the branch or tag in it, and nothing that differs between two fetches.
+fn keep_reference(git: &Git<'_>, resolved: &ResolvedGit, dir: &Path) -> Result<(), ContextError> {
+    let name = resolved.reference.as_deref().filter(|name| name.starts_with("refs/"));
+    match (name, &resolved.tag) {
+        (Some(name), Some(_)) => {
+            let both = format!("+{name}:{name}");
+            let alone = ["fetch", "--quiet", "--no-tags", "--depth=1", "--", "origin", &both];
+            let all = ["fetch", "--quiet", "--no-tags", "--", "origin", &both];
+            git.run("fetch", dir, &alone).or_else(|_| git.run("fetch", dir, &all))?;
+        }
+        (Some(name), None) => {
+            git.run("update-ref", dir, &["update-ref", "--", name, &resolved.commit])?;
+        }
+        (None, _) => {}
+    }
+    let noise = dir.join(".git/FETCH_HEAD");
+    match std::fs::remove_file(&noise) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(ContextError::file("remove", &noise)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Asks the remote, unless the commit is known from the text alone.
+fn resolve(request: &GitRequest<'_>, home: &Path) -> Result<ResolvedGit, ContextError> {
     let source = request.source;
     let reference = source.reference.as_deref().unwrap_or("HEAD");
+    let bare = |commit: &str| ResolvedGit {
+        commit: commit.to_owned(),
+        reference: source.reference.clone().filter(|name| !is_commit(name)),
+        tag: None,
+    };
     if is_commit(reference) {
-        return Ok((reference.to_owned(), None));
+        return Ok(bare(reference));
     }
     check_reference(source, reference)?;
-    let dir = tempfile::tempdir().map_err(ContextError::file("create", Path::new("/tmp")))?;
-    let git = Git::new(request, dir.path())?;
+    if source.fetch_by_commit {
+        let reason = match source.checksum.as_deref().map(str::to_ascii_lowercase) {
+            Some(commit) if is_commit(&commit) => return Ok(bare(&commit)),
+            Some(_) => "fetch-by-commit requires a full commit id as the checksum",
+            None => "fetch-by-commit requires a checksum or a commit as the reference",
+        };
+        let remote = Git::printable(&source.remote);
+        return Err(ContextError(Failure::BadGit { remote, reason: reason.to_owned() }));
+    }
+    let git = Git::new(request, home)?;
     let peeled = format!("{reference}^{{}}");
     let ask = ["ls-remote", "--quiet", "--", git.remote(), reference, &peeled];
-    let listed = git.run("ls-remote", dir.path(), &ask)?;
-    let found = choose(&listed, reference).filter(|(commit, _)| is_commit(commit));
+    let listed = git.run("ls-remote", home, &ask)?;
+    let found = choose(&listed, reference).filter(|found| is_commit(&found.commit));
     found.ok_or_else(|| {
         let (remote, reference) = (git.remote().to_owned(), reference.to_owned());
         ContextError(Failure::NoReference { remote, reference })
@@ -103,7 +174,7 @@ fn resolve(request: &GitRequest<'_>) -> Result<(String, Option<String>), Context
 }
 
 /// Picks the line of ls-remote that a short name means: a branch before a tag, a tag's commit before the tag.
-fn choose(listed: &str, reference: &str) -> Option<(String, Option<String>)> {
+fn choose(listed: &str, reference: &str) -> Option<ResolvedGit> {
     let strip = |prefix| reference.strip_prefix(prefix).unwrap_or(reference);
     let full = format!("refs/{}", strip("refs/"));
     let head = format!("refs/heads/{}", strip("refs/heads/"));
@@ -114,20 +185,24 @@ fn choose(listed: &str, reference: &str) -> Option<(String, Option<String>)> {
         let commit = lines.filter(|(_, found)| *found == name).map(|(commit, _)| commit).next();
         commit.map(str::to_owned)
     };
+    let named = |name: &str, tag: Option<String>| {
+        let commit = find(name)?;
+        let name = name.strip_suffix("^{}").unwrap_or(name).to_owned();
+        Some(ResolvedGit { commit, reference: Some(name), tag })
+    };
     if reference == "HEAD" {
-        return find("HEAD").map(|commit| (commit, Some("HEAD".to_owned())));
+        return named("HEAD", None);
     }
-    let named = |name: &str, fetched: &str| find(name).map(|c| (c, Some(fetched.to_owned())));
     let full_peeled = format!("{full}^{{}}");
-    named(&full_peeled, &full)
-        .or_else(|| named(&full, &full))
-        .or_else(|| named(&head, &head))
-        .or_else(|| named(&peeled, &tag))
-        .or_else(|| named(&tag, &tag))
+    named(&full_peeled, find(&full))
+        .or_else(|| named(&full, None))
+        .or_else(|| named(&head, None))
+        .or_else(|| named(&peeled, find(&tag)))
+        .or_else(|| named(&tag, None))
 }
 
 /// Brings the commit into a new repository: alone if the remote can do that, else with its history.
-fn fetch(git: &Git, source: &GitSource, commit: &str, dir: &Path) -> Result<(), ContextError> {
+fn fetch(git: &Git<'_>, source: &GitSource, commit: &str, dir: &Path) -> Result<(), ContextError> {
     std::fs::create_dir(dir).map_err(ContextError::file("create", dir))?;
     let format = if commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
     git.run("init", dir, &["init", "--quiet", "--template=", "--initial-branch=main", format])?;
@@ -189,15 +264,22 @@ fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn check_commit(source: &GitSource, commit: &str) -> Result<(), ContextError> {
+fn check_commit(source: &GitSource, resolved: &ResolvedGit) -> Result<(), ContextError> {
     let remote = || Git::printable(&source.remote);
+    let commit = &resolved.commit;
     if !is_commit(commit) {
         let reason = format!("`{commit}` is no full commit id");
         return Err(ContextError(Failure::BadGit { remote: remote(), reason }));
     }
     match &source.checksum {
-        Some(want) if !commit.starts_with(&want.to_ascii_lowercase()) => {
-            let (want, got) = (want.clone(), commit.to_owned());
+        Some(want)
+            if ![Some(commit), resolved.tag.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|id| id.starts_with(&want.to_ascii_lowercase())) =>
+        {
+            let tag = resolved.tag.as_ref().map(|tag| format!(" or {tag}")).unwrap_or_default();
+            let (want, got) = (want.clone(), format!("{commit}{tag}"));
             Err(ContextError(Failure::Commit { remote: remote(), want, got })) // ADD-55
         }
         _ => Ok(()),

@@ -2,11 +2,14 @@
 
 mod url;
 
+use std::error::Error;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use layer::Mtime;
 use oci::{Digest, Hasher};
 use ureq::http::{Response, header};
@@ -28,10 +31,34 @@ pub struct HttpRequest<'a> {
     pub checksum: Option<Digest>,
     /// Credentials for the host of the URL (ADD-38).
     pub auth: Option<&'a HttpAuth>,
-    /// ETag of the content that the caller has already (ADD-36).
-    pub known_etag: Option<&'a str>,
+    /// The content that the caller knows already (ADD-36).
+    pub known: Option<KnownContent<'a>>,
     /// The longest content that is accepted.
     pub size_max_bytes: u64,
+}
+
+/// What an earlier download of a URL said of its content.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownContent<'a> {
+    /// Its ETag.
+    pub etag: &'a str,
+    /// [`HttpFile::location`]. The same ETag somewhere else says nothing.
+    pub location: &'a str,
+}
+
+/// Why there is no agent for a URL.
+pub type AgentError = Box<dyn Error + Send + Sync>;
+
+/// Gives the agent for a URL; the second URL is the one that the user named, if a server named the first.
+pub type AgentFor<'a> = dyn Fn(&str, Option<&str>) -> Result<Agent, AgentError> + 'a;
+
+/// How downloads reach servers.
+#[derive(Clone, Copy)]
+pub struct Downloads<'a> {
+    /// The agent for each request.
+    pub agent: &'a AgentFor<'a>,
+    /// Whether nobody wants the content any more; asked while it comes in.
+    pub cancelled: &'a dyn Fn() -> bool,
 }
 
 /// The value of an Authorization header.
@@ -47,6 +74,11 @@ impl HttpAuth {
     /// The whole value of the header: HTTP_AUTH_HEADER_<host>.
     pub fn header(value: &str) -> HttpAuth {
         HttpAuth(value.trim().to_owned())
+    }
+
+    /// A user and a password.
+    pub fn basic(user: &str, password: &str) -> HttpAuth {
+        HttpAuth(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
     }
 
     pub(crate) fn value(&self) -> &str {
@@ -71,47 +103,61 @@ pub struct HttpFile {
     pub mtime: Option<Mtime>,
     /// ETag, to ask with the next time.
     pub etag: Option<String>,
+    /// Where the redirects led: scheme, host, port and path. A query is left out, it may be a signature of the day.
+    pub location: String,
 }
 
 /// Downloads a file into a new file of this machine, hashing as it goes. `None` when the server says that the content
-/// with the known ETag is still the one. Follows at most ten redirects, never to another scheme than http and https,
-/// never from https to http, and gives credentials to nobody but the URL's own host (security.md C11).
+/// with the known ETag is still the one; its body is not read then. Follows at most ten redirects, never to another
+/// scheme than http and https, never from https to http, and gives credentials to nobody but the URL's own host
+/// (security.md C11).
 ///
 /// # Errors
 /// A malformed URL, a server that cannot be reached or says no, content that is too long or has the wrong digest: the
 /// file is removed then.
 pub fn fetch_http(
-    agent: &Agent,
+    downloads: &Downloads<'_>,
     request: &HttpRequest<'_>,
     into: &Path,
 ) -> Result<Option<HttpFile>, ContextError> {
-    let Some(response) = get(agent, request)? else { return Ok(None) };
+    let Some((response, location)) = get(downloads, request)? else { return Ok(None) };
     let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let etag = text(header::ETAG).map(str::to_owned);
+    // One without text would be the same as any other such.
+    let etag = text(header::ETAG).filter(|etag| !etag.is_empty()).map(str::to_owned);
     let mtime = text(header::LAST_MODIFIED).and_then(http_date);
-    let stored = store(response, request, into);
+    let stored = store(response, downloads, request, into);
     if stored.is_err() {
         // Half a file must not be taken for a whole one; that it cannot be removed is the smaller error.
         let _ = std::fs::remove_file(into);
     }
     let (digest, size_bytes) = stored?;
-    Ok(Some(HttpFile { digest, size_bytes, mtime, etag }))
+    Ok(Some(HttpFile { digest, size_bytes, mtime, etag, location }))
 }
 
-/// Asks until something else than a redirect comes.
-fn get(agent: &Agent, request: &HttpRequest<'_>) -> Result<Option<Response<Body>>, ContextError> {
+/// Asks until something else than a redirect comes: the answer and where it came from.
+fn get(
+    downloads: &Downloads<'_>,
+    request: &HttpRequest<'_>,
+) -> Result<Option<(Response<Body>, String)>, ContextError> {
     let bad = |reason| {
         let url = Url::redact(request.url);
         ContextError(Failure::BadUrl { url, reason })
     };
     let (first, user) = Url::parse(request.url).map_err(bad)?;
-    let auth = request.auth.map(|auth| auth.value().to_owned()).or(user);
+    let mut auth = request.auth.map(|auth| auth.value().to_owned()).or(user);
     let mut url = first.clone();
-    for _ in 0..=REDIRECTS_MAX {
-        let own_auth = auth.as_deref().filter(|_| url.origin() == first.origin());
-        let response = ask(agent, &url, request, own_auth)?;
+    for hop in 0..=REDIRECTS_MAX {
+        if url.origin() != first.origin() {
+            auth = None; // Nor does it come back when a foreign server leads back.
+        }
+        let location = url.without_query();
+        let known = request.known.filter(|known| known.location == location);
+        let from = (hop > 0).then(|| first.to_string());
+        let agent = (downloads.agent)(&url.to_string(), from.as_deref())
+            .map_err(|source| ContextError(Failure::Agent { url: url.without_query(), source }))?;
+        let response = ask(&agent, &url, known.map(|known| known.etag), auth.as_deref())?;
         match response.status().as_u16() {
-            304 if request.known_etag.is_some() => return Ok(None),
+            304 if known.is_some() => return Ok(None),
             301 | 302 | 303 | 307 | 308 => {
                 let location = response.headers().get(header::LOCATION);
                 let location = location.and_then(|l| l.to_str().ok());
@@ -122,7 +168,11 @@ fn get(agent: &Agent, request: &HttpRequest<'_>) -> Result<Option<Response<Body>
                 }
                 url = next;
             }
-            200..=399 => return Ok(Some(response)),
+            // Some servers know ETags but not the question for them.
+            200 if known.is_some_and(|known| is_same_etag(known.etag, &response)) => {
+                return Ok(None);
+            }
+            200..=303 | 305..=399 => return Ok(Some((response, location))), // ADD-35
             status => {
                 let url = first.to_string();
                 return Err(ContextError(Failure::Status { url, status }));
@@ -132,10 +182,17 @@ fn get(agent: &Agent, request: &HttpRequest<'_>) -> Result<Option<Response<Body>
     Err(ContextError(Failure::Redirects { url: first.to_string() }))
 }
 
+/// Weak ETags count as BuildKit takes them: for the same content.
+fn is_same_etag(known: &str, response: &Response<Body>) -> bool {
+    let strong = |text: &str| text.strip_prefix("W/").unwrap_or(text).to_owned();
+    let got = response.headers().get(header::ETAG).and_then(|value| value.to_str().ok());
+    got.is_some_and(|got| strong(got) == strong(known))
+}
+
 fn ask(
     agent: &Agent,
     url: &Url,
-    request: &HttpRequest<'_>,
+    known_etag: Option<&str>,
     auth: Option<&str>,
 ) -> Result<Response<Body>, ContextError> {
     let mut call = agent
@@ -149,16 +206,17 @@ fn ask(
     if let Some(auth) = auth {
         call = call.header(header::AUTHORIZATION, auth);
     }
-    if let Some(etag) = request.known_etag {
+    if let Some(etag) = known_etag {
         call = call.header(header::IF_NONE_MATCH, etag);
     }
-    let fail = |source| Failure::Request { url: url.to_string(), source: Box::new(source) };
+    let fail = |source| Failure::Request { url: url.without_query(), source: Box::new(source) };
     call.call().map_err(|error| ContextError(fail(error)))
 }
 
 /// Streams the body into the file.
 fn store(
     response: Response<Body>,
+    downloads: &Downloads<'_>,
     request: &HttpRequest<'_>,
     into: &Path,
 ) -> Result<(Digest, u64), ContextError> {
@@ -171,6 +229,9 @@ fn store(
     let mut size_bytes = 0;
     let mut buffer = vec![0; 128 << 10];
     loop {
+        if (downloads.cancelled)() {
+            return Err(ContextError(Failure::Cancelled));
+        }
         let read = body.read(&mut buffer);
         let count = read.map_err(|source| Failure::Body { url: url(), source })?;
         if count == 0 {

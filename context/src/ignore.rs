@@ -42,19 +42,43 @@ fn read(path: &Path) -> Result<Option<IgnoreRules>, ContextError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let text = match rustix::fs::open(dir, flags, Mode::empty()) {
         Ok(dir) => sys::read_small(dir.as_fd(), name.as_bytes(), SIZE_MAX_BYTES),
+        // Where the Dockerfile would be is nothing at all: that is for whoever looks for the Dockerfile.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(errno.into()),
     };
     let Some(text) = text.map_err(ContextError::file("read ignore file", path))? else {
         return Ok(None);
     };
-    let fail = |source| ContextError(Failure::Ignore { path: path.to_owned(), source });
+    let fail = |source| {
+        let (path, line) = (path.components().collect(), line_of_mistake(&text));
+        ContextError(Failure::Ignore { path, line, source })
+    };
     IgnoreFile::parse(&text).map(Some).map_err(fail)
+}
+
+/// The line that makes a text no ignore file: the last one of the shortest beginning that is none.
+fn line_of_mistake(text: &[u8]) -> usize {
+    let ends: Vec<usize> = text
+        .split_inclusive(|byte| *byte == b'\n')
+        .scan(0, |end, line| {
+            *end += line.len();
+            Some(*end)
+        })
+        .collect();
+    ends.partition_point(|end| IgnoreFile::parse(&text[..*end]).is_ok()) + 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_mistake_has_a_line() {
+        assert_eq!(line_of_mistake(b"a\n\n# x\n!\nb\n["), 4);
+        assert_eq!(line_of_mistake(b"["), 1);
+        assert_eq!(line_of_mistake(b"a\n["), 2);
+    }
 
     #[test]
     fn the_file_beside_the_dockerfile_wins() {

@@ -15,11 +15,13 @@ mod local;
 mod stat;
 mod stat_cache;
 
-pub use archive::{ArchiveTree, looks_like_archive, unpack_context};
+pub use archive::{ArchiveTree, looks_like_archive, newest_in_archive, unpack_context};
 pub use error::{ContextError, ErrorKind};
 pub use file_tree::FileTree;
-pub use git::{GitCheckout, GitRequest, fetch_git, resolve_git};
-pub use http::{HttpAuth, HttpFile, HttpRequest, fetch_http};
+pub use git::{GitCheckout, GitRequest, ResolvedGit, fetch_git, open_git, resolve_git};
+pub use http::{
+    AgentError, AgentFor, Downloads, HttpAuth, HttpFile, HttpRequest, KnownContent, fetch_http,
+};
 pub use ignore::load_ignore;
 pub use local::{LocalTree, View};
 pub use stat_cache::stat_cache_name;

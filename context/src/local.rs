@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use tree::{Tree, TreeError, join};
 
 use crate::ContextError;
+use crate::archive::CAPABILITY;
 use crate::stat::{FileStat, file_clock};
 use crate::stat_cache::StatCache;
 
@@ -176,9 +177,21 @@ impl LocalTree {
             uid: 0,
             gid: 0,
             mtime: self.view.mtime.unwrap_or(stat.mtime),
-            xattrs: Default::default(),
+            xattrs: self.capability(path, stat).into_iter().collect(),
             link_group: self.link_group(stat),
         }
+    }
+
+    /// Of extended attributes only a program's capabilities are part of the tree (INS-08). A file that the stat cache
+    /// knows has none; three system calls for each program would be most of a cached build's work.
+    fn capability(&self, path: &[u8], stat: &FileStat) -> Option<(Vec<u8>, Vec<u8>)> {
+        if !is_program(stat) || self.view.plain_modes || self.stats.get(stat).is_some() {
+            return None;
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let fd = sys::open_beneath(self.root.as_fd(), path, flags, Mode::empty()).ok()?;
+        let value = sys::xattr::get_path(&fd, CAPABILITY).ok()??;
+        Some((CAPABILITY.to_vec(), value))
     }
 
     fn link_group(&self, stat: &FileStat) -> Option<u32> {
@@ -210,8 +223,10 @@ impl LocalTree {
         let mut hasher = Hasher::new();
         io::copy(&mut file, &mut hasher)?;
         let digest = hasher.finish();
+        let is_plain =
+            !is_program(&before) || sys::xattr::get(&file, CAPABILITY).is_ok_and(|v| v.is_none());
         let after = FileStat::new(&rustix::fs::fstat(&file)?);
-        if after.same_content(&before) {
+        if is_plain && after.same_content(&before) {
             self.stats.put(&before, read_at, digest);
         }
         Ok(digest)
@@ -256,6 +271,9 @@ impl Tree for LocalTree {
         let mut digests = self.digests.lock().unwrap_or_else(|lock| lock.into_inner());
         digests.insert(entry.path.clone(), digest);
         drop(digests);
+        if !entry.xattrs.is_empty() {
+            return;
+        }
         // Only what is still as it was seen before the copy may be remembered.
         let Ok(Some(seen)) = self.find(&entry.path) else { return };
         let now = look(self.root.as_fd(), &entry.path, &seen.name);
@@ -279,6 +297,10 @@ impl Drop for LocalTree {
     fn drop(&mut self) {
         let _ = self.stats.save();
     }
+}
+
+fn is_program(stat: &FileStat) -> bool {
+    stat.file_type() == FileType::RegularFile && stat.mode & 0o111 != 0
 }
 
 /// What the rules said of a directory, from the root on.

@@ -2,10 +2,11 @@
 //!
 //! One file for each context root: a header and records of fixed width, sorted by inode, searched in place. A record
 //! is only written for a file whose last change was, when it was read, longer ago than clocks are coarse: so a later
-//! change shows in its change time, even with the same size and modification time. Numbers are little-endian.
+//! change shows in its change time, even with the same size and modification time. No record is written for a file with
+//! capabilities, so one that has a record has none. Numbers are little-endian.
 //!
 //! ```text
-//! header: 16 bytes "shale-stat-v1\n\0\0"
+//! header: 16 bytes "shale-stat-v2\n\0\0"
 //! record: u64 inode, u64 size, i64 mtime s, i64 ctime s, u32 mtime ns, u32 ctime ns, u32 mode, 32 bytes digest,
 //!         u32 checksum (FNV-1a of the bytes before, folded)
 //! ```
@@ -22,7 +23,7 @@ use oci::Digest;
 
 use crate::stat::FileStat;
 
-const HEADER: &[u8; 16] = b"shale-stat-v1\n\0\0";
+const HEADER: &[u8; 16] = b"shale-stat-v2\n\0\0";
 const RECORD_BYTES: usize = 80;
 const CHECKED_BYTES: usize = 76;
 

@@ -9,31 +9,50 @@ use oci::{History, ImageConfig, ImageId, Platform};
 
 use crate::error::BuildError;
 use crate::finish;
+use crate::image::Base;
 use crate::session::Session;
 use crate::stop::Stop;
 
 /// An image before it is handed out.
 pub(crate) struct Built {
     pub(crate) platform: Platform,
-    pub(crate) config: ImageConfig,
-    pub(crate) id: ImageId,
     pub(crate) stack: Stack,
     /// How many of its layers, the lowest ones, are those of the base image.
     pub(crate) base_layers: usize,
-    /// Times in the tars of its own layers that are later are this one (EPO-12).
+    /// The base image, if there is one.
+    pub(crate) base: Option<Base>,
+    /// What names mean and the store keeps.
+    pub(crate) form: Form,
+    /// What outputs get that want times rewritten when the first does not, or the other way round (EPO-12).
+    pub(crate) other: Option<Form>,
+}
+
+/// One way to write an image.
+pub(crate) struct Form {
+    pub(crate) config: ImageConfig,
+    pub(crate) id: ImageId,
+    /// Times in the tars of its own layers that are later are this one.
     pub(crate) clamp_to: Option<i64>,
+}
+
+impl Built {
+    /// The form for outputs that want times rewritten, or not.
+    pub(crate) fn form(&self, rewritten: bool) -> &Form {
+        let other = self.other.as_ref();
+        other.filter(|form| form.clamp_to.is_some() == rewritten).unwrap_or(&self.form)
+    }
 }
 
 /// The comment of every entry that an instruction makes (INS-01).
 const INSTRUCTION: &str = "buildkit.dockerfile.v0";
 
-/// A target's finished config. With `clamp_to` the layers made here are those whose tars have clamped times.
-pub(crate) fn config(
+/// A target with its finished config. With `clamp_to` the layers made here are those whose tars have clamped times.
+pub(crate) fn form(
     session: &Arc<Session>,
     target: &Target,
     stack: &Stack,
     clamp_to: Option<i64>,
-) -> Result<ImageConfig, Stop> {
+) -> Result<Form, Stop> {
     let mut config = (*target.config).clone();
     let base_layers = config.rootfs.diff_ids.len();
     let first_made = match stack.base {
@@ -50,11 +69,11 @@ pub(crate) fn config(
     }
     let base_history = base_history(&mut config, base_layers);
     let epoch = session.epoch().and_then(epoch_text);
-    let own = own_history(&target.history, &times, epoch.as_deref());
-    config.history = base_history;
-    config.history.extend(own);
+    let own = own_history(&target.history, &times);
+    config.history = with_times(base_history, own, epoch.as_deref());
     config.created = config.history.iter().rev().find_map(|entry| entry.created.clone()); // IMG-10
-    Ok(config)
+    let id = config.id();
+    Ok(Form { config, id, clamp_to })
 }
 
 /// The base's entries, with as many that make a layer as it has layers (IMG-30).
@@ -77,33 +96,46 @@ fn base_history(config: &mut ImageConfig, layers: usize) -> Vec<History> {
     history
 }
 
-/// One entry for each instruction. An entry without a layer takes the time of the layer before it, those before the
-/// first layer that of the first (INS-04); all are clamped by the epoch (EPO-10).
-fn own_history(planned: &[PlannedHistory], times: &[String], epoch: Option<&str>) -> Vec<History> {
+/// One entry for each instruction, those with a layer with its time.
+fn own_history(planned: &[PlannedHistory], times: &[String]) -> Vec<History> {
     let mut times = times.iter();
-    let mut last: Option<&String> = None;
-    let first = times.clone().next();
-    planned
-        .iter()
-        .map(|entry| {
-            if entry.vertex.is_some() {
-                last = times.next().or(last);
-            }
-            let time = last.or(first).map(String::as_str);
-            let created = match (time, epoch) {
-                (Some(time), Some(epoch)) if time > epoch => Some(epoch),
-                (None, epoch) => epoch,
-                (time, _) => time,
-            };
-            History {
-                created: created.map(str::to_owned),
-                created_by: Some(entry.created_by.clone()),
-                author: None,
-                comment: Some(INSTRUCTION.to_owned()),
-                empty_layer: entry.vertex.is_none(),
-            }
-        })
-        .collect()
+    let entry = |entry: &PlannedHistory| History {
+        created: entry.vertex.and_then(|_| times.next().cloned()),
+        created_by: Some(entry.created_by.clone()),
+        author: None,
+        comment: Some(INSTRUCTION.to_owned()),
+        empty_layer: entry.vertex.is_none(),
+    };
+    planned.iter().map(entry).collect()
+}
+
+/// The whole history. Entries without a layer take the time of the layer near them, the base's where no other is made
+/// (INS-04); all of our own are clamped by the epoch (EPO-10).
+fn with_times(base: Vec<History>, own: Vec<History>, epoch: Option<&str>) -> Vec<History> {
+    let base_count = base.len();
+    let mut history = base;
+    history.extend(own);
+    // As in BuildKit: entries before the first one with a time that follows on one without have that time.
+    let first_without = history.iter().position(|entry| entry.created.is_none());
+    let behind = history.iter().skip(first_without.unwrap_or(history.len()));
+    let mut time = behind.filter_map(|entry| entry.created.clone()).next();
+    time = time.or_else(|| history.iter().rev().find_map(|entry| entry.created.clone()));
+    for (at, entry) in history.iter_mut().enumerate() {
+        match &entry.created {
+            Some(own) if first_without.is_some_and(|first| at > first) => time = Some(own.clone()),
+            Some(_) => {}
+            None => entry.created.clone_from(&time),
+        }
+        if at < base_count {
+            continue;
+        }
+        if let Some(epoch) = epoch
+            && entry.created.as_deref().is_none_or(|created| created > epoch)
+        {
+            entry.created = Some(epoch.to_owned());
+        }
+    }
+    history
 }
 
 /// Seconds since 1970 in the form that configs have.
@@ -128,7 +160,7 @@ mod tests {
     ) {
         let times: Vec<String> = times.iter().map(|t| (*t).to_owned()).collect();
         let epoch = epoch.and_then(epoch_text);
-        let history = own_history(planned, &times, epoch.as_deref());
+        let history = with_times(Vec::new(), own_history(planned, &times), epoch.as_deref());
         let got: Vec<_> = history.iter().map(|h| h.created.as_deref()).collect();
         assert_eq!(got, want);
     }
@@ -149,6 +181,17 @@ mod tests {
         let epoch = Some(1_704_110_400);
         let want = [Some(one), Some(one), Some(one), Some(clamped)];
         check(&planned, &[one, two], epoch, &want); // EPO-10
+        // A layer first: what follows on it has the time of the next.
+        check(&planned[1..], &[one, two], None, &[Some(one), Some(two), Some(two)]);
+    }
+
+    #[test]
+    fn entries_without_layers_on_a_base_have_its_time() {
+        let base =
+            History { created: Some("2020-01-01T00:00:00Z".to_owned()), ..History::default() };
+        let own = own_history(&[entry("ENV a=b", None)], &[]);
+        let history = with_times(vec![base.clone()], own, None);
+        assert_eq!(history[1].created, base.created); // INS-04
     }
 
     #[test]

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use graph::{Stack, Target};
-use oci::{Descriptor, ImageId, Platform, Reference};
+use graph::{Graph, Stack, Target};
+use oci::{Digest, ImageId, Platform, Reference};
 use parser::{Diagnostic, SourceText};
 use progress::Emitter;
 use sys::Cancel;
 
 use crate::assemble::{self, Built};
+use crate::devices;
 use crate::environment::{Environment, session};
 use crate::error::BuildError;
 use crate::facts::Facts;
+use crate::foreign;
 use crate::image;
 use crate::keep;
 use crate::output;
@@ -20,11 +22,11 @@ use crate::request::BuildRequest;
 use crate::session::Session;
 use crate::solve;
 use crate::stop::{Stop, lock};
+use crate::stopper;
 use crate::value::{StackValue, Value};
 
 /// How a build ended, when it did not fail.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one is made for each build")]
 pub enum BuildOutcome {
     /// With a result.
     Done(BuildResult),
@@ -37,8 +39,8 @@ pub enum BuildOutcome {
 pub struct BuildResult {
     /// One image for each platform, in the order asked.
     pub images: Vec<ResultImage>,
-    /// What a name of the result points to, a manifest or an index, when an output made one.
-    pub target: Option<Descriptor>,
+    /// The index over the images, if an output made one.
+    pub index: Option<Digest>,
     /// Members of --metadata-file (OUT-13), when an output made a manifest.
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// The tags that name the result now.
@@ -69,11 +71,13 @@ pub fn build(
     cancel: &Cancel,
 ) -> Result<BuildOutcome, BuildError> {
     let session = session(request, environment, events, cancel)?;
-    let result = run(&session);
-    // Whatever was started is waited for, also after a failure: nothing may outlive the build.
-    let finished = session.background.join();
-    let result = with_background(result, finished);
-    let outcome = result.and_then(|(built, plan)| hand_out(&session, built, plan));
+    let outcome = stopper::with(cancel, &environment.registry, || {
+        let result = run(&session);
+        // Whatever was started is waited for, also after a failure: nothing may outlive the build.
+        let finished = session.background.join();
+        let result = with_background(result, finished);
+        result.and_then(|(built, plan)| hand_out(&session, built, plan))
+    });
     match outcome {
         Ok(result) => Ok(BuildOutcome::Done(result)),
         Err(Stop::NeedsWorker) => Ok(BuildOutcome::NeedsWorker(lock(&session.facts).clone())),
@@ -99,10 +103,12 @@ fn run(session: &Arc<Session>) -> Result<(Vec<Built>, Plan), Stop> {
     if let Some(violation) = &plan.violation {
         return Err(BuildError::dockerfile(vec![violation.clone()]).into()); // LINT-01
     }
+    devices::check(session, &plan.graph)?;
+    foreign::check(session, &plan.graph)?;
     plan::announce(session, &plan);
     let values = solve::solve(session, &plan.graph)?;
     let targets = plan.graph.targets.iter();
-    let built = targets.map(|target| assemble_target(session, target, &values));
+    let built = targets.map(|target| assemble_target(session, &plan.graph, target, &values));
     Ok((built.collect::<Result<_, Stop>>()?, plan))
 }
 
@@ -120,15 +126,20 @@ fn empty_trash(session: &Arc<Session>) {
 
 fn assemble_target(
     session: &Arc<Session>,
+    graph: &Graph,
     target: &Target,
     values: &[Value],
 ) -> Result<Built, Stop> {
     let value = values[target.top.0 as usize].stack();
     let stack = value.cloned().unwrap_or_else(|| StackValue::Present(Stack::default()));
-    let rewrites = session.request.outputs.iter().any(|output| output.rewrite_timestamp);
-    let clamp_to = session.epoch().filter(|_| rewrites);
-    let config = assemble::config(session, target, &stack.named(), clamp_to)?;
-    let id = config.id();
+    let named = stack.named();
+    let form = |rewritten: bool| {
+        let clamp_to = session.epoch().filter(|_| rewritten);
+        assemble::form(session, target, &named, clamp_to)
+    };
+    let (first, both) = output::rewrites(session);
+    let other = if both { Some(form(!first)?) } else { None };
+    let form = form(first)?;
     let base_layers = target.config.rootfs.diff_ids.len();
     let stack = match stack {
         // An image that only changes metadata needs no byte of its base, until an output does.
@@ -138,18 +149,20 @@ fn assemble_target(
         stack => stack.named(),
     };
     let platform = target.platform.clone();
-    Ok(Built { platform, config, id, stack, base_layers, clamp_to })
+    let base = image::Base::of(graph, target);
+    Ok(Built { platform, stack, base_layers, base, form, other })
 }
 
 fn hand_out(session: &Arc<Session>, built: Vec<Built>, plan: Plan) -> Result<BuildResult, Stop> {
     session.check_cancelled()?;
     let reports = output::write(session, &built)?;
-    keep::images(session, &built, &reports.manifests)?;
-    let images =
-        built.iter().map(|built| ResultImage { platform: built.platform.clone(), id: built.id });
+    keep::images(session, &built, &reports)?;
+    let images = built
+        .iter()
+        .map(|built| ResultImage { platform: built.platform.clone(), id: built.form.id });
     Ok(BuildResult {
         images: images.collect(),
-        target: reports.target,
+        index: reports.index.as_ref().map(|index| index.digest),
         metadata: reports.metadata,
         names: session.request.tags.clone(),
         warnings: session.findings().to_vec(),

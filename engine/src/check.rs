@@ -1,7 +1,10 @@
-//! Checks without a build: what `--check` does (spec CALL-01 to CALL-07).
+//! Questions about a Dockerfile that need no build: what checks find, what a target can be given, which stages there
+//! are (spec CALL-01 to CALL-14). Configs of base images may be asked for; layers are not, and nothing runs.
 
-use parser::Diagnostic;
-use planner::LowerRequest;
+use std::sync::Arc;
+
+use parser::{Diagnostic, SourceText};
+use planner::{LowerRequest, Parameters, TargetFacts};
 use progress::Emitter;
 use sys::Cancel;
 
@@ -9,6 +12,7 @@ use crate::environment::{Environment, session};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::plan;
 use crate::request::BuildRequest;
+use crate::session::Session;
 use crate::stop::Stop;
 
 /// What checking a Dockerfile gave.
@@ -18,10 +22,22 @@ pub struct CheckReport {
     pub findings: Vec<Diagnostic>,
     /// Why the file cannot be built, as far as that shows without running anything.
     pub error: Option<BuildError>,
+    /// What a build would end with because of the findings (LINT-01). No error beside them (CALL-07).
+    pub violation: Option<Diagnostic>,
+    /// The Dockerfile, if it could be read.
+    pub source: Option<SourceText>,
 }
 
-/// Looks at a Dockerfile as a build would, all its stages when no target is named (LINT-08), and runs nothing. Configs
-/// of base images are asked for; layers are not. Needs no worker.
+/// An answer with the Dockerfile that it is about.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// The answer.
+    pub facts: T,
+    /// The Dockerfile.
+    pub source: SourceText,
+}
+
+/// Looks at a Dockerfile as a build would, all its stages when no target is named (LINT-08). Needs no worker.
 ///
 /// # Errors
 /// The store cannot be used. What is wrong with the Dockerfile is in the report.
@@ -34,14 +50,55 @@ pub fn check(
     let wide = LowerRequest { all_stages: true, ..request.plan.clone() };
     let request = BuildRequest { plan: wide, ..request.clone() };
     let session = session(&request, environment, events, cancel)?;
-    let error = match plan::make(&session) {
-        // A violation (`check=error=true`) is no error beside its findings (CALL-07).
-        Ok(_) => None,
-        Err(Stop::Failed(error)) => Some(error),
-        Err(Stop::NeedsWorker) => {
-            let message = "the context cannot be read without running something";
-            Some(BuildError::new(BuildErrorKind::Environment, message))
-        }
+    let (error, violation) = match plan::make(&session) {
+        Ok(plan) => (None, plan.violation),
+        Err(stop) => (Some(error_of(stop)), None),
     };
-    Ok(CheckReport { findings: session.findings().to_vec(), error })
+    let findings = session.findings().to_vec();
+    Ok(CheckReport { findings, error, violation, source: session.source.get().cloned() })
+}
+
+/// What the target can be given, by the file and the build arguments of the request (CALL-08).
+///
+/// # Errors
+/// The Dockerfile cannot be built, or the store cannot be used.
+pub fn parameters(
+    request: &BuildRequest,
+    environment: &Environment,
+    events: &Emitter,
+    cancel: &Cancel,
+) -> Result<Answer<Parameters>, BuildError> {
+    let session = session(request, environment, events, cancel)?;
+    let with_warnings = |error: BuildError| error.with_warnings(session.findings());
+    let plan = plan::make(&session).map_err(|stop| with_warnings(error_of(stop)))?;
+    match plan.violation {
+        Some(violation) => Err(with_warnings(BuildError::dockerfile(vec![violation]))),
+        None => Ok(Answer { facts: plan.parameters, source: plan.source }),
+    }
+}
+
+/// The stages of the file (CALL-11). No image is asked for.
+///
+/// # Errors
+/// The Dockerfile cannot be read or parsed, or the store cannot be used.
+pub fn targets(
+    request: &BuildRequest,
+    environment: &Environment,
+    events: &Emitter,
+    cancel: &Cancel,
+) -> Result<Answer<Vec<TargetFacts>>, BuildError> {
+    let session: Arc<Session> = session(request, environment, events, cancel)?;
+    let (parse, source) = plan::parse(&session).map_err(error_of)?;
+    plan::fail_on_errors(&parse.diagnostics)?;
+    Ok(Answer { facts: planner::targets(&parse.dockerfile, &source), source })
+}
+
+fn error_of(stop: Stop) -> BuildError {
+    match stop {
+        Stop::Failed(error) => error,
+        Stop::NeedsWorker => {
+            let message = "the context cannot be read without running something";
+            BuildError::new(BuildErrorKind::Environment, message)
+        }
+    }
 }

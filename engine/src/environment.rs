@@ -1,5 +1,6 @@
 //! What a build needs of this process, and a session made of it.
 
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, Once, OnceLock};
 
 use executor::Worker;
@@ -8,6 +9,7 @@ use registry::RegistryClient;
 use store::Store;
 use sys::Cancel;
 
+use crate::agents::Agents;
 use crate::background::Background;
 use crate::contexts::Contexts;
 use crate::error::BuildError;
@@ -53,9 +55,13 @@ pub(crate) fn session(
         networks_expected: Once::new(),
         contexts: Contexts::default(),
         content_ids: Mutex::default(),
+        agents: Agents::default(),
+        devices: OnceLock::new(),
         emptied: Mutex::default(),
+        asking: Mutex::default(),
         source: OnceLock::new(),
         findings: OnceLock::new(),
+        images_asked: AtomicU32::new(0),
         registry_failed: Mutex::default(),
         epoch: OnceLock::new(),
     }))

@@ -13,8 +13,10 @@ use progress::{EventKind, Stream};
 use store::{CacheRecord, Ingest, RecordKeys};
 use tree::SelectError;
 
+use crate::devices;
 use crate::error::{BuildError, BuildErrorKind, sources};
 use crate::finish::{self, Unfinished};
+use crate::foreign;
 use crate::image;
 use crate::lookup::{self, Form};
 use crate::mounts;
@@ -102,10 +104,14 @@ fn run_step(
     ingest: &Ingest,
 ) -> Result<NewLayer, Stop> {
     let session = &work.session;
+    if let Some(refused) = foreign::refusal(&work.vertex().platform) {
+        return Err(refused.into());
+    }
     // The guards keep cache mounts locked until the step has ended.
     let (mounts, _guards) = mounts::of(work, run)?;
-    let step =
-        RunStep { layers, ingest: ingest.path(), run, mounts, platform: &work.vertex().platform };
+    let platform = &work.vertex().platform;
+    let devices = devices::of(&work.session, run)?;
+    let step = RunStep { layers, ingest: ingest.path(), run, mounts, devices, platform };
     let mut output = Output { work };
     let end = session.worker()?.run(&step, &mut output, &session.cancel);
     let end = end.map_err(|e| exec_error(work, e))?;
@@ -132,12 +138,8 @@ fn copy_sources(work: &Work, copy: &graph::Copy) -> Result<Vec<executor::StepSou
                 executor::StepSource::Tree(stack_tree::open(&work.session, stack, work.number())?)
             }
             Value::Tree(tree) => executor::StepSource::Tree(tree.clone()),
-            Value::Git(git) => executor::StepSource::Tree(source::git_files(&work.session, git)?),
-            Value::Http(file) => executor::StepSource::Http {
-                tree: file.tree.clone(),
-                name: file.name.clone(),
-                last_modified: file.last_modified,
-            },
+            Value::Git(git) => executor::StepSource::Tree(source::git::files(&work.session, git)?),
+            Value::Http(file) => source::http::file(&work.session, file)?,
         })
     };
     copy.sources.iter().map(read).collect()
@@ -228,7 +230,7 @@ fn exec_error(work: &Work, error: ExecError) -> BuildError {
         return BuildError::cancelled();
     }
     let missing = sources(&error).find_map(|cause| cause.downcast_ref::<SelectError>());
-    if let Some(failed) = missing.and_then(lookup::not_found) {
+    if let Some(failed) = missing.and_then(lookup::of_selection) {
         return failed;
     }
     let kind = match error.kind() {
@@ -245,5 +247,12 @@ fn exec_error(work: &Work, error: ExecError) -> BuildError {
         }
         _ => error.to_string(),
     };
-    BuildError::of(kind, error).saying(text)
+    let hint = match &error {
+        ExecError::ProgramNotFound { .. } => {
+            "the program has to be in the stage's file system, and what it needs; scratch has none"
+        }
+        ExecError::User(_) if matches!(work.vertex().op, Op::Run(_)) => "make the user in a RUN above, or give a number",
+        _ => return BuildError::of(kind, error).saying(text),
+    };
+    BuildError::of(kind, error).saying(text).with_hint(hint)
 }

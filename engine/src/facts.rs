@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use context::HttpFile;
+use context::{HttpFile, ResolvedGit};
 use graph::GitSource;
 use layer::Mtime;
 use oci::{Digest, Platform, Reference};
@@ -20,9 +20,20 @@ use store::Ingest;
 pub struct Facts {
     images: BTreeMap<(Reference, Platform), Digest>,
     downloads: BTreeMap<String, Download>,
-    commits: BTreeMap<String, String>,
-    /// The directories that the downloads are in, as long as this lives.
+    /// URLs whose content is that of an earlier build.
+    unchanged: BTreeMap<String, HttpFile>,
+    resolved: BTreeMap<String, ResolvedGit>,
+    checkouts: BTreeMap<String, Checkout>,
+    /// The directories that downloads and checkouts are in, as long as this lives.
     kept: Vec<Arc<Ingest>>,
+}
+
+/// A commit that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checkout {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    pub(crate) commit_time: Mtime,
 }
 
 /// A file that was downloaded.
@@ -39,17 +50,44 @@ pub(crate) struct Download {
 struct File {
     images: Vec<(String, String, String)>,
     downloads: Vec<DownloadFile>,
-    commits: Vec<(String, String)>,
+    resolved: Vec<(String, String, Option<String>, Option<String>)>,
+    checkouts: Vec<(String, PathBuf, i64)>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct DownloadFile {
     url: String,
-    path: PathBuf,
+    path: Option<PathBuf>,
     digest: String,
     size_bytes: u64,
     mtime: Option<(i64, u32)>,
     etag: Option<String>,
+    location: String,
+}
+
+impl DownloadFile {
+    fn new(url: &str, path: Option<&PathBuf>, file: &HttpFile) -> DownloadFile {
+        DownloadFile {
+            url: url.to_owned(),
+            path: path.cloned(),
+            digest: file.digest.to_string(),
+            size_bytes: file.size_bytes,
+            mtime: file.mtime.map(|mtime| (mtime.secs, mtime.nanos)),
+            etag: file.etag.clone(),
+            location: file.location.clone(),
+        }
+    }
+
+    fn into_file(self) -> Option<(String, Option<PathBuf>, HttpFile)> {
+        let file = HttpFile {
+            digest: self.digest.parse().ok()?,
+            size_bytes: self.size_bytes,
+            mtime: self.mtime.map(|(secs, nanos)| Mtime { secs, nanos }),
+            etag: self.etag,
+            location: self.location,
+        };
+        Some((self.url, self.path, file))
+    }
 }
 
 impl Facts {
@@ -79,14 +117,40 @@ impl Facts {
         self.kept.push(home);
     }
 
+    /// What is known of a URL whose content did not change.
+    pub(crate) fn unchanged(&self, url: &str) -> Option<&HttpFile> {
+        self.unchanged.get(url)
+    }
+
+    /// Notes that a URL has the content of an earlier build.
+    pub(crate) fn learn_unchanged(&mut self, url: &str, file: HttpFile) {
+        self.unchanged.insert(url.to_owned(), file);
+    }
+
     /// The commit that a repository's reference means (ADD-61).
-    pub(crate) fn commit(&self, source: &GitSource) -> Option<&str> {
-        self.commits.get(&git_name(source)).map(String::as_str)
+    pub(crate) fn resolved(&self, source: &GitSource) -> Option<&ResolvedGit> {
+        self.resolved.get(&git_name(source))
     }
 
     /// Notes the commit that a repository's reference means in this build.
-    pub(crate) fn learn_commit(&mut self, source: &GitSource, commit: &str) {
-        self.commits.insert(git_name(source), commit.to_owned());
+    pub(crate) fn learn_resolved(&mut self, source: &GitSource, resolved: ResolvedGit) {
+        self.resolved.insert(git_name(source), resolved);
+    }
+
+    /// Where a repository was checked out for just this source.
+    pub(crate) fn checkout(&self, source: &GitSource) -> Option<&Checkout> {
+        self.checkouts.get(&checkout_name(source)).filter(|checkout| checkout.path.exists())
+    }
+
+    /// Notes where a repository was checked out, and keeps the directory that it is in.
+    pub(crate) fn learn_checkout(
+        &mut self,
+        source: &GitSource,
+        checkout: Checkout,
+        home: Arc<Ingest>,
+    ) {
+        self.checkouts.insert(checkout_name(source), checkout);
+        self.kept.push(home);
     }
 
     /// Writes the document.
@@ -96,16 +160,22 @@ impl Facts {
             .iter()
             .map(|((r, p), d)| (r.to_string(), p.to_string(), d.to_string()))
             .collect();
-        let downloads = self.downloads.iter().map(|(url, download)| DownloadFile {
-            url: url.clone(),
-            path: download.path.clone(),
-            digest: download.file.digest.to_string(),
-            size_bytes: download.file.size_bytes,
-            mtime: download.file.mtime.map(|mtime| (mtime.secs, mtime.nanos)),
-            etag: download.file.etag.clone(),
+        let downloads = self.downloads.iter();
+        let downloads = downloads.map(|(url, d)| DownloadFile::new(url, Some(&d.path), &d.file));
+        let unchanged = self.unchanged.iter();
+        let unchanged = unchanged.map(|(url, file)| DownloadFile::new(url, None, file));
+        let resolved = self.resolved.iter().map(|(name, git)| {
+            (name.clone(), git.commit.clone(), git.reference.clone(), git.tag.clone())
         });
-        let commits = self.commits.clone().into_iter().collect();
-        let file = File { images, downloads: downloads.collect(), commits };
+        let checkouts = self.checkouts.iter();
+        let checkouts =
+            checkouts.map(|(name, c)| (name.clone(), c.path.clone(), c.commit_time.secs));
+        let file = File {
+            images,
+            downloads: downloads.chain(unchanged).collect(),
+            resolved: resolved.collect(),
+            checkouts: checkouts.collect(),
+        };
         serde_json::to_vec(&file).expect("facts are lists of texts and numbers")
     }
 
@@ -116,27 +186,37 @@ impl Facts {
             let key = (reference.parse().ok()?, platform.parse().ok()?);
             Some((key, digest.parse().ok()?))
         });
-        let downloads = file.downloads.into_iter().filter_map(|download| {
-            let file = HttpFile {
-                digest: download.digest.parse().ok()?,
-                size_bytes: download.size_bytes,
-                mtime: download.mtime.map(|(secs, nanos)| Mtime { secs, nanos }),
-                etag: download.etag,
-            };
-            Some((download.url, Download { path: download.path, file }))
-        });
-        Facts {
-            images: images.collect(),
-            downloads: downloads.collect(),
-            commits: file.commits.into_iter().collect(),
-            kept: Vec::new(),
+        let mut facts = Facts { images: images.collect(), ..Facts::default() };
+        for (url, path, file) in file.downloads.into_iter().filter_map(DownloadFile::into_file) {
+            match path {
+                Some(path) => drop(facts.downloads.insert(url, Download { path, file })),
+                None => drop(facts.unchanged.insert(url, file)),
+            }
         }
+        let resolved = file
+            .resolved
+            .into_iter()
+            .map(|(name, commit, reference, tag)| (name, ResolvedGit { commit, reference, tag }));
+        facts.resolved = resolved.collect();
+        let checkouts = file.checkouts.into_iter().map(|(name, path, secs)| {
+            (name, Checkout { path, commit_time: Mtime { secs, nanos: 0 } })
+        });
+        facts.checkouts = checkouts.collect();
+        facts
     }
 }
 
 /// What decides which commit is meant.
 fn git_name(source: &GitSource) -> String {
-    format!("{} {}", source.remote, source.reference.as_deref().unwrap_or_default())
+    let checksum = source.checksum.as_deref().unwrap_or_default();
+    let reference = source.reference.as_deref().unwrap_or_default();
+    format!("{} {reference} {checksum} {}", source.remote, source.fetch_by_commit)
+}
+
+/// What decides which files are checked out, too.
+fn checkout_name(source: &GitSource) -> String {
+    let flags = [source.keep_git_dir, source.submodules, source.commit_times];
+    format!("{} {flags:?} {}", git_name(source), source.subdir)
 }
 
 #[cfg(test)]
@@ -148,18 +228,27 @@ mod tests {
         let mut facts = Facts::default();
         let reference: Reference = "debian:12".parse().expect("valid");
         facts.learn_image(&reference, &Platform::host(), Digest::of(b"x"));
-        facts.commits.insert("remote main".to_owned(), "abc".to_owned());
+        let tag = Some("def".to_owned());
+        let resolved = ResolvedGit { commit: "abc".to_owned(), reference: None, tag };
+        facts.resolved.insert("remote main".to_owned(), resolved);
+        let commit_time = Mtime { secs: 7, nanos: 0 };
+        facts.checkouts.insert("c".to_owned(), Checkout { path: "/".into(), commit_time });
         let file = HttpFile {
             digest: Digest::of(b"y"),
             size_bytes: 1,
             mtime: Some(Mtime { secs: -1, nanos: 2 }),
             etag: None,
+            location: "http://example/f".to_owned(),
         };
+        facts.learn_unchanged("http://example/g", file.clone());
         let download = Download { path: "/".into(), file };
         facts.downloads.insert("http://example/f".to_owned(), download.clone());
         let read = Facts::from_json(&facts.to_json());
         assert_eq!(read.image(&reference, &Platform::host()), Some(Digest::of(b"x")));
         assert_eq!(read.download("http://example/f"), Some(&download));
+        assert_eq!(read.download("http://example/g"), None);
+        assert_eq!(read.unchanged("http://example/g"), Some(&download.file));
+        assert_eq!((&read.resolved, &read.checkouts), (&facts.resolved, &facts.checkouts));
         assert_eq!(read.to_json(), facts.to_json());
         assert_eq!(Facts::from_json(b"garbage").to_json(), Facts::default().to_json());
     }

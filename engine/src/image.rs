@@ -3,6 +3,7 @@
 //! Owns the way from a reference to layers in the store. Refuses to know what is built on them.
 
 mod fetch;
+mod own;
 mod resolve;
 mod unpack;
 
@@ -17,6 +18,7 @@ use crate::stop::{Stop, lock};
 use crate::value::{LazyStack, StackValue};
 
 pub(crate) use fetch::{download_all, layer_blob};
+pub(crate) use own::Base;
 pub(crate) use resolve::{ImageSources, config_bytes};
 pub(crate) use unpack::new_dir;
 

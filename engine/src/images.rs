@@ -15,7 +15,7 @@ use oci::{
 };
 use planner::Sources as _;
 use progress::Emitter;
-use store::{LayerBlob, Lease, Reached, StoredImage, StoredManifest};
+use store::{LayerBlob, Lease, Reached, StoredImage, StoredManifest, Tagged};
 use sys::Cancel;
 
 use crate::environment::{self, Environment};
@@ -28,35 +28,77 @@ use crate::request::PullPolicy;
 use crate::session::Session;
 use crate::stop::Stop;
 
-/// The image of a name, an id or the beginning of an id.
-pub(crate) fn find(lease: &Lease, text: &str) -> Result<StoredImage, BuildError> {
+/// What a name, an id or the beginning of an id means.
+///
+/// # Errors
+/// There is none, or several.
+pub fn find_tagged(lease: &Lease, text: &str) -> Result<Tagged, BuildError> {
     let store = |e| BuildError::store("cannot look for the image", e);
-    let tagged = match text.parse::<Reference>() {
-        Ok(reference) => lease.tag(&reference).map_err(store)?,
+    let named = match text.parse::<Reference>() {
+        Ok(reference) => lease.tagged(&reference).map_err(store)?,
         Err(_) => None,
     };
-    let id = match tagged {
-        Some(id) => id,
-        None => match lease.store().images_by_prefix(text).map_err(store)?[..] {
-            [id] => id,
-            [] => {
-                let text = format!("no such image: {text}");
-                return Err(BuildError::new(BuildErrorKind::Dockerfile, text)
-                    .with_hint("see what there is with `shale images`"));
-            }
-            _ => {
-                let text = format!("several images have an id that begins with {text}");
-                return Err(BuildError::new(BuildErrorKind::Dockerfile, text));
-            }
-        },
-    };
-    let image = lease.image(&id).map_err(store)?;
+    if let Some(tagged) = named {
+        return Ok(tagged);
+    }
+    let ids = lease.store().images_by_prefix(text).map_err(store)?;
+    let mut found: Vec<Tagged> = ids.into_iter().map(Tagged::Image).collect();
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    for (_, tagged) in lease.store().all_tagged().map_err(store)? {
+        let begins =
+            matches!(&tagged, Tagged::Index(index) if index.index.digest.hex().starts_with(digits));
+        if begins && !digits.is_empty() && !found.contains(&tagged) {
+            found.push(tagged);
+        }
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (None, _) => {
+            let text = format!("no such image: {text}");
+            Err(BuildError::new(BuildErrorKind::Dockerfile, text)
+                .with_hint("see what there is with `shale images`"))
+        }
+        (Some(_), false) => {
+            let text = format!("several images have an id that begins with {text}");
+            Err(BuildError::new(BuildErrorKind::Dockerfile, text))
+        }
+    }
+}
+
+/// The image of a name, an id or the beginning of an id; of several platforms this machine's.
+pub(crate) fn find(lease: &Lease, text: &str) -> Result<StoredImage, BuildError> {
+    let ids = find_tagged(lease, text)?.images();
+    let mut images = Vec::new();
+    for id in ids {
+        images.push(by_id(lease, &id)?);
+    }
+    let host = Platform::host();
+    let at = fitting(&images, &host).unwrap_or(0);
+    Ok(images.swap_remove(at))
+}
+
+fn by_id(lease: &Lease, id: &ImageId) -> Result<StoredImage, BuildError> {
+    let image = lease.image(id).map_err(|e| BuildError::store("cannot look for the image", e))?;
     image.ok_or_else(|| {
         BuildError::new(BuildErrorKind::Files, format!("image {id} has vanished from the store"))
     })
 }
 
-/// The image of a name, an id or the beginning of an id.
+/// The place of the image that fits a platform best: the same, else the same but for its variant.
+pub(crate) fn fitting(images: &[StoredImage], wanted: &Platform) -> Option<usize> {
+    let platform = |image: &StoredImage| {
+        ImageConfig::from_json(&image.config).ok().map(|config| config.platform())
+    };
+    let platforms: Vec<Option<Platform>> = images.iter().map(platform).collect();
+    let same = |have: &Option<Platform>| have.as_ref() == Some(wanted);
+    let similar = |have: &Option<Platform>| {
+        have.as_ref()
+            .is_some_and(|have| have.os == wanted.os && have.architecture == wanted.architecture)
+    };
+    platforms.iter().position(same).or_else(|| platforms.iter().position(similar))
+}
+
+/// The image of a name, an id or the beginning of an id; of several platforms this machine's.
 ///
 /// # Errors
 /// There is none, or several.
@@ -155,6 +197,7 @@ fn stored(image: StoredImage) -> Result<BuiltImage, BuildError> {
         layer: image.stack.layers.get(at).copied(),
         encoding: layer::Encoding { clamp_to: None },
         is_base: true,
+        own: None,
         pulled_from: None,
     });
     Ok(BuiltImage {
@@ -166,15 +209,26 @@ fn stored(image: StoredImage) -> Result<BuiltImage, BuildError> {
     })
 }
 
-fn prepared(session: &Session, image: StoredImage) -> Result<Prepared, BuildError> {
-    let held = session.lease.hold_layers(&image.stack.layers);
-    held.map_err(|e| BuildError::store("cannot lease the image's layers", e))?;
-    let image = stored(image)?;
-    let options = ImageOptions::default();
-    exporter::prepare(&[image], &options, output::job(session)).map_err(BuildError::export)
+/// What a name means, ready for outputs: an index as it was made, byte for byte.
+fn prepared(session: &Session, tagged: &Tagged) -> Result<Prepared, BuildError> {
+    let mut images = Vec::new();
+    for id in tagged.images() {
+        let image = by_id(&session.lease, &id)?;
+        let held = session.lease.hold_layers(&image.stack.layers);
+        held.map_err(|e| BuildError::store("cannot lease the image's layers", e))?;
+        images.push(stored(image)?);
+    }
+    let mut options = ImageOptions::default();
+    if let Tagged::Index(listed) = tagged {
+        for (image, (_, manifest)) in images.iter_mut().zip(&listed.images) {
+            image.manifest = Some(manifest.clone());
+        }
+        options.index = Some(listed.index.clone());
+    }
+    exporter::prepare(&images, &options, output::job(session)).map_err(BuildError::export)
 }
 
-/// Pushes an image under its name; gives the manifest's digest.
+/// Pushes an image, or an index with all that it lists, under its name; gives the digest.
 ///
 /// # Errors
 /// There is no such image, or the registry refuses it.
@@ -185,10 +239,10 @@ pub fn push(
     cancel: &Cancel,
 ) -> Result<Digest, BuildError> {
     let session = environment::session_for(environment, events, cancel)?;
-    let image = find(&session.lease, &reference.to_string())?;
+    let tagged = find_tagged(&session.lease, &reference.to_string())?;
     let name = format!("pushing {}", reference.familiar());
     whole(internal::step(events, Internal::Export, &name, || {
-        let prepared = prepared(&session, image)?;
+        let prepared = prepared(&session, &tagged)?;
         let names = std::slice::from_ref(reference);
         let job = output::job(&session);
         exporter::push(&prepared, names, false, &session.registry, job)
@@ -218,27 +272,28 @@ pub fn save(
     (events, cancel): (&Emitter, &Cancel),
 ) -> Result<(), BuildError> {
     let session = environment::session_for(environment, events, cancel)?;
-    let mut image: Option<StoredImage> = None;
+    let mut image: Option<Tagged> = None;
     let mut references = Vec::new();
     for name in names {
-        let found = find(&session.lease, name)?;
-        if image.as_ref().is_some_and(|image| image.id != found.id) {
+        let found = find_tagged(&session.lease, name)?;
+        if image.as_ref().is_some_and(|image| *image != found) {
             let text = "one archive holds one image here, the names mean several";
             return Err(
                 BuildError::new(BuildErrorKind::Dockerfile, text).with_hint("save them one by one")
             );
         }
-        let is_name = |r: &Reference| session.lease.tag(r).is_ok_and(|id| id == Some(found.id));
+        let is_name =
+            |r: &Reference| session.lease.tagged(r).is_ok_and(|t| t.as_ref() == Some(&found));
         references.extend(name.parse().ok().filter(is_name));
         image = Some(found);
     }
-    let Some(image) = image else {
+    let Some(tagged) = image else {
         return Err(BuildError::new(BuildErrorKind::Dockerfile, "no image was named"));
     };
-    let prepared = prepared(&session, image)?;
+    let prepared = prepared(&session, &tagged)?;
     let job = output::job(&session);
     let written = match format {
-        SaveFormat::Docker => exporter::write_docker_archive(&prepared, &references, out, job),
+        SaveFormat::Docker => exporter::write_saved_archive(&prepared, &references, out, job),
         SaveFormat::Oci => exporter::write_oci_archive(&prepared, &references, out, job),
     };
     written.map_err(BuildError::export)

@@ -1,34 +1,44 @@
-//! Work that is no instruction but is shown like one: loading the Dockerfile, exporting (INS-13).
+//! Work that is no instruction but is shown like one: loading the Dockerfile, asking registries, exporting (INS-13).
 
 use std::sync::Arc;
 
 use progress::{Emitter, EventKind, Outcome, VertexInfo};
 
-use crate::error::BuildErrorKind;
+use crate::error::{BuildError, BuildErrorKind};
 use crate::stop::Stop;
 
 /// Kinds of internal work, with their vertex numbers: counted down from the top, where no graph gets to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Internal {
     LoadDockerfile,
+    LoadIgnoreFile,
     ResolveImages,
     Export,
+    /// What a registry says of an image, by the order of asking.
+    LoadMetadata(u32),
 }
 
 impl Internal {
     /// The vertex number in the event stream.
     pub(crate) fn vertex(self) -> u32 {
-        u32::MAX - self as u32
+        u32::MAX
+            - match self {
+                Internal::LoadDockerfile => 0,
+                Internal::LoadIgnoreFile => 1,
+                Internal::ResolveImages => 2,
+                Internal::Export => 3,
+                Internal::LoadMetadata(number) => 4 + number,
+            }
     }
 }
 
 /// Does a piece of internal work and tells its begin and end.
-pub(crate) fn step<T>(
+pub(crate) fn step<T, E: End>(
     events: &Emitter,
     what: Internal,
     name: &str,
-    work: impl FnOnce() -> Result<T, Stop>,
-) -> Result<T, Stop> {
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     let vertex = what.vertex();
     let info =
         VertexInfo { name: name.to_owned(), stage: String::new(), line: None, inputs: Vec::new() };
@@ -37,11 +47,32 @@ pub(crate) fn step<T>(
     let result = work();
     let outcome = match &result {
         Ok(_) => Outcome::Done,
-        Err(Stop::Failed(error)) if error.kind() != BuildErrorKind::Cancelled => {
-            Outcome::Failed(error.to_string())
-        }
-        Err(_) => Outcome::Canceled,
+        Err(end) => end.outcome(),
     };
     events.emit(EventKind::Finished { vertex, outcome });
     result
+}
+
+/// How work ended that gave no result.
+pub(crate) trait End {
+    /// As it is told.
+    fn outcome(&self) -> Outcome;
+}
+
+impl End for BuildError {
+    fn outcome(&self) -> Outcome {
+        match self.kind() {
+            BuildErrorKind::Cancelled => Outcome::Canceled,
+            _ => Outcome::Failed(self.to_string()),
+        }
+    }
+}
+
+impl End for Stop {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Stop::Failed(error) => error.outcome(),
+            Stop::NeedsWorker => Outcome::Canceled,
+        }
+    }
 }

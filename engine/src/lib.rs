@@ -6,16 +6,19 @@
 
 #![forbid(unsafe_code)]
 
+mod agents;
 mod assemble;
 mod background;
 mod build;
 mod check;
 mod contexts;
+mod devices;
 mod environment;
 mod error;
 mod execute;
 mod facts;
 mod finish;
+mod foreign;
 mod image;
 mod images;
 mod internal;
@@ -31,20 +34,24 @@ mod run_image;
 mod session;
 mod slots;
 mod solve;
+mod secrets;
 mod source;
 mod stack_tree;
 mod stop;
+mod stopper;
 mod value;
 mod vertex;
 mod work;
 
 pub use build::{BuildOutcome, BuildResult, ResultImage, build};
-pub use check::{CheckReport, check};
+pub use check::{Answer, CheckReport, check, parameters, targets};
 pub use environment::Environment;
 pub use error::{BuildError, BuildErrorKind};
 pub use exporter::Annotations;
 pub use facts::Facts;
-pub use images::{ImportRequest, Loaded, SaveFormat, find_image, import, load, pull, push, save};
+pub use images::{
+    ImportRequest, Loaded, SaveFormat, find_image, find_tagged, import, load, pull, push, save,
+};
 pub use output::write_file;
 pub use request::{
     BuildRequest, Compression, ContextInput, DockerfileInput, Output, OutputDest, OutputKind,

@@ -1,17 +1,19 @@
 //! Finds the Dockerfile and the main context (spec section 5.1).
 
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
-use graph::GitSource;
 use parser::SourceText;
-use planner::{GitForm, LowerRequest, parse_git};
+use planner::LowerRequest;
 use tree::Tree;
 
 use crate::error::{BuildError, BuildErrorKind};
+use crate::facts::Download;
 use crate::request::{BuildRequest, ContextInput, DockerfileInput};
 use crate::session::Session;
 use crate::source;
@@ -59,7 +61,7 @@ pub(crate) fn dockerfile(session: &Arc<Session>) -> Result<Loaded, Stop> {
             read_named(context, path, name)?
         }
         DockerfileInput::Http(url) => {
-            let download = source::download(session, url, None)?;
+            let download = download(session, url)?;
             read_file(&download.path, name)?
         }
         DockerfileInput::InContext(path) => match found.dockerfile.take() {
@@ -104,34 +106,39 @@ fn open_context(session: &Arc<Session>) -> Result<Found, Stop> {
             Ok(from_stream(session, file)?)
         }
         ContextInput::Git(text) => {
-            let source = parse_git(text, GitForm::Context).ok_or_else(|| {
+            let source = planner::parse_git_context(text, &session.request.plan);
+            let source = source.ok_or_else(|| {
                 BuildError::new(BuildErrorKind::Dockerfile, format!("{text} is no git reference"))
             })?;
             let source =
                 source.map_err(|e| BuildError::new(BuildErrorKind::Dockerfile, e.to_string()))?;
-            let keep_git_dir = source.keep_git_dir || keeps_git_dir(&session.request.plan);
-            let source = GitSource { keep_git_dir, ..source };
-            let checkout = source::checkout(session, &source)?;
+            session.request.plan.policy.git(&source).map_err(refused)?;
+            let checkout = source::git::checkout(session, &source)?;
             let epoch = Some(checkout.commit_time.secs);
             Ok(Found { tree: Arc::new(checkout.tree), dockerfile: None, epoch })
         }
         ContextInput::Http(url) => {
-            let got = source::download(session, url, None)?;
+            let got = download(session, url)?;
             let file = std::fs::File::open(&got.path);
             let file = file.map_err(|e| BuildError::io("cannot read the downloaded context", e))?;
-            let found = from_stream(session, file)?;
+            let mut found = from_stream(session, file)?;
+            if let Some(dockerfile) = &found.dockerfile {
+                found.tree = alone(session, dockerfile, got.file.mtime)?;
+            }
             let epoch = got.file.mtime.map(|mtime| mtime.secs).or(found.epoch);
             Ok(Found { epoch, ..found })
         }
     }
 }
 
-/// CTX-14; the last one of a name counts, and what is no switch does not count at all.
-fn keeps_git_dir(plan: &LowerRequest) -> bool {
-    const NAME: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
-    let value = plan.build_args.iter().rfind(|(name, _)| name == NAME);
-    let on = |text: &str| matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True");
-    value.is_some_and(|(_, value)| on(value))
+/// What a URL of the command line gives, if the policy lets it be used (NCTX-15).
+fn download(session: &Session, url: &str) -> Result<Download, BuildError> {
+    let wanted = session.request.plan.policy.url(url).map_err(refused)?;
+    source::http::download(session, &wanted.url, wanted.checksum)
+}
+
+fn refused(message: String) -> BuildError {
+    BuildError::new(BuildErrorKind::Dockerfile, message)
 }
 
 fn open_directory(session: &Session, dir: &Path) -> Result<Found, BuildError> {
@@ -198,6 +205,28 @@ fn empty(session: &Session, dockerfile: Option<Vec<u8>>) -> Result<Found, BuildE
     Ok(Found { tree: Arc::new(tree), dockerfile, epoch: None })
 }
 
+/// The context of a Dockerfile from the web: the download itself, called `context` (CTX-12, NCTX-09).
+fn alone(
+    session: &Session,
+    dockerfile: &[u8],
+    mtime: Option<layer::Mtime>,
+) -> Result<Arc<dyn Tree>, BuildError> {
+    let failed = |e| BuildError::io("cannot make the context", e);
+    let ingest = source::new_ingest(session)?;
+    let dir = ingest.path().join("download");
+    std::fs::create_dir(&dir).map_err(failed)?;
+    let mut file = std::fs::OpenOptions::new();
+    let file = file.write(true).create_new(true).mode(0o600).open(dir.join("context"));
+    let mut file = file.map_err(failed)?;
+    file.write_all(dockerfile).map_err(failed)?;
+    let secs = mtime.map_or(0, |mtime| u64::try_from(mtime.secs).unwrap_or(0));
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(secs)).map_err(failed)?;
+    let tree = context::LocalTree::open(&dir, None, None);
+    let tree = tree.map_err(|e| source::context_error("", e))?;
+    session.contexts.keep(ingest);
+    Ok(Arc::new(tree))
+}
+
 /// A Dockerfile inside a context that is no directory of this machine; links are followed inside it.
 fn in_tree(found: &Found, path: &str) -> Result<Vec<u8>, BuildError> {
     let missing = || not_found(path);
@@ -246,12 +275,15 @@ fn read_named(context: Option<&Path>, path: &Path, shown: &str) -> Result<Vec<u8
 }
 
 fn read_in_context(dir: &Path, below: &Path, shown: &str) -> Result<Vec<u8>, BuildError> {
-    let failed = |e| BuildError::io(format!("failed to read dockerfile: open {shown}"), e);
+    let failed = |e| unreadable(shown, e);
     let root = std::fs::File::open(dir).map_err(failed)?;
     let read = |path: &Path| {
         sys::read_small(root.as_fd(), path.as_os_str().as_bytes(), DOCKERFILE_MAX_BYTES)
     };
-    let mut found = read(below).map_err(failed)?;
+    let mut found = read(below).map_err(|error| match dir.join(below).is_dir() {
+        true => unreadable(shown, std::io::ErrorKind::IsADirectory.into()),
+        false => failed(error),
+    })?;
     if found.is_none() && below.file_name().is_some_and(|name| name == "Dockerfile") {
         found = read(&below.with_file_name("dockerfile")).map_err(failed)?; // CTX-04
     }
@@ -267,17 +299,29 @@ fn read_file(path: &Path, shown: &str) -> Result<Vec<u8>, BuildError> {
         Some(lower) if !path.exists() && lower.exists() => lower, // CTX-04
         _ => path.to_owned(),
     };
-    let failed = |e| BuildError::io(format!("failed to read dockerfile: open {shown}"), e);
+    let failed = |e| unreadable(shown, e);
     let file = match std::fs::File::open(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(not_found(shown)),
         file => file.map_err(failed)?,
     };
     let mut bytes = Vec::new();
     let read = file.take(DOCKERFILE_MAX_BYTES + 1).read_to_end(&mut bytes);
-    read.map_err(|e| BuildError::io(format!("failed to read dockerfile: {shown}"), e))?;
+    read.map_err(failed)?;
     match bytes.len() as u64 > DOCKERFILE_MAX_BYTES {
         true => Err(failed(rustix::io::Errno::FBIG.into())),
         false => Ok(bytes),
+    }
+}
+
+/// A directory is no failure of files: the command line names the wrong thing.
+fn unreadable(shown: &str, error: std::io::Error) -> BuildError {
+    let text = format!("failed to read dockerfile: open {shown}");
+    match error.kind() {
+        std::io::ErrorKind::IsADirectory => {
+            BuildError::new(BuildErrorKind::Dockerfile, text + ": is a directory")
+                .with_hint("name the file in it with -f")
+        }
+        _ => BuildError::io(text, error),
     }
 }
 
@@ -286,22 +330,4 @@ fn not_found(shown: &str) -> BuildError {
     let text = format!("failed to read dockerfile: open {shown}: no such file or directory");
     BuildError::new(BuildErrorKind::Dockerfile, text)
         .with_hint("name it with -f, or give the directory it is in as the context")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_build_argument_keeps_the_git_directory() {
-        let kept = |arguments: &[(&str, &str)]| {
-            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-            let build_args = arguments.iter().map(pair).collect();
-            keeps_git_dir(&LowerRequest { build_args, ..LowerRequest::default() })
-        };
-        const NAME: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
-        assert!(kept(&[("A", "0"), (NAME, "1")])); // CTX-14
-        assert!(kept(&[(NAME, "0"), (NAME, "true")]));
-        assert!(!kept(&[(NAME, "0")]) && !kept(&[(NAME, "")]) && !kept(&[("A", "1")]));
-    }
 }

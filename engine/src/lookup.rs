@@ -8,7 +8,7 @@ use std::sync::Arc;
 use graph::{CacheKey, NearKey, Op, Stack};
 use oci::Digest;
 use planner::key::{self, ContentSource, InputIdentity};
-use progress::EventKind;
+use progress::{EventKind, Outcome};
 use store::CacheRecord;
 use tree::SelectError;
 
@@ -17,8 +17,9 @@ use crate::finish;
 use crate::image;
 use crate::reason::{self, Because};
 use crate::session::Session;
+use crate::source;
 use crate::stack_tree;
-use crate::stop::Stop;
+use crate::stop::{Stop, lock};
 use crate::value::{StackValue, Value};
 use crate::work::Work;
 
@@ -35,8 +36,13 @@ pub(crate) fn at_once(work: &Work) -> Result<Option<Value>, Stop> {
     let vertex = work.vertex();
     match &vertex.op {
         Op::Scratch => Ok(Some(Value::Stack(StackValue::Present(Stack::default())))),
-        Op::Image(source) => Ok(Some(Value::Stack(image::value(&work.session, source)?))),
-        Op::Local(_) | Op::Http(_) | Op::Git(_) => Ok(None),
+        Op::Image(source) => {
+            let value = image::value(&work.session, source)?;
+            tell_image(work, &value);
+            Ok(Some(Value::Stack(value)))
+        }
+        Op::Http(source) => Ok(source::http::pinned(source)),
+        Op::Local(_) | Op::Git(_) => Ok(None),
         Op::Run(_) | Op::Copy(_) | Op::Mkdir(_) => {
             if vertex.no_cache || !key::content_sources(&work.graph, vertex).is_empty() {
                 return Ok(None);
@@ -50,6 +56,19 @@ pub(crate) fn at_once(work: &Work) -> Result<Option<Value>, Stop> {
             }
             work.session.events.emit(EventKind::Cached { vertex: work.number() });
             Ok(Some(Value::Stack(stack_of(work, &record))))
+        }
+    }
+}
+
+/// An image is a step that is shown, though its layers are fetched by the first step that needs them (INS-13).
+fn tell_image(work: &Work, value: &StackValue) {
+    let vertex = work.number();
+    let events = &work.session.events;
+    match value {
+        StackValue::Present(_) => events.emit(EventKind::Cached { vertex }),
+        StackValue::Lazy { .. } => {
+            events.emit(EventKind::Started { vertex, because: None });
+            events.emit(EventKind::Finished { vertex, outcome: Outcome::Done });
         }
     }
 }
@@ -93,8 +112,9 @@ pub(crate) fn contents(work: &Work) -> Result<Vec<Digest>, Stop> {
             else {
                 unreachable!("an http vertex's value")
             };
-            let time = file.last_modified.map(|time| time.to_string());
-            Ok(key::http_content(source, file.digest, time.as_deref()))
+            let seen = lock(&file.seen);
+            let time = seen.last_modified.map(|time| time.to_string());
+            Ok(key::http_content(source, seen.digest, time.as_deref()))
         }
         ContentSource::Git { input } => {
             let (Value::Git(git), Op::Git(source)) =
@@ -102,7 +122,10 @@ pub(crate) fn contents(work: &Work) -> Result<Vec<Digest>, Stop> {
             else {
                 unreachable!("a git vertex's value")
             };
-            Ok(key::git_content(source, &git.commit))
+            let resolved = &git.resolved;
+            let names = resolved.reference.iter().chain(&resolved.tag);
+            let names: Vec<&str> = names.map(String::as_str).collect();
+            Ok(key::git_content(source, &resolved.commit, &names))
         }
     };
     key::content_sources(&work.graph, work.vertex()).iter().map(digest).collect()
@@ -183,6 +206,7 @@ pub(crate) fn cache_key(
 ) -> Result<Option<CacheKey>, Stop> {
     let operation = key::operation_digest(work.vertex(), contents);
     let below = below(work).map(|stack| finish::identity(&work.session, stack)).transpose()?;
+    let below = below.map(|stack| key::dated(&work.graph, work.vertex(), stack));
     let uses = key::input_uses(&work.graph, work.vertex());
     if uses.is_empty() && form == Form::Strong {
         return Ok(None);
@@ -215,7 +239,7 @@ fn stack_of(work: &Work, record: &CacheRecord) -> StackValue {
 }
 
 fn selection_error(error: SelectError) -> Stop {
-    let failed = match not_found(&error) {
+    let failed = match of_selection(&error) {
         Some(failed) => failed,
         None => {
             BuildError::new(BuildErrorKind::Step, "cannot read what the step copies").because(error)
@@ -224,19 +248,29 @@ fn selection_error(error: SelectError) -> Stop {
     failed.into()
 }
 
-/// A source that is not there, in BuildKit's words and with the nearest names (COPY-05, ERR-44).
-pub(crate) fn not_found(error: &SelectError) -> Option<BuildError> {
-    let SelectError::NotFound { path, nearest } = error else { return None };
+/// What is wrong with what a COPY names, in BuildKit's words: nothing is there (COPY-05, ERR-44), or it is a pattern
+/// that cannot be read (ERR-45).
+pub(crate) fn of_selection(error: &SelectError) -> Option<BuildError> {
+    let (path, nearest) = match error {
+        SelectError::NotFound { path, nearest } => (path, nearest),
+        SelectError::BadPattern(error) => {
+            let failed = BuildError::new(BuildErrorKind::Dockerfile, error.to_string());
+            return Some(
+                failed.with_hint("write `[[]` for a `[` that begins no set of characters"),
+            );
+        }
+        SelectError::Tree(_) => return None,
+    };
     let path = String::from_utf8_lossy(path);
     let path = path.trim_start_matches('/');
     let text = format!(
         "failed to compute cache key: failed to calculate checksum of ref: \"/{path}\": not found"
     );
     let failed = BuildError::new(BuildErrorKind::Step, text);
-    Some(match nearest.is_empty() {
-        true => {
-            failed.with_hint("see what the .dockerignore file leaves out, and where the context is")
-        }
-        false => failed.with_hint(format!("did you mean {}?", nearest.join(" or "))),
-    })
+    Some(failed.with_hint(match nearest.is_empty() {
+        true => "what is read is the build context without what .dockerignore names, or what --from \
+                 names"
+            .to_owned(),
+        false => format!("did you mean {}?", nearest.join(" or ")),
+    }))
 }

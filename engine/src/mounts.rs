@@ -17,14 +17,11 @@ use tree::Tree;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
 use crate::image;
-use crate::request::SecretInput;
+use crate::secrets;
 use crate::session::Session;
 use crate::stack_tree;
 use crate::stop::{Stop, lock};
 use crate::work::Work;
-
-/// Largest secret (MNT-70).
-const SECRET_MAX_BYTES: usize = 500 << 10;
 
 /// The mounts of a step in their order, and what keeps its cache directories locked.
 pub(crate) fn of(work: &Work, run: &Run) -> Result<(Vec<StepMount>, Vec<CacheMount>), Stop> {
@@ -85,7 +82,7 @@ fn plain(work: &Work, kind: &MountKind) -> Result<StepMount, Stop> {
         MountKind::Tmpfs { .. } => Ok(StepMount::Tmpfs),
         MountKind::Secret { id, required, .. } => secret(session, id, *required),
         MountKind::Ssh { id, required, .. } => match session.request.ssh.get(id) {
-            Some(socket) => Ok(StepMount::Ssh(Some(socket.clone()))),
+            Some(agent) => Ok(StepMount::Ssh(Some(agent.clone()))),
             None if *required => {
                 let text = format!("no SSH key \"{id}\" forwarded from the client"); // MNT-82
                 let failed = BuildError::new(BuildErrorKind::Step, text);
@@ -98,21 +95,10 @@ fn plain(work: &Work, kind: &MountKind) -> Result<StepMount, Stop> {
 }
 
 fn secret(session: &Session, id: &str, required: bool) -> Result<StepMount, Stop> {
-    let bytes = match session.request.secrets.get(id) {
-        Some(SecretInput::Value(bytes)) => Some(bytes.to_vec()),
-        Some(SecretInput::File(path)) => {
-            let bytes = fs::read(path);
-            Some(bytes.map_err(|e| BuildError::io(format!("cannot read secret {id}"), e))?)
-        }
-        None if required => {
-            let failed = BuildError::new(BuildErrorKind::Step, format!("secret {id}: not found")); // MNT-65
-            return Err(failed.with_hint(format!("give it with --secret id={id},src=FILE")).into());
-        }
-        None => None,
-    };
-    if bytes.as_ref().is_some_and(|bytes| bytes.len() > SECRET_MAX_BYTES) {
-        let text = format!("secret {id} is larger than 500 KiB");
-        return Err(BuildError::new(BuildErrorKind::Step, text).into());
+    let bytes = secrets::read(session, id)?;
+    if bytes.is_none() && required {
+        let failed = BuildError::new(BuildErrorKind::Step, format!("secret {id}: not found")); // MNT-65
+        return Err(failed.with_hint(format!("give it with --secret id={id},src=FILE")).into());
     }
     Ok(StepMount::Secret(bytes))
 }
@@ -181,7 +167,6 @@ fn fill(work: &Work, tree: &Arc<dyn Tree>, path: &str, dir: &Path) -> Result<(),
         chown: None,
         chmod: None,
         link: false,
-        epoch: None,
     };
     let sources = [StepSource::Tree(tree.clone())];
     let step = CopyStep { layers: &[], ingest: ingest.path(), copy: &copy, sources: &sources };

@@ -16,6 +16,7 @@ use tree::Tree;
 
 use crate::assemble::Built;
 use crate::error::BuildError;
+use crate::image::Base;
 use crate::internal::{self, Internal};
 use crate::request::{Compression, Output, OutputDest, OutputKind};
 use crate::session::Session;
@@ -37,6 +38,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
 pub(crate) struct Reports {
     /// The manifest of each image, if an output made one.
     pub(crate) manifests: Vec<Option<StoredManifest>>,
+    /// The index over them, if there is one.
+    pub(crate) index: Option<StoredManifest>,
     /// What names and digests point to, if an output made it.
     pub(crate) target: Option<Descriptor>,
     /// The members of --metadata-file.
@@ -45,7 +48,8 @@ pub(crate) struct Reports {
 
 /// Whether any output needs the bytes of layers.
 pub(crate) fn needs_layers(session: &Session) -> bool {
-    session.request.outputs.iter().any(|output| is_written(session, output))
+    let tagged = is_index(session) && !session.request.tags.is_empty();
+    tagged || session.request.outputs.iter().any(|output| is_written(session, output))
 }
 
 /// Whether an output makes anything that the store has not already. An image with annotations needs its manifest now,
@@ -53,11 +57,25 @@ pub(crate) fn needs_layers(session: &Session) -> bool {
 fn is_written(session: &Session, output: &Output) -> bool {
     match output.kind {
         OutputKind::CacheOnly => false,
-        OutputKind::Image => {
-            !output.annotations.is_empty() || session.request.plan.platforms.len() > 1
-        }
+        OutputKind::Image => !output.annotations.is_empty() || is_index(session),
         _ => true,
     }
+}
+
+/// Whether the result is an index, of one platform or several. A request that contradicts itself did not get so far.
+fn is_index(session: &Session) -> bool {
+    session.request.plan.is_index() == Ok(true)
+}
+
+/// Whether the result has its times rewritten, as its first output as an image has, and whether another output wants
+/// it otherwise.
+pub(crate) fn rewrites(session: &Session) -> (bool, bool) {
+    let images = session.request.outputs.iter().filter(|output| {
+        !matches!(output.kind, OutputKind::Local | OutputKind::Tar | OutputKind::CacheOnly)
+    });
+    let mut wanted = images.map(|output| output.rewrite_timestamp && session.epoch().is_some());
+    let first = wanted.next().unwrap_or(false);
+    (first, wanted.any(|other| other != first))
 }
 
 /// Writes all outputs. What was written before one failed stays (OUT-08); nothing is half-written.
@@ -74,6 +92,13 @@ pub(crate) fn write(session: &Arc<Session>, built: &[Built]) -> Result<Reports, 
         internal::step(&session.events, Internal::Export, &name, || match output.kind {
             OutputKind::Local | OutputKind::Tar => files(session, output, built),
             _ => image(session, output, built, &mut reports),
+        })?;
+    }
+    if reports.target.is_none() && is_index(session) && !session.request.tags.is_empty() {
+        // A name of several images is one of their index.
+        session.worker()?;
+        internal::step(&session.events, Internal::Export, "exporting to image", || {
+            image(session, &Output::of_store(), built, &mut reports)
         })?;
     }
     Ok(reports)
@@ -98,13 +123,15 @@ fn image(
     reports: &mut Reports,
 ) -> Result<(), Stop> {
     let job = job(session);
-    let images: Vec<BuiltImage> = built.iter().map(exported).collect();
+    let images = built.iter().map(|built| exported(session, built, output.rewrite_timestamp));
+    let images: Vec<BuiltImage> = images.collect::<Result<_, Stop>>()?;
     let options = ImageOptions {
         compression: compression(output.compression),
         force_compression: output.force_compression,
         oci_types: output.oci_media_types,
         annotations: output.annotations.clone(),
         epoch: session.epoch(),
+        force_index: is_index(session),
         ..ImageOptions::default()
     };
     let prepared = exporter::prepare(&images, &options, job).map_err(BuildError::export)?;
@@ -115,6 +142,11 @@ fn image(
     send(session, output, &prepared, names).map_err(BuildError::export)?;
     if reports.target.is_none() {
         reports.manifests = prepared.images.iter().map(|image| Some(kept(image))).collect();
+        reports.index = prepared.index.as_ref().map(|bytes| StoredManifest {
+            media_type: prepared.target.media_type.clone(),
+            bytes: bytes.clone(),
+            digest: prepared.target.digest,
+        });
         reports.target = Some(prepared.target.clone());
         reports.metadata = exporter::metadata(&prepared, names);
     }
@@ -170,7 +202,7 @@ fn files(session: &Arc<Session>, output: &Output, built: &[Built]) -> Result<(),
         trees.iter().map(|(platform, tree)| (platform.clone(), &**tree)).collect();
     let epoch = session.epoch();
     let job = job(session);
-    let split = output.platform_split;
+    let split = output.platform_split.or(is_index(session).then_some(true));
     let written = match (output.kind, &output.dest) {
         (OutputKind::Local, _) => {
             let options = DirOptions { split, delete: output.delete, epoch };
@@ -196,25 +228,36 @@ pub(crate) fn job(session: &Session) -> Job<'_> {
     }
 }
 
-fn exported(built: &Built) -> BuiltImage {
-    let diff_ids = &built.config.rootfs.diff_ids;
+fn exported(
+    session: &Arc<Session>,
+    built: &Built,
+    rewritten: bool,
+) -> Result<BuiltImage, Stop> {
+    let form = built.form(rewritten);
+    let base = built.base.as_ref();
+    let blobs = base.map(|base| base.blobs(session, Internal::Export.vertex())).transpose()?;
+    let mut blobs = blobs.unwrap_or_default().into_iter();
+    let repository = base.and_then(Base::repository);
+    let diff_ids = &form.config.rootfs.diff_ids;
     let layers = diff_ids.iter().enumerate().map(|(at, diff_id)| {
         let is_base = at < built.base_layers;
+        let own = blobs.next().flatten();
         LayerSource {
             diff_id: *diff_id,
             layer: built.stack.layers.get(at).copied(),
-            encoding: layer::Encoding { clamp_to: built.clamp_to.filter(|_| !is_base) },
+            encoding: layer::Encoding { clamp_to: form.clamp_to.filter(|_| !is_base) },
             is_base,
-            pulled_from: None,
+            pulled_from: repository.filter(|_| own.is_some()).cloned(),
+            own,
         }
     });
-    BuiltImage {
-        id: built.id,
-        config: built.config.to_json(),
+    Ok(BuiltImage {
+        id: form.id,
+        config: form.config.to_json(),
         platform: built.platform.clone(),
         layers: layers.collect(),
         manifest: None,
-    }
+    })
 }
 
 fn kept(image: &exporter::PreparedImage) -> StoredManifest {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use graph::Graph;
 use parser::{Diagnostic, Parse, Severity, SourceText};
-use planner::{Findings, LowerRequest, Lowered};
+use planner::{Findings, LowerRequest, Lowered, Parameters};
 use progress::{EventKind, VertexInfo};
 
 use crate::error::{BuildError, BuildErrorKind};
@@ -20,30 +20,47 @@ use crate::stop::{Stop, lock};
 pub(crate) struct Plan {
     pub(crate) graph: Arc<Graph>,
     pub(crate) source: SourceText,
+    /// What the target can be given (CALL-08).
+    pub(crate) parameters: Parameters,
     /// The error that a build ends with, since the file wants findings to be errors (LINT-01).
     pub(crate) violation: Option<Diagnostic>,
 }
 
 /// Makes the plan. What checks have found is in the session then, also when this fails (LINT-09).
 pub(crate) fn make(session: &Arc<Session>) -> Result<Plan, Stop> {
-    let loaded = internal::step(
-        &session.events,
-        Internal::LoadDockerfile,
-        &format!("[internal] load build definition from {}", load::shown_name(&session.request)),
-        || load::dockerfile(session),
-    )?;
-    let source = loaded.source.clone();
-    let _ = session.source.set(source.clone());
-    let request = load::plan_request(session, &loaded);
-    let parse = parser::parse(&source);
-    planner::check_frontend(&parse, &source, &request).map_err(BuildError::dockerfile)?;
+    let (parse, source, request) = read(session)?;
     let findings = Findings::new(&parse, &source, &request).map_err(BuildError::dockerfile)?;
     let lowered = lower(session, &parse, &source, &request, &findings);
     let violation = findings.violation();
     let _ = session.findings.set(findings.into_list());
     let lowered = lowered?;
     let _ = session.epoch.set(lowered.epoch);
-    Ok(Plan { graph: Arc::new(lowered.graph), source, violation })
+    let graph = Arc::new(lowered.graph);
+    Ok(Plan { graph, source, parameters: lowered.parameters, violation })
+}
+
+/// Finds the Dockerfile and reads it; mistakes in it are in what comes back.
+pub(crate) fn parse(session: &Arc<Session>) -> Result<(Parse, SourceText), Stop> {
+    read(session).map(|(parse, source, _)| (parse, source))
+}
+
+fn read(session: &Arc<Session>) -> Result<(Parse, SourceText, LowerRequest), Stop> {
+    let loaded = internal::step(
+        &session.events,
+        Internal::LoadDockerfile,
+        &format!("[internal] load build definition from {}", load::shown_name(&session.request)),
+        || load::dockerfile(session),
+    )?;
+    if session.contexts.ignore().is_some() {
+        let name = "[internal] load .dockerignore";
+        internal::step(&session.events, Internal::LoadIgnoreFile, name, || Ok::<_, Stop>(()))?;
+    }
+    let source = loaded.source.clone();
+    let _ = session.source.set(source.clone());
+    let request = load::plan_request(session, &loaded);
+    let parse = parser::parse(&source);
+    planner::check_frontend(&parse, &source, &request).map_err(BuildError::dockerfile)?;
+    Ok((parse, source, request))
 }
 
 fn lower(
@@ -60,7 +77,8 @@ fn lower(
         .map_err(|diagnostics| image_errors(session, diagnostics))
 }
 
-fn fail_on_errors(diagnostics: &[Diagnostic]) -> Result<(), BuildError> {
+/// Ends with all mistakes that a file has, if it has any.
+pub(crate) fn fail_on_errors(diagnostics: &[Diagnostic]) -> Result<(), BuildError> {
     let errors: Vec<Diagnostic> =
         diagnostics.iter().filter(|d| d.severity == Severity::Error).cloned().collect();
     if errors.is_empty() { Ok(()) } else { Err(BuildError::dockerfile(errors)) }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use graph::StackIdentity;
 use oci::{Digest, Hasher};
 use planner::key::{self, ContentSource};
 use store::CacheRecord;
 
 use crate::finish;
-use crate::value::StackValue;
 use crate::work::Work;
 
 /// The reason.
@@ -66,14 +66,16 @@ pub(crate) fn inputs(work: &Work, contents: &[Digest]) -> Vec<(String, String)> 
     {
         let name = work.vertex().below.map(|id| without_place(&work.graph.vertex(id).origin.name));
         let name = name.filter(|name| !name.is_empty()).unwrap_or("the base").to_owned();
-        inputs.extend(identity(work, below).map(|identity| (name, identity)));
+        let dated = |stack| key::dated(&work.graph, work.vertex(), stack);
+        let below = finish::identity(&work.session, below).ok();
+        inputs.extend(below.map(|stack| (name, one_digest(&dated(stack)))));
     }
     for one in key::input_uses(&work.graph, work.vertex()) {
         let name = without_place(&work.graph.vertex(one.input).origin.name);
         let label = format!("{} in {name}", one.selection.path);
         let stack = work.value(one.input).stack();
-        let identity = stack.and_then(|stack| identity(work, stack));
-        inputs.extend(identity.map(|identity| (label, identity)));
+        let identity = stack.and_then(|stack| finish::identity(&work.session, stack).ok());
+        inputs.extend(identity.map(|stack| (label, one_digest(&stack))));
     }
     inputs
 }
@@ -87,8 +89,7 @@ fn without_place(name: &str) -> &str {
 }
 
 /// One digest for a whole stack.
-fn identity(work: &Work, stack: &StackValue) -> Option<String> {
-    let identity = finish::identity(&work.session, stack).ok()?;
+fn one_digest(identity: &StackIdentity) -> String {
     let mut hasher = Hasher::new();
     if let Some(chain) = identity.base {
         hasher.update(chain.0.as_bytes());
@@ -96,5 +97,5 @@ fn identity(work: &Work, stack: &StackValue) -> Option<String> {
     for content in &identity.contents {
         hasher.update(content.0.as_bytes());
     }
-    Some(hasher.finish().to_string())
+    hasher.finish().to_string()
 }

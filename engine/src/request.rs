@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use executor::Agent;
 use exporter::Annotations;
 use oci::Reference;
 
@@ -28,8 +29,10 @@ pub struct BuildRequest {
     pub outputs: Vec<Output>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretInput>,
-    /// Sockets of ssh agents by id.
-    pub ssh: BTreeMap<String, PathBuf>,
+    /// Agents for ssh by id.
+    pub ssh: BTreeMap<String, Agent>,
+    /// Directories with descriptions of devices, later ones win (CDI).
+    pub device_dirs: Vec<PathBuf>,
     /// Steps that may run at the same time; `None` for as many as there are processors, four at least.
     pub jobs: Option<usize>,
     /// Fail instead of running a step with less isolation than designed.
@@ -53,6 +56,7 @@ impl BuildRequest {
             outputs: Vec::new(),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
+            device_dirs: Vec::new(),
             jobs: None,
             require_isolation: false,
             engine_sockets: Vec::new(),
@@ -159,6 +163,26 @@ pub struct Output {
     pub delete: bool,
     /// Annotations of manifests and indexes (IMG-46); kinds that have none do not look at them.
     pub annotations: Annotations,
+}
+
+impl Output {
+    /// The store alone, with all options as usual.
+    pub(crate) fn of_store() -> Output {
+        Output {
+            kind: OutputKind::Image,
+            dest: None,
+            names: Vec::new(),
+            push_by_digest: false,
+            compression: Compression::Gzip(None),
+            force_compression: false,
+            oci_media_types: true,
+            rewrite_timestamp: false,
+            as_directory: false,
+            platform_split: None,
+            delete: false,
+            annotations: Annotations::default(),
+        }
+    }
 }
 
 /// Kinds of outputs.

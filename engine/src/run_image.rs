@@ -10,6 +10,7 @@ use sys::Cancel;
 
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
+use crate::foreign;
 use crate::image;
 use crate::images;
 use crate::mounts;
@@ -54,6 +55,9 @@ pub fn run_image(
         BuildError::new(BuildErrorKind::Files, "the image's config cannot be read").because(e)
     })?;
     let platform = config.platform();
+    if let Some(refused) = foreign::refusal(&platform) {
+        return Err(refused);
+    }
     let run = command(request, &config.config)?;
     let source = ImageSource {
         reference: shown_reference(&request.image),
@@ -72,6 +76,7 @@ pub fn run_image(
             ingest: ingest.path(),
             run: &run,
             mounts: Vec::new(),
+            devices: Vec::new(),
             platform: &platform,
         };
         let mut warn = |message: &str| {

@@ -1,9 +1,10 @@
 //! What the parts of one build share: where results live, who works, who listens.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, Once, OnceLock};
 
-use executor::Worker;
+use executor::{Devices, Worker};
 use graph::{ContentId, LayerId};
 use parser::{Diagnostic, SourceText};
 use progress::Emitter;
@@ -11,6 +12,7 @@ use registry::RegistryClient;
 use store::Lease;
 use sys::Cancel;
 
+use crate::agents::Agents;
 use crate::background::Background;
 use crate::contexts::Contexts;
 use crate::error::BuildError;
@@ -29,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) events: Emitter,
     pub(crate) cancel: Cancel,
     pub(crate) facts: Mutex<Facts>,
+    /// Remote places that somebody asks about.
+    pub(crate) asking: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     pub(crate) background: Background,
     pub(crate) slots: Slots,
     /// How many slots there are.
@@ -37,12 +41,17 @@ pub(crate) struct Session {
     pub(crate) contexts: Contexts,
     /// Content ids that were made or read.
     pub(crate) content_ids: Mutex<HashMap<LayerId, ContentId>>,
+    pub(crate) agents: Agents,
+    /// The machine's devices, once a step wanted some.
+    pub(crate) devices: OnceLock<Devices>,
     /// Cache mounts that were emptied for this build.
     pub(crate) emptied: Mutex<HashSet<String>>,
     /// The Dockerfile, once it was read.
     pub(crate) source: OnceLock<SourceText>,
     /// What checks have found, once the plan was made or could not be.
     pub(crate) findings: OnceLock<Vec<Diagnostic>>,
+    /// How many images were looked up at registries.
+    pub(crate) images_asked: AtomicU32,
     /// An image could not be resolved because of its registry.
     pub(crate) registry_failed: Mutex<bool>,
     pub(crate) epoch: OnceLock<Option<i64>>,

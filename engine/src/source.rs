@@ -3,23 +3,20 @@
 //! Owns opening each context once for all that read it, and where fetched files are kept. How they are read and fetched
 //! is the context crate's business.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+mod credentials;
+pub(crate) mod git;
+pub(crate) mod http;
 
-use context::{ContextError, GitRequest, HttpRequest, LocalTree};
-use graph::{GitSource, HttpSource};
+use std::path::Path;
+use std::sync::Arc;
+
+use context::{ContextError, LocalTree};
 use pattern::IgnoreRules;
 use tree::Tree;
 
 use crate::error::{BuildError, BuildErrorKind};
-use crate::facts::Download;
 use crate::session::Session;
 use crate::stop::{Stop, lock};
-use crate::value::{GitTree, HttpFile, Value};
-use crate::work::Work;
-
-/// Longest download of an ADD or a context.
-const DOWNLOAD_MAX_BYTES: u64 = 64 << 30;
 
 /// The tree of a context: the main one has no name and was set when the Dockerfile was loaded.
 pub(crate) fn local(session: &Session, name: &str) -> Result<Arc<dyn Tree>, Stop> {
@@ -59,98 +56,24 @@ pub(crate) fn context_error(name: &str, error: ContextError) -> BuildError {
     BuildError::new(kind, what).because(error)
 }
 
-/// Downloads the file of an ADD.
-pub(crate) fn http(work: &Work, source: &HttpSource) -> Result<Value, Stop> {
-    let Download { path, file } = download(&work.session, &source.url, source.checksum)?;
-    let tree = context::FileTree::new(
-        source.file_name.as_bytes(),
-        path,
-        (file.size_bytes, file.digest),
-        file.mtime,
-    );
-    let name = tree.file().path.clone();
-    let last_modified = file.mtime.map(|mtime| mtime.secs);
-    let digest = file.digest;
-    Ok(Value::Http(Arc::new(HttpFile { tree: Arc::new(tree), name, digest, last_modified })))
-}
-
-/// Downloads a URL, once in a build: the process that does the work gets the file of the one that looked up.
-pub(crate) fn download(
-    session: &Session,
-    url: &str,
-    checksum: Option<oci::Digest>,
-) -> Result<Download, BuildError> {
-    if let Some(known) = lock(&session.facts).download(url)
-        && checksum.is_none_or(|checksum| checksum == known.file.digest)
-    {
-        return Ok(known.clone());
+/// What a failed download or fetch is to a build.
+fn remote_error(session: &Session, error: ContextError) -> BuildError {
+    if session.cancel.is_cancelled() {
+        return BuildError::cancelled();
     }
-    let ingest = new_ingest(session)?;
-    let path = ingest.path().join("download");
-    let request = HttpRequest {
-        url,
-        checksum,
-        auth: None,
-        known_etag: None,
-        size_max_bytes: DOWNLOAD_MAX_BYTES,
-    };
-    let agent = session.registry.download_agent(url);
-    let agent = agent.map_err(|e| BuildError::of(BuildErrorKind::Registry, e))?;
-    let file = context::fetch_http(&agent, &request, &path);
-    let file = file.map_err(|e| BuildError::of(BuildErrorKind::Registry, e))?;
-    let file = file.expect("without a known ETag there is always an answer with content");
-    let download = Download { path, file };
-    lock(&session.facts).learn_download(url, download.clone(), Arc::new(ingest));
-    Ok(download)
-}
-
-/// Finds the commit of an ADD.
-pub(crate) fn git(work: &Work, source: &GitSource) -> Result<Value, Stop> {
-    let commit = commit(&work.session, source)?;
-    let files = Mutex::default();
-    Ok(Value::Git(Arc::new(GitTree { source: source.clone(), commit, files })))
-}
-
-/// The files of a commit, fetched at the first need.
-pub(crate) fn git_files(session: &Session, git: &GitTree) -> Result<Arc<dyn Tree>, Stop> {
-    let mut files = lock(&git.files);
-    if let Some(files) = &*files {
-        return Ok(files.clone());
+    let needs_agent = error.kind() == context::ErrorKind::NoAgent;
+    let failed = BuildError::of(BuildErrorKind::Registry, error);
+    match needs_agent {
+        true => failed.with_hint("give it with --ssh default, with an ssh-agent running"),
+        false => failed,
     }
-    session.worker()?;
-    let tree: Arc<dyn Tree> = Arc::new(checkout(session, &git.source)?.tree);
-    *files = Some(tree.clone());
-    Ok(tree)
 }
 
-/// Which commit a reference means; the remote is asked once in a build (ADD-61).
-fn commit(session: &Session, source: &GitSource) -> Result<String, BuildError> {
-    if let Some(commit) = lock(&session.facts).commit(source) {
-        return Ok(commit.to_owned());
-    }
-    let commit = context::resolve_git(&git_request(session, source));
-    let commit = commit.map_err(|e| BuildError::of(BuildErrorKind::Registry, e))?;
-    lock(&session.facts).learn_commit(source, &commit);
-    Ok(commit)
-}
-
-fn git_request<'a>(session: &'a Session, source: &'a GitSource) -> GitRequest<'a> {
-    GitRequest { source, auth: None, env: &session.request.tool_env }
-}
-
-/// Fetches a repository into a directory that lasts as long as the build.
-pub(crate) fn checkout(
-    session: &Session,
-    source: &GitSource,
-) -> Result<context::GitCheckout, BuildError> {
-    let commit = commit(session, source)?;
-    let ingest = new_ingest(session)?;
-    let into: PathBuf = ingest.path().join("git");
-    std::fs::create_dir(&into).map_err(|e| BuildError::io("cannot prepare a git checkout", e))?;
-    let checkout = context::fetch_git(&git_request(session, source), &commit, &into);
-    let checkout = checkout.map_err(|e| BuildError::of(BuildErrorKind::Registry, e))?;
-    session.contexts.keep(ingest);
-    Ok(checkout)
+/// Asks about a remote place in turn: two steps that ask at once might get two answers in one build.
+fn one_at_a_time<T>(session: &Session, place: &str, ask: impl FnOnce() -> T) -> T {
+    let own = lock(&session.asking).entry(place.to_owned()).or_default().clone();
+    let _turn = lock(&own);
+    ask()
 }
 
 /// A directory of the store's file system for fetched files.

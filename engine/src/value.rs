@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use graph::{GitSource, ImageSource, LayerId, Stack};
+use context::ResolvedGit;
+use graph::{GitSource, HttpSource, ImageSource, LayerId, Stack};
 use oci::ChainId;
 use tree::Tree;
 
+use crate::facts::Download;
 use crate::stop::lock;
 
 /// A vertex's result.
@@ -18,25 +20,29 @@ pub(crate) enum Value {
     /// A commit of a repository.
     Git(Arc<GitTree>),
     /// The file at a URL.
-    Http(Arc<HttpFile>),
+    Http(Arc<RemoteFile>),
 }
 
 /// A commit, checked out when a file of it is needed: a cached step asks the remote for the commit's name alone.
 pub(crate) struct GitTree {
     pub(crate) source: GitSource,
-    /// The commit's full id.
-    pub(crate) commit: String,
+    pub(crate) resolved: ResolvedGit,
     pub(crate) files: Mutex<Option<Arc<dyn Tree>>>,
 }
 
-/// A downloaded file: a tree that has just it, and what the server said.
-pub(crate) struct HttpFile {
-    pub(crate) tree: Arc<dyn Tree>,
-    /// Name of the file in the tree.
-    pub(crate) name: Vec<u8>,
+/// The file at a URL, downloaded when its bytes are needed.
+pub(crate) struct RemoteFile {
+    pub(crate) source: HttpSource,
+    pub(crate) seen: Mutex<Seen>,
+}
+
+/// What is known of the file at a URL.
+pub(crate) struct Seen {
     pub(crate) digest: oci::Digest,
     /// `Last-Modified` in seconds since 1970.
     pub(crate) last_modified: Option<i64>,
+    /// The file, once it was downloaded.
+    pub(crate) download: Option<Download>,
 }
 
 /// A file system whose layers may still have to be fetched.

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use graph::{Network, Op, Vertex};
+use graph::{Network, Op, Origin, Vertex};
 use parser::Diagnostic;
 use planner::key;
 use progress::{EventKind, Outcome};
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::execute;
+use crate::internal::End as _;
 use crate::lookup::{self, Found};
 use crate::reason::Because;
+use crate::session::Session;
 use crate::source;
 use crate::stop::Stop;
 use crate::value::{StackValue, Value};
@@ -22,9 +24,11 @@ pub(crate) fn evaluate(work: &Work) -> Result<Value, Stop> {
         Op::Scratch | Op::Image(_) => {
             lookup::at_once(work).map(|value| value.expect("these have their value at once"))
         }
-        Op::Local(local) => source::local(&work.session, &local.name).map(Value::Tree),
-        Op::Http(http) => shown(work, || source::http(work, http)),
-        Op::Git(git) => shown(work, || source::git(work, git)),
+        Op::Local(local) => {
+            shown(work, || source::local(&work.session, &local.name).map(Value::Tree))
+        }
+        Op::Http(http) => shown(work, || source::http::look(&work.session, http)),
+        Op::Git(git) => shown(work, || source::git::look(&work.session, git)),
         Op::Run(_) | Op::Copy(_) | Op::Mkdir(_) => layer(work).map(Value::Stack),
     };
     value.map_err(|stop| located(work, stop))
@@ -102,10 +106,7 @@ fn cannot_wait(error: store::StoreError) -> BuildError {
 fn tell_end<T>(work: &Work, result: &Result<T, Stop>) {
     let outcome = match result {
         Ok(_) => Outcome::Done,
-        Err(Stop::Failed(error)) if error.kind() != BuildErrorKind::Cancelled => {
-            Outcome::Failed(error.to_string())
-        }
-        Err(_) => Outcome::Canceled,
+        Err(end) => end.outcome(),
     };
     work.session.events.emit(EventKind::Finished { vertex: work.number(), outcome });
 }
@@ -116,16 +117,20 @@ pub(crate) fn located(work: &Work, stop: Stop) -> Stop {
     if !error.diagnostics().is_empty() || error.kind() == BuildErrorKind::Cancelled {
         return Stop::Failed(error);
     }
-    let origin = &place(work).origin;
-    let (Some(source), Some((start, end))) = (work.session.source.get(), origin.span) else {
-        return Stop::Failed(error);
+    Stop::Failed(at_origin(&work.session, &place(work).origin, error))
+}
+
+/// An error with the place of an instruction.
+pub(crate) fn at_origin(session: &Session, origin: &Origin, error: BuildError) -> BuildError {
+    let (Some(source), Some((start, end))) = (session.source.get(), origin.span) else {
+        return error;
     };
     let span = parser::Span { start, end };
     let mut place = Diagnostic::error("step-failed", error.to_string(), source, span);
     if let Some(trigger) = &origin.trigger {
         place = place.with_help(format!("the base image's trigger says: ONBUILD {trigger}"));
     }
-    Stop::Failed(error.at(place))
+    error.at(place)
 }
 
 /// The vertex itself, or, for a source that no instruction stands for, the first one that reads it.

@@ -133,6 +133,7 @@ impl Options {
             ingest: ingest.path(),
             run: &run,
             mounts,
+            devices: Vec::new(),
             platform: &platform,
         };
         let mut output = Output { show: self.has("show") || self.count == 1 };

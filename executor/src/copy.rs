@@ -57,12 +57,10 @@ pub(crate) fn copy(
         cancel,
         no_clone: AtomicBool::new(false),
         notes: Mutex::default(),
-        created: Mutex::default(),
     };
     for (source, reads) in step.copy.sources.iter().zip(step.sources) {
         job.source(source, reads)?;
     }
-    job.date_created()?;
     let notes = job.notes.into_inner().unwrap_or_else(|lock| lock.into_inner());
     let toc = root.finish(&notes)?;
     Ok(NewLayer { toc: Some(toc) })
@@ -87,8 +85,6 @@ struct Job<'a> {
     /// The file system has refused to share blocks once.
     no_clone: AtomicBool,
     notes: Mutex<Notes>,
-    /// Directories that were made for the destination and have no time of their own.
-    created: Mutex<Vec<Vec<u8>>>,
 }
 
 /// Where one file goes.
@@ -177,9 +173,8 @@ impl Job<'_> {
         let place = self.place(file.name.as_bytes())?;
         let (uid, gid) = self.owner.unwrap_or((0, 0));
         let mode = mode::of(self.copy.chmod.as_ref(), 0o644, false);
-        let mtime = self.copy.epoch.map(|secs| Mtime { secs, nanos: 0 });
         let owner = self.owner_of(&place.path, uid, gid);
-        let meta = Meta { mode, owner, mtime, xattrs: None };
+        let meta = Meta { mode, owner, mtime: None, xattrs: None };
         place::write_bytes(&place.dir, &place.path, &file.content, &meta)?;
         self.notes().digests.insert(place.path, Digest::of(&file.content));
         Ok(())
@@ -210,15 +205,7 @@ impl Job<'_> {
         for path in &made {
             self.owner_of(path, owner.0, owner.1);
         }
-        self.created.lock().unwrap_or_else(|lock| lock.into_inner()).extend(made);
         Ok(fd)
-    }
-
-    /// The directories that were made get the epoch's time, if there is one.
-    fn date_created(&self) -> Result<(), CopyError> {
-        let Some(secs) = self.copy.epoch else { return Ok(()) };
-        let created = self.created.lock().unwrap_or_else(|lock| lock.into_inner());
-        created.iter().rev().try_for_each(|path| self.root.date(path, Mtime { secs, nanos: 0 }))
     }
 
     /// The owner that the kernel is to give to what is made at a path; the others are noted.

@@ -8,6 +8,7 @@
 
 mod cgroup;
 mod copy;
+mod devices;
 mod error;
 mod init;
 mod launcher;
@@ -15,6 +16,7 @@ mod local;
 mod mkdir;
 mod mounts;
 mod network;
+mod platform;
 pub mod process;
 mod resolver;
 mod rootfs;
@@ -27,7 +29,10 @@ mod stubs;
 mod transplant;
 mod worker;
 
+pub use devices::{Device, Devices};
 pub use error::{ExecError, ExecErrorKind};
 pub use local::{LocalWorker, WorkerOptions};
+pub use platform::{CannotRun, Interpreter, interpreter};
+pub use ssh::{Agent, KeyError, Keys, ServedAgent};
 pub use step::*;
 pub use worker::{Exit, Level, NewLayer, OutputSink, RunEnd, RunStep, StepMount, Worker};

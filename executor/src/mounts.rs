@@ -13,11 +13,11 @@ use sys::mount::{self, Attributes};
 
 use crate::rootfs::{self, Rootfs, SubtreeError};
 use crate::sandbox::{FdList, FdRef, FileSpec, SetupOp};
-use crate::ssh::{self, AgentProxy};
+use crate::ssh::{self, Agent, AgentProxy};
 use crate::{ExecError, Level, RunStep, StepMount};
 
-/// What the mounts of a step need and give.
-#[derive(Debug, Default)]
+/// What the mounts of a step need and give. Not to be printed: values of secrets are among the variables.
+#[derive(Default)]
 pub(crate) struct Prepared {
     /// Operations with their targets, in order of mounting.
     ops: Vec<(String, SetupOp)>,
@@ -44,6 +44,26 @@ impl Prepared {
         let file = FileSpec { content, target: target.clone(), mode, uid: 0, gid: 0, executable };
         self.ops.push((target, SetupOp::File(file)));
         Ok(())
+    }
+
+    /// Shows a program of this machine at its own path, for foreign programs of the step.
+    pub(crate) fn add_interpreter(
+        &mut self,
+        fds: &mut FdList,
+        path: &Path,
+    ) -> Result<(), ExecError> {
+        let what = format!("show the interpreter {}", path.display());
+        let attributes = Attributes::NOSUID | Attributes::NODEV | Attributes::RDONLY;
+        let tree = clone_file(rustix::fs::CWD, path, attributes, what)?;
+        self.attach(fds, tree, &path.to_string_lossy(), false);
+        Ok(())
+    }
+
+    /// Adds a detached mount.
+    pub(crate) fn attach(&mut self, fds: &mut FdList, tree: OwnedFd, at: &str, directory: bool) {
+        let target = at.to_owned();
+        let op = SetupOp::Attach { mount: fds.add(tree), target: target.clone(), directory };
+        self.ops.push((target, op));
     }
 
     /// The operations: parents before children, of equal targets the last (MNT-12).
@@ -94,7 +114,7 @@ pub(crate) fn prepare(
             StepMount::Cache { dir, source } => at.cache(dir, source, fds, prepared)?,
             StepMount::Tmpfs => at.tmpfs(prepared),
             StepMount::Secret(value) => at.secret(value.as_deref(), fds, prepared)?,
-            StepMount::Ssh(agent) => at.ssh(agent.as_deref(), fds, prepared)?,
+            StepMount::Ssh(agent) => at.ssh(agent.as_ref(), fds, prepared)?,
         }
     }
     Ok(())
@@ -126,9 +146,7 @@ impl At<'_> {
     }
 
     fn attach(&self, tree: OwnedFd, directory: bool, fds: &mut FdList, prepared: &mut Prepared) {
-        let target = self.mount.target.clone();
-        let op = SetupOp::Attach { mount: fds.add(tree), target: target.clone(), directory };
-        prepared.ops.push((target, op));
+        prepared.attach(fds, tree, &self.mount.target, directory);
     }
 
     fn attributes(&self) -> Attributes {
@@ -174,15 +192,27 @@ impl At<'_> {
         fds: &mut FdList,
         prepared: &mut Prepared,
     ) -> Result<(), ExecError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let fd = sys::open_in_root(dir.as_fd(), source, flags, Mode::empty()).map_err(|error| {
-            let shown = String::from_utf8_lossy(source);
-            self.problem(format!("cache source \"{shown}\": {error}"))
+        let shown = String::from_utf8_lossy(source);
+        let fd = sys::open_in_root(dir.as_fd(), source, OFlags::PATH, Mode::empty());
+        let fd = fd.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                self.problem(format!("\"{shown}\" of the cache: not found"))
+            }
+            _ => self.problem(format!("\"{shown}\" of the cache: {error}")),
         })?;
-        let what = format!("mount the cache at {}", self.mount.target);
-        let tree = mount::clone_tree(fd.as_fd(), false).map_err(ExecError::setup(what))?;
+        let what = || format!("mount the cache at {}", self.mount.target);
+        let kind = rustix::fs::fstat(&fd).map_err(ExecError::prepare(what()))?.st_mode;
+        let directory = match rustix::fs::FileType::from_raw_mode(kind) {
+            rustix::fs::FileType::Directory => true,
+            rustix::fs::FileType::RegularFile => false,
+            _ => {
+                let problem = format!("\"{shown}\" of the cache: no file and no directory");
+                return Err(self.problem(problem));
+            }
+        };
+        let tree = mount::clone_tree(fd.as_fd(), false).map_err(ExecError::setup(what()))?;
         self.restrict(&tree)?;
-        self.attach(tree, true, fds, prepared);
+        self.attach(tree, directory, fds, prepared);
         Ok(())
     }
 
@@ -202,10 +232,14 @@ impl At<'_> {
         fds: &mut FdList,
         prepared: &mut Prepared,
     ) -> Result<(), ExecError> {
-        let MountKind::Secret { env, mode, uid, gid, .. } = &self.mount.kind else {
+        let MountKind::Secret { id, env, mode, uid, gid, .. } = &self.mount.kind else {
             return Err(self.problem("a secret for another kind of mount"));
         };
         if let Some(name) = env {
+            if value.is_some_and(|value| value.contains(&0)) {
+                let text = format!("secret {id} has a NUL byte, which no variable can hold");
+                return Err(ExecError::Mount { target: name.clone(), problem: text });
+            }
             // Set even when there is no secret (MNT-65).
             prepared.env.push((name.clone(), value.unwrap_or_default().to_vec()));
         }
@@ -226,7 +260,7 @@ impl At<'_> {
 
     fn ssh(
         &self,
-        agent: Option<&Path>,
+        agent: Option<&Agent>,
         fds: &mut FdList,
         prepared: &mut Prepared,
     ) -> Result<(), ExecError> {
@@ -240,7 +274,7 @@ impl At<'_> {
         let dir = rustix::fs::open(self.ingest, flags, Mode::empty())
             .map_err(ExecError::prepare("open the step's directory"))?;
         let name = format!("agent{}", self.number);
-        let (proxy, socket) = ssh::serve(&dir, &name, (*mode, *uid, *gid), agent.to_path_buf())
+        let (proxy, socket) = ssh::serve(&dir, &name, (*mode, *uid, *gid), agent.clone())
             .map_err(ExecError::prepare::<std::io::Error>(what()))?;
         let tree = mount::clone_tree(socket.as_fd(), false).map_err(ExecError::setup(what()))?;
         mount::add_attributes(tree.as_fd(), Attributes::DATA, false)
@@ -249,6 +283,23 @@ impl At<'_> {
         prepared._agents.push(proxy);
         Ok(())
     }
+}
+
+/// A detached mount of one file of this machine; `what` is for errors.
+///
+/// # Errors
+/// There is no such file, or it cannot be mounted.
+pub(crate) fn clone_file(
+    dir: impl AsFd,
+    path: &Path,
+    attributes: Attributes,
+    what: String,
+) -> Result<OwnedFd, ExecError> {
+    let file = rustix::fs::openat(dir, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(ExecError::prepare(what.clone()))?;
+    let tree = mount::clone_tree(file.as_fd(), false).map_err(ExecError::setup(what.clone()))?;
+    mount::add_attributes(tree.as_fd(), attributes, false).map_err(ExecError::setup(what))?;
+    Ok(tree)
 }
 
 /// Puts bytes into a file on memory.

@@ -175,14 +175,17 @@ pub struct EngineProcess {
     terminal: bool,
 }
 
-/// To be called first in `main`: fills closed standard descriptors and tells whether this process is an engine. If it
-/// is, its launcher is forked here, while there is one thread.
+/// To be called first in `main`: fills closed standard descriptors, forbids core files and tells whether this process
+/// is an engine. If it is, its launcher is forked here, while there is one thread.
 ///
 /// # Errors
 /// A launcher that could not be made.
 pub fn engine_started() -> Result<Option<EngineProcess>, ExecError> {
     sys::fill_standard_descriptors()
         .map_err(ExecError::prepare::<std::io::Error>("open /dev/null"))?;
+    // Secrets and keys are read by the process that looks up, too (security.md E7).
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(Resource::Core, none);
     if std::env::args_os().nth(1).as_deref() != Some(OsStr::new(ARGUMENT)) {
         return Ok(None);
     }
@@ -196,9 +199,9 @@ pub fn engine_started() -> Result<Option<EngineProcess>, ExecError> {
         with_numbers.map(|(name, _)| name.clone()).zip(fds).collect();
     let life = files.remove(LIFE).ok_or_else(malformed)?;
     let terminal = given.iter().any(|(name, _)| name == TERMINAL);
-    // Both are undone by an execution.
+    // Undone by an execution.
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    set_own_limits();
+    allow_all_descriptors();
     let (files, life, launcher) = fork_launcher(files, life)?;
     die_with(life)?;
     Ok(Some(EngineProcess { launcher: Arc::new(launcher), files, terminal }))
@@ -215,10 +218,8 @@ fn parse_names(text: &[u8]) -> Vec<(String, Option<i32>)> {
         .collect()
 }
 
-/// No core file (security.md E7), and as many descriptors as we may have: each layer of a step is one.
-fn set_own_limits() {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let _ = rustix::process::setrlimit(Resource::Core, none);
+/// As many descriptors as we may have: each layer of a step is one.
+fn allow_all_descriptors() {
     let descriptors = rustix::process::getrlimit(Resource::Nofile);
     let most = Rlimit { current: descriptors.maximum, maximum: descriptors.maximum };
     let _ = rustix::process::setrlimit(Resource::Nofile, most);

@@ -12,9 +12,11 @@ use progress::Stream;
 use sys::{Cancel, SysError, caps};
 
 use crate::cgroup::{self, StepGroups};
+use crate::devices;
 use crate::local::{LocalWorker, Started};
 use crate::mounts::{self, Prepared};
 use crate::network::StepNetwork;
+use crate::platform::{self, Interpreter};
 use crate::resolver;
 use crate::rootfs::{self, Rootfs};
 use crate::sandbox::{CommandSpec, Failure, FdList, FilterSpec, NetworkSpec, SandboxSpec, SetupOp};
@@ -104,13 +106,9 @@ fn prepare<'a>(
     warn: &mut dyn FnMut(&str),
 ) -> Result<Prepare<'a>, ExecError> {
     let run = step.run;
-    if !run.devices.is_empty() {
-        let problem = "devices (--device) cannot be given to steps yet".into();
-        return Err(ExecError::NeedsIsolation { problem });
-    }
     let (root, mount) = rootfs::mount(step.layers, step.ingest, worker.level)?;
     let read = |path: &[u8]| sys::read_small(mount.as_fd(), path, tree::ACCOUNT_FILE_MAX_BYTES);
-    let user = tree::lookup_user(&run.user, &read)?;
+    let mut user = tree::lookup_user(&run.user, &read)?;
     check_ids(&user, worker.level)?;
     rootfs::make_workdir(mount.as_fd(), &run.workdir, user.uid, user.gid)
         .map_err(|source| ExecError::Workdir { path: run.workdir.clone(), source })?;
@@ -123,6 +121,13 @@ fn prepare<'a>(
     let cgroups = joins.into_iter().map(|join| fds.add(join)).collect();
     let mut mounts = Prepared::default();
     generated_files(step, &network, &mut fds, &mut mounts)?;
+    // An error is left to the execution: the caller asks before, and the kernel knows best.
+    if let Ok(Interpreter::Shown(path)) = platform::interpreter(step.platform) {
+        mounts.add_interpreter(&mut fds, &path)?;
+    }
+    devices::left_out(&step.devices).iter().for_each(|line| warn(line));
+    let groups_of_devices = devices::add_to(&mut mounts, &mut fds, step, (user.uid, user.gid))?;
+    user.groups.extend(groups_of_devices);
     mounts::prepare(step, worker.level, &mut fds, &mut mounts)?;
     let command = command(run, &user, &network, worker.level, &mounts, &mut fds)?;
     let spec = SandboxSpec {

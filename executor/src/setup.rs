@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use sys::mount::Attributes;
 use sys::seccomp::{PacketSockets, step_filter};
-use sys::{SysError, mount, step};
+use sys::{SysError, caps, mount, step};
 
 use crate::init::report;
 use crate::rootfs;
@@ -236,6 +236,7 @@ fn become_command(command: &CommandSpec, env: &[CString]) -> Failure {
     };
     let confinement = step::Confinement {
         capabilities: command.capabilities,
+        are_ambient: command.capabilities == caps::ALL,
         filter,
         uid: command.uid,
         gid: command.gid,

@@ -1,4 +1,9 @@
 //! The agent of a `--mount=type=ssh`: a socket of ours that lets signing through and nothing else (security.md E6).
+//! Behind it stands an agent of the machine, or keys that this process has read.
+
+mod files;
+mod keys;
+mod wire;
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -8,10 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+pub use keys::{KeyError, Keys};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 
 /// Longest message either way; what OpenSSH's agent takes.
 const MESSAGE_MAX_BYTES: u32 = 256 << 10;
+
+/// Connections of a step at a time: each costs this process a thread and descriptors.
+const CONNECTIONS_MAX: usize = 128;
 
 /// Messages of the agent protocol that a step may send.
 const REQUEST_IDENTITIES: u8 = 11;
@@ -19,6 +28,36 @@ const SIGN_REQUEST: u8 = 13;
 
 /// Its answer to everything else.
 const FAILURE: [u8; 5] = [0, 0, 0, 1, 5];
+
+/// Who signs for a step.
+#[derive(Clone, Debug)]
+pub enum Agent {
+    /// An agent that listens at a socket of this machine.
+    Socket(PathBuf),
+    /// Keys of files.
+    Keys(Keys),
+}
+
+/// An agent of ours at a socket for a program of this machine. It ends when this is dropped; the socket's directory is
+/// the caller's.
+#[derive(Debug)]
+pub struct ServedAgent {
+    _proxy: AgentProxy,
+}
+
+impl ServedAgent {
+    /// Serves an agent at a new socket that only this user may use.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn start(agent: Agent, dir: &Path, name: &str) -> io::Result<ServedAgent> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+        let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (proxy, _) = serve(&dir, name, (0o600, owner.0, owner.1), agent)?;
+        Ok(ServedAgent { _proxy: proxy })
+    }
+}
 
 /// A running proxy. It ends when this is dropped.
 #[derive(Debug)]
@@ -37,7 +76,7 @@ pub(crate) fn serve(
     dir: &OwnedFd,
     name: &str,
     (mode, uid, gid): (u32, u32, u32),
-    agent: PathBuf,
+    agent: Agent,
 ) -> io::Result<(AgentProxy, OwnedFd)> {
     // By way of procfs: the path of the directory may be longer than an address takes.
     let listener = UnixListener::bind(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()))?;
@@ -49,9 +88,14 @@ pub(crate) fn serve(
     let ended = Arc::new(AtomicBool::new(false));
     let (accepting, flag) = (listener.try_clone()?, ended.clone());
     let thread = thread::Builder::new().name("ssh-agent".into()).spawn(move || {
+        let agent = Arc::new(agent);
         while let Ok((step, _)) = accepting.accept() {
             if flag.load(Ordering::SeqCst) {
                 return;
+            }
+            // One for this thread, one for each connection; what is too much is closed at once.
+            if Arc::strong_count(&agent) > CONNECTIONS_MAX {
+                continue;
             }
             let agent = agent.clone();
             let _ =
@@ -73,23 +117,41 @@ impl Drop for AgentProxy {
 }
 
 /// Serves one connection until either end closes it or breaks the protocol.
-fn relay(mut step: UnixStream, agent: &Path) {
-    let Ok(mut agent) = UnixStream::connect(agent) else { return };
+fn relay(mut step: UnixStream, agent: &Agent) {
+    let mut behind = match agent {
+        Agent::Keys(keys) => Behind::Keys(keys),
+        Agent::Socket(path) => match UnixStream::connect(path) {
+            Ok(stream) => Behind::Stream(stream),
+            Err(_) => return,
+        },
+    };
     while let Ok(Some(request)) = read_message(&mut step) {
         let answer = match request.get(4) {
-            Some(&(REQUEST_IDENTITIES | SIGN_REQUEST)) => {
-                if agent.write_all(&request).is_err() {
-                    return;
-                }
-                match read_message(&mut agent) {
-                    Ok(Some(answer)) => answer,
-                    _ => return,
-                }
-            }
-            _ => FAILURE.to_vec(),
+            Some(&(REQUEST_IDENTITIES | SIGN_REQUEST)) => behind.answer(&request),
+            _ => Some(FAILURE.to_vec()),
         };
+        let Some(answer) = answer else { return };
         if step.write_all(&answer).is_err() {
             return;
+        }
+    }
+}
+
+/// What stands behind one connection.
+enum Behind<'a> {
+    Keys(&'a Keys),
+    Stream(UnixStream),
+}
+
+impl Behind<'_> {
+    /// The answer to a message that may pass; `None` when the agent has gone.
+    fn answer(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Behind::Keys(keys) => Some(keys.answer(request)),
+            Behind::Stream(agent) => {
+                agent.write_all(request).ok()?;
+                read_message(agent).ok().flatten()
+            }
         }
     }
 }
@@ -140,7 +202,8 @@ mod tests {
         let fd = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
         let me = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let owner = (0o600, me.0, me.1);
-        let (proxy, _socket) = serve(&fd, "socket", owner, dir.path().join("agent")).unwrap();
+        let (proxy, _socket) =
+            serve(&fd, "socket", owner, Agent::Socket(dir.path().join("agent"))).unwrap();
         let path = dir.path().join("socket");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let mut step = UnixStream::connect(&path).unwrap();
@@ -151,6 +214,22 @@ mod tests {
         step.write_all(&u32::MAX.to_be_bytes()).unwrap();
         assert!(read_message(&mut step).unwrap().is_none(), "a lying length ends it");
         assert_eq!(seen.join().unwrap(), [11, 13]);
+        drop(proxy);
+        assert!(UnixStream::connect(&path).is_err());
+    }
+
+    #[test]
+    fn e6_a_step_has_some_connections_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let agent = UnixListener::bind(dir.path().join("agent")).unwrap();
+        let behind = Agent::Socket(dir.path().join("agent"));
+        let proxy = ServedAgent::start(behind, dir.path(), "socket").unwrap();
+        let path = dir.path().join("socket");
+        let connect = || (UnixStream::connect(&path).unwrap(), agent.accept().unwrap());
+        let open: Vec<_> = (0..CONNECTIONS_MAX).map(|_| connect()).collect();
+        let mut refused = UnixStream::connect(&path).unwrap();
+        assert_eq!(refused.read(&mut [0]).unwrap(), 0, "closed at once");
+        drop(open);
         drop(proxy);
         assert!(UnixStream::connect(&path).is_err());
     }

@@ -1,14 +1,14 @@
 //! What can be asked of a worker, in terms of what is wanted (design D12). Emulated and remote workers are planned.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use layer::Toc;
 use oci::Platform;
 use progress::Stream;
 use sys::Cancel;
 
-use crate::{CopyStep, ExecError, MkdirStep};
+use crate::{Agent, CopyStep, Device, ExecError, MkdirStep};
 
 /// Something that makes layers. Shared by the threads of a build.
 pub trait Worker: Send + Sync {
@@ -82,7 +82,6 @@ impl Level {
 }
 
 /// A command with its surroundings.
-#[derive(Debug)]
 pub struct RunStep<'a> {
     /// Directories of the layers below, lowest first.
     pub layers: &'a [OwnedFd],
@@ -93,12 +92,13 @@ pub struct RunStep<'a> {
     pub run: &'a graph::Run,
     /// What the mounts of the operation show, in the same order.
     pub mounts: Vec<StepMount>,
+    /// What `--device` gives it.
+    pub devices: Vec<Device>,
     /// The platform that the command is made for.
     pub platform: &'a Platform,
 }
 
-/// What one `--mount` shows.
-#[derive(Debug)]
+/// What one `--mount` shows. Not to be printed: secrets are among them.
 pub enum StepMount {
     /// A path in a file system made of layers.
     Bind {
@@ -118,8 +118,8 @@ pub enum StepMount {
     Tmpfs,
     /// A secret's value; `None` when it was not given and is optional (MNT-65).
     Secret(Option<Vec<u8>>),
-    /// The agent's socket on this machine; `None` when it was not given and is optional.
-    Ssh(Option<PathBuf>),
+    /// The agent; `None` when it was not given and is optional.
+    Ssh(Option<Agent>),
 }
 
 /// Where a step's output goes.

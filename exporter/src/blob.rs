@@ -86,7 +86,7 @@ pub(crate) fn descriptor(
 ) -> Result<Descriptor, ExportError> {
     job.check()?;
     let blob = find_or_make(job, source, options)?;
-    let media_type = blob_media_type(&blob, options.oci_types)?;
+    let media_type = blob_media_type(&blob, options.oci_types);
     let mut descriptor = Descriptor::new(media_type, blob.digest, blob.size_bytes);
     if let (Some(epoch), Some(_)) = (options.epoch, source.encoding.clamp_to) {
         // IMG-45
@@ -102,9 +102,13 @@ fn find_or_make(
     options: &ImageOptions,
 ) -> Result<LayerBlob, ExportError> {
     let wanted = compression_name(options.compression);
+    let can_stay = |blob: &&LayerBlob| !options.force_compression || blob.compression == wanted;
+    if let Some(own) = source.own.as_ref().filter(can_stay) {
+        return Ok(own.clone());
+    }
     let blobs = job.lease.layer_blobs(source.diff_id).map_err(store("look for a layer's blobs"))?;
     let fitting = blobs.iter().find(|blob| blob.compression == wanted);
-    let kept = || blobs.first().filter(|_| source.is_base && !options.force_compression);
+    let kept = || blobs.first().filter(|_| source.is_base).filter(can_stay);
     if let Some(blob) = fitting.or_else(kept) {
         return Ok(blob.clone());
     }
@@ -190,24 +194,24 @@ fn media_type(compression: Compression, oci_types: bool) -> &'static str {
     match (compression, oci_types) {
         (Compression::None, true) => media::OCI_LAYER,
         (Compression::Gzip(_), true) => media::OCI_LAYER_GZIP,
-        (Compression::Zstd(_), _) => media::OCI_LAYER_ZSTD,
+        (Compression::Zstd(_), true) => media::OCI_LAYER_ZSTD,
         (Compression::None, false) => media::DOCKER_LAYER,
         (Compression::Gzip(_), false) => media::DOCKER_LAYER_GZIP,
+        // Layers of a base only: making such is refused (IMG-43).
+        (Compression::Zstd(_), false) => media::DOCKER_LAYER_ZSTD,
     }
 }
 
 /// The media type of a blob in a manifest of one kind, whatever it was called where it came from.
-fn blob_media_type(blob: &LayerBlob, oci_types: bool) -> Result<&str, ExportError> {
+fn blob_media_type(blob: &LayerBlob, oci_types: bool) -> &str {
     let family = blob.compression.split('-').next().unwrap_or_default();
     let compression = match family {
         "none" => Compression::None,
         "gzip" => Compression::gzip(),
-        "zstd" if oci_types => Compression::zstd(),
-        // IMG-43
-        "zstd" => return Err(Failure::Unsupported(ZSTD_NEEDS_OCI).into()),
-        _ => return Ok(&blob.media_type),
+        "zstd" => Compression::zstd(),
+        _ => return &blob.media_type,
     };
-    Ok(media_type(compression, oci_types))
+    media_type(compression, oci_types)
 }
 
 /// IMG-43
@@ -237,12 +241,12 @@ mod tests {
             digest: oci::Digest::of(b""),
             size_bytes: 0,
         };
-        let of = |name: &str, oci| blob_media_type(&blob(name), oci).map(str::to_owned).ok();
-        assert_eq!(of("gzip-9", true).as_deref(), Some(media::OCI_LAYER_GZIP));
-        assert_eq!(of("gzip", false).as_deref(), Some(media::DOCKER_LAYER_GZIP));
-        assert_eq!(of("none", false).as_deref(), Some(media::DOCKER_LAYER));
-        assert_eq!(of("zstd", true).as_deref(), Some(media::OCI_LAYER_ZSTD));
-        assert_eq!(of("zstd", false), None);
-        assert_eq!(of("bzip2", true).as_deref(), Some("foreign"));
+        let of = |name: &str, oci| blob_media_type(&blob(name), oci).to_owned();
+        assert_eq!(of("gzip-9", true), media::OCI_LAYER_GZIP);
+        assert_eq!(of("gzip", false), media::DOCKER_LAYER_GZIP);
+        assert_eq!(of("none", false), media::DOCKER_LAYER);
+        assert_eq!(of("zstd", true), media::OCI_LAYER_ZSTD);
+        assert_eq!(of("zstd", false), media::DOCKER_LAYER_ZSTD);
+        assert_eq!(of("bzip2", true), "foreign");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use oci::Reference;
+use oci::{Platform, Reference};
 use serde::Serialize;
 
 use crate::ExportError;
@@ -27,13 +27,27 @@ pub fn write_docker_archive(
     out: &mut dyn Write,
     job: Job,
 ) -> Result<(), ExportError> {
-    let image = match prepared.images.as_slice() {
-        [only] => only,
+    if prepared.images.len() != 1 {
         // ERR-73
-        _ => {
-            let text = "docker exporter does not currently support exporting manifest lists";
-            return Err(Failure::Unsupported(text).into());
-        }
+        let text = "docker exporter does not currently support exporting manifest lists";
+        return Err(Failure::Unsupported(text).into());
+    }
+    write_saved_archive(prepared, names, out, job)
+}
+
+/// Writes an archive as `docker save` does: all platforms for engines that read the layout, and for older ones the
+/// image of this machine's platform, or the first.
+pub fn write_saved_archive(
+    prepared: &Prepared,
+    names: &[Reference],
+    out: &mut dyn Write,
+    job: Job,
+) -> Result<(), ExportError> {
+    let host = Platform::host();
+    let images = &prepared.images;
+    let image = images.iter().find(|image| image.platform == host).or(images.first());
+    let Some(image) = image else {
+        return Err(Failure::Unsupported("there is no image to export").into());
     };
     let mut repo_tags: Vec<String> = names.iter().map(Reference::familiar).collect();
     repo_tags.sort();

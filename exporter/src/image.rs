@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use graph::LayerId;
 use layer::{Compression, Encoding};
 use oci::{DiffId, ImageConfig, ImageId, Platform, Reference};
-use store::StoredManifest;
+use store::{LayerBlob, StoredManifest};
 
 /// An image for one platform, ready for outputs.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct LayerSource {
     pub encoding: Encoding,
     /// It came with a base image: any blob that it has is kept (IMG-28).
     pub is_base: bool,
+    /// The blob that the base image itself names for it, which is in the store.
+    pub own: Option<LayerBlob>,
     /// The repository that its blob was pulled from: a push to the same registry mounts it (OUT-14).
     pub pulled_from: Option<Reference>,
 }
@@ -49,6 +51,8 @@ pub struct ImageOptions {
     pub oci_types: bool,
     /// Write an index even for one platform (PLAT-08).
     pub force_index: bool,
+    /// The index that the images came with, kept byte for byte like their manifests.
+    pub index: Option<StoredManifest>,
     /// Annotations (IMG-46).
     pub annotations: Annotations,
     /// Noted on layers that were made with clamped times (IMG-45), and the time of the result (EPO-15).
@@ -62,6 +66,7 @@ impl Default for ImageOptions {
             force_compression: false,
             oci_types: true,
             force_index: false,
+            index: None,
             annotations: Annotations::default(),
             epoch: None,
         }

@@ -27,7 +27,7 @@ mod verify;
 
 pub use atomic::{write_bytes, write_file};
 pub use blob::{MadeBlob, layer_diff_id, make_layer_blob};
-pub use docker::write_docker_archive;
+pub use docker::{write_docker_archive, write_saved_archive};
 pub use error::{ExportError, ExportErrorKind};
 pub use image::{Annotations, BuiltImage, ImageOptions, LayerSource};
 pub use job::Job;

@@ -60,9 +60,14 @@ pub fn prepare(
         .iter()
         .map(|image| prepare_image(image, options, &descriptors))
         .collect::<Result<_, _>>()?;
-    let (index, target) = match prepared.as_slice() {
-        [only] if !options.force_index => (None, only.descriptor.clone()),
-        several => {
+    let (index, target) = match (prepared.as_slice(), &options.index) {
+        (_, Some(kept)) => {
+            let size_bytes = kept.bytes.len() as u64;
+            let target = Descriptor::new(&kept.media_type, kept.digest, size_bytes);
+            (Some(kept.bytes.clone()), target)
+        }
+        ([only], None) if !options.force_index => (None, only.descriptor.clone()),
+        (several, None) => {
             let (bytes, descriptor) = make_index(several, options);
             (Some(bytes), descriptor)
         }

@@ -14,8 +14,15 @@ use pattern::Pattern;
 /// How deep modifier words may nest (EXP-20); more is an error, since the stack is finite.
 const DEPTH_MAX: usize = 200;
 
-/// The longest result in bytes: ENV lines that double a value must not eat all memory.
-const RESULT_BYTES_MAX: usize = 64 << 20;
+/// The longest word in bytes: ENV lines that double a value must not eat all memory. No program can be started with
+/// more than 128 KiB in one variable.
+const WORD_BYTES_MAX: usize = 4 << 20;
+
+/// The longest heredoc body in bytes.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// How many times the longest result may be looked up and put together on the way, in parts that are not used, too.
+const WORK_FACTOR: usize = 4;
 
 /// Expands words with a certain escape character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +89,7 @@ impl Expander {
     /// A substitution that is not allowed, an unclosed quote or brace, `${x:?}` without a value.
     pub fn word(&self, text: &str, env: &Environment<'_>) -> Result<Expanded, ExpandError> {
         let mut out = Output::default();
-        let walk = self.walk(text, env, true, &mut out)?;
+        let walk = self.walk(text, env, WORD, &mut out)?;
         Ok(Expanded { text: out.text, used: walk.used, unset: walk.unset })
     }
 
@@ -92,7 +99,7 @@ impl Expander {
     /// As [`Expander::word`].
     pub fn words(&self, text: &str, env: &Environment<'_>) -> Result<ExpandedWords, ExpandError> {
         let mut out = Output { split: Some(Split::default()), ..Output::default() };
-        let walk = self.walk(text, env, true, &mut out)?;
+        let walk = self.walk(text, env, WORD, &mut out)?;
         let words = out.split.map(Split::finish).unwrap_or_default();
         Ok(ExpandedWords { words, used: walk.used, unset: walk.unset })
     }
@@ -101,16 +108,17 @@ impl Expander {
         &self,
         text: &'a str,
         env: &'a Environment<'a>,
-        quotes: bool,
+        rules: Rules,
         out: &mut Output,
     ) -> Result<Walk<'a>, ExpandError> {
         let mut walk = Walk {
             text,
             at: 0,
             escape: self.escape,
-            quotes,
+            rules,
             env,
             depth: 0,
+            work: 0,
             seen: HashSet::new(),
             used: Vec::new(),
             unset: Vec::new(),
@@ -133,7 +141,7 @@ impl Expander {
 /// As [`Expander::word`].
 pub fn heredoc_body(body: &str, env: &Environment<'_>) -> Result<Expanded, ExpandError> {
     let mut out = Output::default();
-    let walk = Expander::new('\\').walk(body, env, false, &mut out)?;
+    let walk = Expander::new('\\').walk(body, env, BODY, &mut out)?;
     Ok(Expanded { text: out.text, used: walk.used, unset: walk.unset })
 }
 
@@ -153,6 +161,17 @@ enum Escapes {
     Keep,
 }
 
+/// What is different in words and in bodies.
+#[derive(Clone, Copy)]
+struct Rules {
+    /// Quotes mean something.
+    quotes: bool,
+    bytes_max: usize,
+}
+
+const WORD: Rules = Rules { quotes: true, bytes_max: WORD_BYTES_MAX };
+const BODY: Rules = Rules { quotes: false, bytes_max: BODY_BYTES_MAX };
+
 struct Fault {
     at: usize,
     reason: String,
@@ -163,9 +182,11 @@ struct Walk<'a> {
     text: &'a str,
     at: usize,
     escape: char,
-    quotes: bool,
+    rules: Rules,
     env: &'a Environment<'a>,
     depth: usize,
+    /// Bytes of values and results so far.
+    work: usize,
     seen: HashSet<String>,
     used: Vec<String>,
     unset: Vec<String>,
@@ -188,8 +209,8 @@ impl<'a> Walk<'a> {
                     let value = self.dollar()?;
                     out.push_value(&value);
                 }
-                '\'' if self.quotes => self.single_quoted(out)?,
-                '"' if self.quotes => self.double_quoted(escapes, out)?,
+                '\'' if self.rules.quotes => self.single_quoted(out)?,
+                '"' if self.rules.quotes => self.double_quoted(escapes, out)?,
                 c if c == self.escape => {
                     if escapes == Escapes::Keep {
                         out.push_literal(c);
@@ -201,20 +222,20 @@ impl<'a> Walk<'a> {
                 }
                 c => out.push_plain(c),
             }
-            if out.text.len() > RESULT_BYTES_MAX {
-                return Err(self.fault(self.at, "result is too long"));
+            if out.text.len() > self.rules.bytes_max {
+                return Err(self.fault(self.at, TOO_LONG));
             }
         }
         match stop {
             None => Ok(()),
-            Some('/') => Err(self.fault(self.at, "syntax error: missing '/' in ${}")),
-            Some(_) => Err(self.fault(self.at, "syntax error: missing '}'")),
+            Some(stop) => Err(self.fault(self.at, &missing(stop))),
         }
     }
 
     fn single_quoted(&mut self, out: &mut Output) -> Result<(), Fault> {
         let start = self.at;
         let Some(length) = self.text[start..].find('\'') else {
+            self.at = self.text.len();
             return Err(self.fault(start - 1, &unclosed("single-quote")));
         };
         out.push_literals(&self.text[start..start + length]);
@@ -257,7 +278,7 @@ impl<'a> Walk<'a> {
             let name = self.name();
             return Ok(match name {
                 "" => "$".to_owned(),
-                name => self.value(name).unwrap_or_default(),
+                name => self.value(name)?.unwrap_or_default(),
             });
         }
         let start = self.at - 1;
@@ -268,34 +289,45 @@ impl<'a> Walk<'a> {
         self.at += 1;
         let value = self.braces(start)?;
         self.depth -= 1;
+        self.spend(value.len())?;
         Ok(value)
     }
 
     /// Behind `${`, up to and with the closing brace.
     fn braces(&mut self, start: usize) -> Result<String, Fault> {
-        if self.peek().is_none() {
-            return Err(self.fault(start, "syntax error: missing '}'"));
+        match self.peek() {
+            None => return Err(self.fault(start, "syntax error: missing '}'")),
+            Some('{' | '}' | ':') => {
+                return Err(self.fault(start, "syntax error: bad substitution"));
+            }
+            // No name at all is a variable that is never set, as in `${+x}`.
+            Some(_) => {}
         }
         let name = self.name();
-        if name.is_empty() {
-            return Err(self.fault(start, "syntax error: bad substitution"));
-        }
         let modifier_at = self.at;
         match self.next() {
             None => Err(self.fault(start, "syntax error: missing '}'")),
-            Some('}') => Ok(self.value(name).unwrap_or_default()),
+            Some('}') => Ok(self.value(name)?.unwrap_or_default()),
             Some('/') => self.replace(start, name),
             Some(sign @ ('#' | '%')) => self.trim(start, name, sign),
             Some(sign @ ('-' | '+' | '?')) => self.choose(start, name, sign, false),
             Some(':') => match self.next() {
                 Some(sign @ ('-' | '+' | '?')) => self.choose(start, name, sign, true),
+                Some(sign) => {
+                    let fault = self.unsupported(start, modifier_at);
+                    // What is wrong in its word comes first.
+                    if !matches!(sign, '#' | '%') {
+                        self.word_until('}', Escapes::Remove)?;
+                    }
+                    Err(fault)
+                }
                 None => Err(self.fault(start, "syntax error: missing '}'")),
-                Some(_) => Err(self.unsupported(start, modifier_at)),
             },
             Some(_) => Err(self.unsupported(start, modifier_at)),
         }
     }
 
+    /// Called behind the modifier.
     fn unsupported(&self, start: usize, modifier_at: usize) -> Fault {
         if !self.text[modifier_at..].contains('}') {
             return self.fault(start, "syntax error: missing '}'");
@@ -313,7 +345,7 @@ impl<'a> Walk<'a> {
         empty_is_unset: bool,
     ) -> Result<String, Fault> {
         let word = self.word_until('}', Escapes::Remove)?;
-        let value = self.value(name);
+        let value = self.value(name)?;
         let is_set = value.is_some();
         let value = value.filter(|value| !(empty_is_unset && value.is_empty()));
         match (sign, value) {
@@ -340,7 +372,7 @@ impl<'a> Walk<'a> {
             None => (word.as_str(), false),
         };
         let pattern = self.pattern(start, text)?;
-        let value = self.value(name).unwrap_or_default();
+        let value = self.value(name)?.unwrap_or_default();
         let trimmed = match sign {
             '#' => pattern.trim_prefix(&value, longest),
             _ => pattern.trim_suffix(&value, longest),
@@ -357,13 +389,13 @@ impl<'a> Walk<'a> {
         let pattern_text = self.word_until('/', Escapes::Keep)?;
         let replacement = self.word_until('}', Escapes::Keep)?;
         let pattern = self.pattern(start, &pattern_text)?;
-        let value = self.value(name).unwrap_or_default();
-        let replaced = pattern.replace(&value, &replacement, all, RESULT_BYTES_MAX);
+        let value = self.value(name)?.unwrap_or_default();
+        let replaced = pattern.replace(&value, &replacement, all, self.rules.bytes_max);
         replaced.ok_or_else(|| self.fault(start, pattern::TOO_SLOW))
     }
 
     fn pattern(&self, start: usize, text: &str) -> Result<Pattern, Fault> {
-        Pattern::new(text, self.escape).map_err(|bad| {
+        Pattern::new(text).map_err(|bad| {
             let reason =
                 format!("invalid pattern ({text}) in substitution: invalid escape '{bad}'");
             self.fault(start, &reason)
@@ -372,24 +404,25 @@ impl<'a> Walk<'a> {
 
     fn word_until(&mut self, stop: char, escapes: Escapes) -> Result<String, Fault> {
         let mut out = Output::default();
-        self.until(Some(stop), escapes, &mut out)?;
-        Ok(out.text)
+        match self.until(Some(stop), escapes, &mut out) {
+            Ok(()) => Ok(out.text),
+            // Whatever is open in it: first of all the end is missing.
+            Err(fault) if self.at == self.text.len() => Err(self.fault(fault.at, &missing(stop))),
+            Err(fault) => Err(fault),
+        }
     }
 
-    /// A name at this place (EXP-01, EXP-03); empty when there is none.
+    /// A name at this place; empty when there is none.
     fn name(&mut self) -> &'a str {
         let rest = &self.text[self.at..];
-        let length = match rest.chars().next() {
-            Some(c) if c.is_ascii_digit() => length_while(rest, |c| c.is_ascii_digit()),
-            Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
-            _ => length_while(rest, |c| c.is_alphanumeric() || c == '_'),
-        };
+        let length = name_length(rest);
         self.at += length;
         &rest[..length]
     }
 
-    fn value(&mut self, name: &str) -> Option<String> {
+    fn value(&mut self, name: &str) -> Result<Option<String>, Fault> {
         let value = (self.env)(name);
+        self.spend(value.as_ref().map_or(0, String::len))?;
         if !self.seen.contains(name) {
             self.seen.insert(name.to_owned());
             match value {
@@ -397,7 +430,14 @@ impl<'a> Walk<'a> {
                 None => self.unset.push(name.to_owned()),
             }
         }
-        value
+        Ok(value)
+    }
+
+    /// Counts bytes: nested substitutions grow fast even where little comes out.
+    fn spend(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.work = self.work.saturating_add(bytes);
+        let is_enough = self.work <= self.rules.bytes_max * WORK_FACTOR;
+        is_enough.then_some(()).ok_or_else(|| self.fault(self.at, TOO_LONG))
     }
 
     fn peek(&self) -> Option<char> {
@@ -415,8 +455,26 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// The length of the variable's name at the start of a text: a word, digits, or one special character (EXP-01, EXP-03).
+pub(crate) fn name_length(text: &str) -> usize {
+    match text.chars().next() {
+        Some(c) if c.is_ascii_digit() => length_while(text, |c| c.is_ascii_digit()),
+        Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
+        _ => length_while(text, |c| c.is_alphanumeric() || c == '_'),
+    }
+}
+
 fn length_while(text: &str, accept: impl Fn(char) -> bool) -> usize {
     text.find(|c| !accept(c)).unwrap_or(text.len())
+}
+
+const TOO_LONG: &str = "result is too long";
+
+fn missing(stop: char) -> String {
+    match stop {
+        '/' => "syntax error: missing '/' in ${}".to_owned(),
+        stop => format!("syntax error: missing '{stop}'"),
+    }
 }
 
 fn unclosed(quote: &str) -> String {

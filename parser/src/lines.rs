@@ -37,8 +37,11 @@ pub(crate) struct PhysicalLine<'s> {
 /// An instruction's line with its continuations joined.
 #[derive(Debug)]
 pub(crate) struct LogicalLine<'s> {
-    /// The joined text, without white space at both ends (LEX-11).
+    /// The joined text, without white space at both ends (LEX-11). Empty when there are only escape characters up to
+    /// the end of the file.
     pub(crate) text: Cow<'s, str>,
+    /// The white space that was taken away at its end.
+    pub(crate) trailing: String,
     /// From the first byte to the end of the last physical line.
     pub(crate) span: Span,
     /// Number of the first physical line.
@@ -84,10 +87,7 @@ impl<'s> Reader<'s> {
             if trimmed.starts_with('#') {
                 note_comment(&mut comments, line);
             } else if !trimmed.is_empty() {
-                let joined = self.join(line, std::mem::take(&mut comments));
-                if !joined.text.is_empty() {
-                    return Some(joined);
-                }
+                return Some(self.join(line, comments));
             }
         }
     }
@@ -159,7 +159,8 @@ impl<'s> Reader<'s> {
         }
         let mut joined = LogicalLine {
             text,
-            span: Span::new(start, last.end()),
+            trailing: String::new(),
+            span: Span::new(start, last.end().max(last.touched(self.text.len()))),
             first_line: first.number,
             last_line_span: Span::new(last.start, last.end()),
             has_empty_continuation,
@@ -200,6 +201,11 @@ impl PhysicalLine<'_> {
         self.start + self.text.strip_suffix('\r').unwrap_or(self.text).len()
     }
 
+    /// The end of a place that has something of the line in it even if it is blank.
+    fn touched(&self, text_length: usize) -> usize {
+        (self.start + 1).min(text_length)
+    }
+
     /// The place of the whole line.
     pub(crate) fn span(&self) -> Span {
         Span::new(self.start, self.end())
@@ -224,6 +230,7 @@ impl LogicalLine<'_> {
 
     fn trim(&mut self) {
         let end = self.text.trim_end().len();
+        self.trailing = self.text[end..].to_owned();
         let start = self.text[..end].len() - self.text[..end].trim_start().len();
         match &mut self.text {
             Cow::Borrowed(text) => *text = &text[start..end],

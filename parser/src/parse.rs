@@ -6,7 +6,6 @@
 use crate::ast::{Dockerfile, Instruction, Kind, Stage, Word};
 use crate::directives;
 use crate::lines::{LINE_BYTES_MAX, LogicalLine, PhysicalLine, Reader};
-use crate::lint::CheckOptions;
 use crate::syntax::{self, Fault, FoundHeredoc, Place};
 use crate::{Diagnostic, Label, Severity, SourceText, Span};
 
@@ -162,7 +161,7 @@ impl<'s> File<'s> {
         }
         let (comments, check) = comments(&logical.comments);
         if logical.has_empty_continuation {
-            self.warn_empty_continuation(logical, check.as_ref());
+            self.warn_empty_continuation(logical);
         }
         match line.kind(&heredocs) {
             Ok(kind) => {
@@ -214,13 +213,11 @@ impl<'s> File<'s> {
         }
     }
 
-    /// Check NoEmptyContinuation (LEX-33, LINT-22), located at the instruction's last line. What holds for the whole
-    /// file is for whoever has the build arguments (LINT-06).
-    fn warn_empty_continuation(&mut self, logical: &LogicalLine<'_>, check: Option<&Word>) {
+    /// Check NoEmptyContinuation (LEX-33, LINT-22), located at the instruction's last line. Whether
+    /// it is wanted is for whoever has the build arguments (LINT-06).
+    fn warn_empty_continuation(&mut self, logical: &LogicalLine<'_>) {
         const RULE: &str = "NoEmptyContinuation";
-        let is_skipped = check
-            .is_some_and(|check| CheckOptions::parse(&check.text).is_ok_and(|o| o.skips(RULE)));
-        if is_skipped || self.is_trigger {
+        if self.is_trigger {
             return;
         }
         let message = "Empty continuation line";
@@ -286,7 +283,7 @@ fn comments(lines: &[PhysicalLine<'_>]) -> (Vec<String>, Option<Word>) {
         let text = line.text.strip_prefix('#').unwrap_or(line.text).trim();
         texts.push(text.to_owned());
         let Some((name, value)) = directives::name_and_value(text) else { continue };
-        if name.eq_ignore_ascii_case("check") {
+        if name.eq_ignore_ascii_case("check") && check.is_none() {
             let start = line.start + (value.as_ptr() as usize - line.text.as_ptr() as usize);
             let span = Span::new(start, start + value.len());
             check = Some(Word { text: value.to_owned(), span });
@@ -295,11 +292,11 @@ fn comments(lines: &[PhysicalLine<'_>]) -> (Vec<String>, Option<Word>) {
     (texts, check)
 }
 
-/// The last line that has something in it.
+/// The last line, which may be a blank one (LEX-07).
 fn last_line(text: &str) -> Span {
-    let end = text.trim_end_matches(['\n', '\r']).len();
-    let start = text[..end].rfind('\n').map_or(0, |at| at + 1);
-    Span::new(start, end)
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let start = text.rfind('\n').map_or(0, |at| at + 1);
+    Span::new(start, text.trim_end_matches('\r').len().max(start))
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub enum ContextValue {
     Http(String),
     /// `docker-image://scratch`: an empty tree.
     Scratch,
+    /// `target:name`: the result of a stage of the same file, with its config (NCTX-10).
+    Target(String),
 }
 
 /// An image in an OCI layout directory.
@@ -75,6 +77,13 @@ impl NamedContext {
     }
 }
 
+impl ContextValue {
+    /// Reads the value of a context of this name.
+    pub(crate) fn parse(name: &str, value: &str) -> Result<ContextValue, ContextValueError> {
+        parse_value(name, value)
+    }
+}
+
 fn parse_value(name: &str, value: &str) -> Result<ContextValue, ContextValueError> {
     if let Some(image) = value.strip_prefix("docker-image://") {
         return match image {
@@ -96,13 +105,9 @@ fn parse_value(name: &str, value: &str) -> Result<ContextValue, ContextValueErro
     if value.starts_with("http://") || value.starts_with("https://") {
         return Ok(ContextValue::Http(value.to_owned()));
     }
-    for scheme in ["target", "input"] {
-        if value.strip_prefix(scheme).is_some_and(|rest| rest.starts_with(':')) {
-            return Err(ContextValueError::Scheme {
-                name: name.to_owned(),
-                scheme: scheme.to_owned(),
-            });
-        }
+    // What bake calls a target is called an input where the build is made.
+    if let Some(target) = value.strip_prefix("target:").or_else(|| value.strip_prefix("input:")) {
+        return Ok(ContextValue::Target(target.to_owned()));
     }
     if let Some((scheme, _)) = value.split_once("://") {
         return Err(ContextValueError::Scheme { name: name.to_owned(), scheme: scheme.to_owned() });
@@ -188,6 +193,7 @@ mod tests {
                     ContextValue::Git(git) => format!("git {} {:?}", git.remote, git.reference),
                     ContextValue::Http(url) => format!("http {url}"),
                     ContextValue::Scratch => "scratch".to_owned(),
+                    ContextValue::Target(name) => format!("target {name}"),
                 },
                 Err(error) => format!("error {error}"),
             };
@@ -199,7 +205,8 @@ mod tests {
         check("a=../dir", "local ../dir"); // NCTX-07
         check("a=https://h/x.git#main", "git https://h/x.git Some(\"main\")"); // NCTX-08
         check("a=https://h/x.tar", "http https://h/x.tar"); // NCTX-09
-        check("a=target:b", "error unsupported context source target for a"); // NCTX-10
+        check("a=target:b", "target b"); // NCTX-10
+        check("a=input:b", "target b");
         check("a=ftp://x", "error unsupported context source ftp for a"); // NCTX-13
         check("a", "error invalid context value: a, expected key=value");
         check("a b=x", "error invalid context name a b: invalid reference format");

@@ -2,6 +2,8 @@
 
 use graph::GitSource;
 
+use crate::{LowerRequest, epoch};
+
 /// Where a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GitForm {
@@ -35,41 +37,69 @@ pub enum GitError {
 
 /// Reads a git reference. `None` when the text is something else: a path or another URL.
 pub fn parse_git(text: &str, form: GitForm) -> Option<Result<GitSource, GitError>> {
-    Some(parse(text, form)?.map(|written| {
-        let keep_git_dir = written.keep_git_dir.unwrap_or(false);
-        GitSource { keep_git_dir, ..written.source }
+    Some(parse(text, form)?.map(|written| written.with(false, false)))
+}
+
+/// Reads the reference of the main build context: a build argument may keep `.git` (CTX-14), and with one that sets an
+/// epoch files have the commit's time unless the reference says otherwise.
+pub fn parse_git_context(
+    text: &str,
+    request: &LowerRequest,
+) -> Option<Result<GitSource, GitError>> {
+    let keeps = request.build_arg("BUILDKIT_CONTEXT_KEEP_GIT_DIR").and_then(parse_bool);
+    let has_epoch = request.build_arg(epoch::NAME).is_some_and(|value| !value.is_empty());
+    let parsed = parse(text, GitForm::Context)?;
+    Some(parsed.map(|mut written| {
+        if keeps == Some(true) {
+            written.keep_git_dir = Some(true);
+        }
+        written.with(false, has_epoch)
     }))
 }
 
-/// A reference as written: whether `.git` is kept may not have been said.
+/// A reference as written: whether `.git` is kept and which times files have may not have been said.
 #[derive(Debug)]
 pub(crate) struct WrittenGit {
-    pub(crate) source: GitSource,
+    source: GitSource,
     pub(crate) keep_git_dir: Option<bool>,
+    commit_times: Option<bool>,
+}
+
+impl WrittenGit {
+    /// The source with what holds where nothing was said.
+    pub(crate) fn with(self, keep_git_dir: bool, commit_times: bool) -> GitSource {
+        GitSource {
+            keep_git_dir: self.keep_git_dir.unwrap_or(keep_git_dir),
+            commit_times: self.commit_times.unwrap_or(commit_times),
+            ..self.source
+        }
+    }
 }
 
 pub(crate) fn parse(text: &str, form: GitForm) -> Option<Result<WrittenGit, GitError>> {
     let (rest, fragment) = text.split_once('#').unwrap_or((text, ""));
-    let (remote, query) = match is_scp_like(rest) {
-        true => (rest, ""),
-        false => rest.split_once('?').unwrap_or((rest, "")),
-    };
+    let (remote, query) = rest.split_once('?').unwrap_or((rest, ""));
     let remote = match () {
         () if form == GitForm::Context && remote.starts_with("github.com/") => {
             format!("https://{remote}")
         }
-        () if is_remote(remote) => remote.to_owned(),
-        () => return None,
+        () => as_remote(remote)?,
     };
     Some(with_parts(remote, fragment, query))
 }
 
-fn is_remote(remote: &str) -> bool {
-    let has = |scheme: &str| remote.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
-    has("git://")
-        || has("ssh://")
-        || ((has("http://") || has("https://")) && remote.ends_with(".git"))
-        || is_scp_like(remote)
+/// The remote, its scheme in lower case; `None` when it is none.
+fn as_remote(text: &str) -> Option<String> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return is_scp_like(text).then(|| text.to_owned());
+    };
+    let scheme = scheme.to_ascii_lowercase();
+    let is_remote = match &*scheme {
+        "git" | "ssh" => !rest.is_empty(),
+        "http" | "https" => rest.ends_with(".git"),
+        _ => false,
+    };
+    is_remote.then(|| format!("{scheme}://{rest}"))
 }
 
 /// `user@host:path`.
@@ -106,7 +136,8 @@ struct Parts {
     checksum: Option<String>,
     keep_git_dir: Option<bool>,
     submodules: bool,
-    commit_times: bool,
+    commit_times: Option<bool>,
+    fetch_by_commit: bool,
 }
 
 impl Parts {
@@ -123,12 +154,11 @@ impl Parts {
             }
             "keep-git-dir" => set(boolean(key, value)?, |on| self.keep_git_dir = Some(on)),
             "submodules" => set(boolean(key, value)?, |on| self.submodules = on),
-            // All commits are fetched by their id where the server lets us.
-            "fetch-by-commit" => set(boolean(key, value)?, |_| ()),
+            "fetch-by-commit" => set(boolean(key, value)?, |on| self.fetch_by_commit = on),
             "mtime" => {
                 self.commit_times = match &*value {
-                    "commit" => true,
-                    "checkout" => false,
+                    "commit" => Some(true),
+                    "checkout" => Some(false),
                     _ => return Err(GitError::BadMtime { value }),
                 };
                 Ok(())
@@ -141,21 +171,12 @@ impl Parts {
         if !self.tag.is_empty() && !self.branch.is_empty() {
             return Err(GitError::BranchAndTag);
         }
-        for (what, prefix, value) in
-            [("tag", "refs/tags/", &self.tag), ("branch", "refs/heads/", &self.branch)]
-        {
+        for (prefix, value) in [("refs/tags/", &self.tag), ("refs/heads/", &self.branch)] {
             if value.is_empty() {
                 continue;
             }
             let full = format!("{prefix}{}", value.strip_prefix(prefix).unwrap_or(value));
-            if !self.reference.is_empty() && self.reference != *value && self.reference != full {
-                let (fragment, query) = (self.reference, value.clone());
-                return Err(GitError::Conflict { what, fragment, query });
-            }
-            self.reference = full;
-        }
-        if self.reference.is_empty() {
-            self.reference = self.checksum.clone().unwrap_or_default();
+            agree("ref", &mut self.reference, full)?;
         }
         let source = GitSource {
             remote,
@@ -164,9 +185,11 @@ impl Parts {
             checksum: self.checksum,
             keep_git_dir: false,
             submodules: self.submodules,
-            commit_times: self.commit_times,
+            commit_times: false,
+            fetch_by_commit: self.fetch_by_commit,
         };
-        Ok(WrittenGit { source, keep_git_dir: self.keep_git_dir })
+        let Parts { keep_git_dir, commit_times, .. } = self;
+        Ok(WrittenGit { source, keep_git_dir, commit_times })
     }
 }
 
@@ -185,9 +208,8 @@ fn agree(what: &'static str, field: &mut String, query: String) -> Result<(), Gi
 
 /// Says whether a text can be (the start of) a commit id (ADD-55).
 pub(crate) fn check_commit(text: &str) -> Result<(), GitError> {
-    let is_hex = !text.is_empty()
-        && text.len() <= 64
-        && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_hex =
+        !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
     if is_hex { Ok(()) } else { Err(GitError::BadChecksum { text: text.to_owned() }) }
 }
 
@@ -263,11 +285,15 @@ mod tests {
                     keep_git_dir,
                     submodules,
                     commit_times,
+                    fetch_by_commit,
                 } = git;
                 let mut out = format!("{remote} {} {subdir:?}", reference.unwrap_or_default());
-                for (word, on) in
-                    [("keep", keep_git_dir), ("flat", !submodules), ("mtime", commit_times)]
-                {
+                for (word, on) in [
+                    ("keep", keep_git_dir),
+                    ("flat", !submodules),
+                    ("mtime", commit_times),
+                    ("direct", fetch_by_commit),
+                ] {
                     if on {
                         out += &format!(" {word}");
                     }
@@ -294,13 +320,22 @@ mod tests {
             "https://h/x.git?ref=a&keep-git-dir=1&submodules=false&mtime=commit",
             "https://h/x.git a \"\" keep flat mtime",
         );
-        check("https://h/x.git?commit=0123ab", "https://h/x.git 0123ab \"\" =0123ab");
+        // The commit of the default branch is compared, no other is fetched.
+        check("https://h/x.git?commit=0123aB", "https://h/x.git  \"\" =0123aB");
+        check("https://h/x.git?commit=01&fetch-by-commit", "https://h/x.git  \"\" direct =01");
+        check("https://h/x.git?tag=v1#refs/tags/v1", "https://h/x.git refs/tags/v1 \"\"");
+        check("git@h:o/x.git?tag=v1&subdir=s", "git@h:o/x.git refs/tags/v1 \"s\"");
+        check("HTTPS://h/x.git", "https://h/x.git  \"\"");
+        check("https://h/x.git/", "no");
+        check("ftp://h/x.git", "no");
+        check("https://h/x.git?keep-git-dir&submodules", "https://h/x.git  \"\" keep");
         // ADD-53
         check("https://h/x.git?foo=1", "unexpected query \"foo\"");
         check("https://h/x.git?ref=", "query \"ref\" has no value");
         check("https://h/x.git?ref=a&ref=b", "query \"ref\" has multiple values");
         check("https://h/x.git?ref=a#b", "ref conflicts: \"b\" vs \"a\"");
         check("https://h/x.git?branch=a&tag=b", "branch conflicts with tag");
+        check("https://h/x.git?tag=a#b", "ref conflicts: \"b\" vs \"refs/tags/a\"");
         check("https://h/x.git?subdir=a#r:b", "subdir conflicts: \"b\" vs \"a\"");
         check(
             "https://h/x.git?mtime=foo",
@@ -312,5 +347,25 @@ mod tests {
         );
         let context = dump("github.com/o/x#main", GitForm::Context); // CTX-13
         assert_eq!(context, "https://github.com/o/x main \"\"");
+    }
+
+    #[test]
+    fn build_arguments_change_the_main_context() {
+        const KEEP: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+        let check = |text: &str, arguments: &[(&str, &str)], want: (bool, bool)| {
+            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let build_args = arguments.iter().map(pair).collect();
+            let request = LowerRequest { build_args, ..LowerRequest::default() };
+            let git = parse_git_context(text, &request).expect("a reference").expect("valid");
+            assert_eq!((git.keep_git_dir, git.commit_times), want, "{text} {arguments:?}");
+        };
+        check("git://h/x", &[], (false, false));
+        check("git://h/x", &[("A", "0"), (KEEP, "1")], (true, false)); // CTX-14
+        check("git://h/x", &[(KEEP, "0"), (KEEP, "true")], (true, false));
+        check("git://h/x", &[(KEEP, "")], (false, false));
+        check("git://h/x?keep-git-dir", &[(KEEP, "0")], (true, false));
+        check("git://h/x", &[("SOURCE_DATE_EPOCH", "1")], (false, true));
+        check("git://h/x", &[("SOURCE_DATE_EPOCH", "")], (false, false));
+        check("git://h/x?mtime=checkout", &[("SOURCE_DATE_EPOCH", "1")], (false, false));
     }
 }

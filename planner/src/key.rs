@@ -13,8 +13,8 @@
 //! `testdata/keys/golden.txt`; a change that is meant raises [`FORMAT_VERSION`].
 
 use graph::{
-    CacheKey, CacheSharing, Copy, CopySource, GitSource, Graph, HttpSource, ImageSource,
-    InlineFile, InstructionDigest, LocalSource, Mkdir, Mode, ModeChange, ModeSource, Mount,
+    CacheKey, CacheSharing, ContentId, Copy, CopySource, DeviceName, GitSource, Graph, HttpSource,
+    ImageSource, InlineFile, InstructionDigest, LocalSource, Mkdir, Mode, ModeChange, Mount,
     MountKind, NearKey, Network, Op, OperationDigest, Run, Security, Selection, Stack,
     StackIdentity, TreeDigest, Ulimit, Unpack, Vertex, VertexId, Who,
 };
@@ -129,7 +129,8 @@ pub fn http_content(source: &HttpSource, content: Digest, last_modified: Option<
 }
 
 /// What a commit is to a key (ADD-61); the wanted checksum does not count (ADD-56), nor does where it comes from.
-pub fn git_content(source: &GitSource, commit: &str) -> Digest {
+/// `names` are those of the branch or tag, and the tag's id: who keeps `.git` finds them in it.
+pub fn git_content(source: &GitSource, commit: &str, names: &[&str]) -> Digest {
     let GitSource {
         remote: _,
         reference: _,
@@ -138,11 +139,15 @@ pub fn git_content(source: &GitSource, commit: &str) -> Digest {
         keep_git_dir,
         submodules,
         commit_times,
+        fetch_by_commit: _,
     } = source;
     let mut hasher = KeyHasher::new("git");
     hasher.text(commit);
     hasher.text(subdir);
     hasher.flags(&[*keep_git_dir, *submodules, *commit_times]);
+    if *keep_git_dir {
+        hasher.list(names, |hasher, name| hasher.text(name));
+    }
     hasher.finish()
 }
 
@@ -186,8 +191,23 @@ pub fn counts_below(vertex: &Vertex) -> bool {
     }
 }
 
-/// The key of a result. `below` is `None` where [`counts_below`] says no; `inputs` has one entry for each of
-/// [`input_uses`].
+/// What is below a vertex, from the identity of its stack. Contents have no times; where an epoch has dated directories
+/// of WORKDIR below, what follows is another result (WDIR-12, EPO-16).
+pub fn dated(graph: &Graph, vertex: &Vertex, mut stack: StackIdentity) -> StackIdentity {
+    let mut next = vertex.below;
+    while let Some(below) = next.map(|id| graph.vertex(id)) {
+        if let Op::Mkdir(Mkdir { epoch: Some(seconds), .. }) = below.op {
+            let epoch = Digest::of(format!("WORKDIR's epoch {seconds}").as_bytes());
+            stack.contents.push(ContentId(epoch));
+            break; // One build has one epoch.
+        }
+        next = below.below;
+    }
+    stack
+}
+
+/// The key of a result. `below` is `None` where [`counts_below`] says no, else by way of [`dated`]; `inputs` has one
+/// entry for each of [`input_uses`].
 pub fn cache_key(
     operation: &OperationDigest,
     below: Option<&StackIdentity>,
@@ -350,6 +370,7 @@ impl KeyHash for GitSource {
             keep_git_dir,
             submodules,
             commit_times,
+            fetch_by_commit,
         } = self;
         hasher.tag("git source");
         hasher.text(remote);
@@ -357,6 +378,9 @@ impl KeyHash for GitSource {
         hasher.text(subdir);
         hasher.option(checksum.as_ref(), |hasher, text| hasher.text(text));
         hasher.flags(&[*keep_git_dir, *submodules, *commit_times]);
+        if *fetch_by_commit {
+            hasher.tag("fetch by commit");
+        }
     }
 }
 
@@ -400,7 +424,10 @@ impl KeyHash for Run {
             Security::Sandbox => "sandbox",
             Security::Insecure => "insecure",
         });
-        hasher.list(devices, |hasher, device| hasher.text(device));
+        hasher.list(devices, |hasher, DeviceName { name, required }| {
+            hasher.text(name);
+            hasher.tag(if *required { "required" } else { "optional" });
+        });
         hasher.option(hostname.as_ref(), |hasher, name| hasher.text(name));
         // The names alone (CACHE-11).
         hasher.list(extra_hosts, |hasher, (name, _address)| hasher.text(name));
@@ -477,7 +504,7 @@ fn hash_owner(numbers: [&u32; 3], hasher: &mut KeyHasher) {
 /// CACHE-20.
 impl KeyHash for Copy {
     fn key_hash(&self, hasher: &mut KeyHasher) {
-        let Copy { sources, dest, dest_is_dir, chown, chmod, link, epoch: _ } = self; // EPO-16
+        let Copy { sources, dest, dest_is_dir, chown, chmod, link } = self; // No epoch: EPO-16.
         hasher.tag("copy");
         hasher.list(sources, |hasher, source| source.key_hash(hasher));
         hasher.text(dest);
@@ -565,20 +592,19 @@ impl KeyHash for Mode {
 
 impl KeyHash for ModeChange {
     fn key_hash(&self, hasher: &mut KeyHasher) {
-        let ModeChange { who, operator, source } = self;
-        hasher.number(u64::from(*who));
-        hasher.number(u64::from(u32::from(*operator)));
-        match source {
-            ModeSource::Bits { rwx, conditional_execute, set_id, sticky } => {
-                hasher.tag("bits");
-                hasher.number(u64::from(*rwx));
-                hasher.flags(&[*conditional_execute, *set_id, *sticky]);
+        let (tag, bits) = match self {
+            ModeChange::Clear(bits) => ("clear bits", bits),
+            ModeChange::Set(bits) => ("set bits", bits),
+            ModeChange::SetExecute(bits) => ("set execute", bits),
+            ModeChange::Class { from, to, operator } => {
+                hasher.tag("copy class");
+                hasher.number(u64::from(*from));
+                hasher.number(u64::from(*to));
+                return hasher.number(u64::from(u32::from(*operator)));
             }
-            ModeSource::Class(class) => {
-                hasher.tag("class");
-                hasher.number(u64::from(*class));
-            }
-        }
+        };
+        hasher.tag(tag);
+        hasher.number(u64::from(*bits));
     }
 }
 

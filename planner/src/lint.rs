@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use parser::{CheckOptions, Diagnostic, Parse, Severity, SourceText};
 
 use crate::LowerRequest;
-use crate::site::{Site, nowhere};
+use crate::site::{Fail, Site, nowhere};
 
 pub(crate) use file::whole;
 pub(crate) use from::{base_platform, default_names, platform_flag, undeclared_arguments};
@@ -48,10 +48,7 @@ impl Findings {
         source: &SourceText,
         request: &LowerRequest,
     ) -> Result<Findings, Vec<Diagnostic>> {
-        let directive = parse.dockerfile.directives.check.as_ref().map(|word| word.text.as_str());
-        let text = request.build_arg("BUILDKIT_DOCKERFILE_CHECK").or(directive);
-        let options = CheckOptions::parse(text.unwrap_or_default())
-            .map_err(|error| vec![*nowhere("check-options", error.to_string())])?;
+        let options = options(parse, source, request).map_err(|fail| vec![*fail])?;
         let findings =
             Findings { options, found: RefCell::default(), from_other_platforms: Cell::new(0) };
         findings.take_from_parser(&parse.diagnostics);
@@ -84,26 +81,29 @@ impl Findings {
         self.from_other_platforms.set(self.found.borrow().len());
     }
 
-    /// Notes what a rule has found at an instruction, unless the file or a comment above the instruction says that the
-    /// rule is not wanted (LEX-56).
+    /// Notes what a rule has found at an instruction, unless the file says that the rule is not wanted, or a comment
+    /// above the instruction does (LEX-56).
     fn add(&self, rule: Rule, message: String, site: &Site) {
-        if !self.wants(rule, site) {
+        // A comment that is no list of options is an ordinary comment.
+        let own = site.check.as_deref().filter(|_| rule.is_about_one_instruction());
+        let own = own.and_then(|text| CheckOptions::parse(text).ok());
+        if !self.wants(rule, own.as_ref()) {
             return;
         }
         let finding = *site.error(rule.name(), message);
         self.push(Diagnostic { severity: Severity::Warning, ..finding });
     }
 
-    fn wants(&self, rule: Rule, site: &Site) -> bool {
+    fn wants(&self, rule: Rule, own: Option<&CheckOptions>) -> bool {
         let name = rule.name();
-        // A comment that is no list of options is an ordinary comment.
-        let own = site.check.as_deref().and_then(|text| CheckOptions::parse(text).ok());
-        let both = || [Some(&self.options), own.as_ref()].into_iter().flatten();
-        let is_on = !rule.is_experimental() || both().any(|o| o.wants_experimental(name));
-        is_on && !both().any(|options| options.skips(name))
+        let mut both = [Some(&self.options), own].into_iter().flatten();
+        match rule.is_experimental() {
+            true => both.any(|options| options.wants_experimental(name)), // LINT-05
+            false => !both.any(|options| options.skips(name)),
+        }
     }
 
-    /// The parser knows of comments above instructions, but not of what holds for the whole file.
+    /// The parser has the one rule on what is no part of an instruction.
     fn take_from_parser(&self, diagnostics: &[Diagnostic]) {
         let warnings = diagnostics.iter().filter(|found| found.severity == Severity::Warning);
         for warning in warnings.filter(|warning| !self.options.skips(warning.code)) {
@@ -117,4 +117,32 @@ impl Findings {
             found.push(finding);
         }
     }
+}
+
+/// What the `check` directive says, or the build argument in its place (LINT-06).
+fn options(
+    parse: &Parse,
+    source: &SourceText,
+    request: &LowerRequest,
+) -> Result<CheckOptions, Fail> {
+    const ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
+    let known = "the options are skip=RULE,RULE… or skip=all, experimental=RULE,RULE… or \
+                 experimental=all, error=true; a semicolon between them";
+    let fail = |mut fail: Fail| {
+        fail.help = Some(known.to_owned());
+        fail
+    };
+    if let Some(text) = request.build_arg(ARGUMENT) {
+        return CheckOptions::parse_argument(text).map_err(|error| {
+            let message = format!("failed to parse build-arg:{ARGUMENT}: {error}");
+            fail(nowhere("check-options", message))
+        });
+    }
+    let Some(word) = &parse.dockerfile.directives.check else {
+        return Ok(CheckOptions::default());
+    };
+    CheckOptions::parse(&word.text).map_err(|error| {
+        let message = format!("failed to parse check options: {error}"); // ERR-10
+        fail(Box::new(Diagnostic::error("check-options", message, source, word.span)))
+    })
 }

@@ -3,6 +3,9 @@
 //! Owns the walk over stages, the state that instructions change, and the vertices' names. What a single instruction
 //! does is in the modules below. Only stages that the target needs are looked at (STG-05).
 
+pub(crate) use add::http_source as add_http_source;
+pub(crate) use copy::is_url;
+
 mod add;
 mod chmod;
 mod commands;
@@ -24,16 +27,18 @@ use std::rc::Rc;
 
 use graph::{Graph, Op, Origin, PlannedHistory, Target, VertexId};
 use oci::{ImageConfig, Platform};
-use parser::ast::{Instruction, Kind, Word};
+use parser::ast::{Arg, Instruction, Kind, Word};
 use parser::{Diagnostic, Span, did_you_mean};
 
 use crate::outline::{Outline, Variant, site, stage_name};
-use crate::scope::Variables;
+use crate::parameters::{self, Asked};
+use crate::scope::{TextRoom, Variables};
 use crate::site::{Fail, Site};
-use crate::{Findings, LowerRequest, Sources, lint};
+use crate::{Findings, LowerRequest, Parameters, Sources, lint};
 
 use vertices::{NewVertex, Vertices};
 
+pub(crate) use from::{parse_name, without_user};
 pub(crate) use workdir::clean as clean_path;
 
 /// What lowering gives.
@@ -41,6 +46,8 @@ pub(crate) use workdir::clean as clean_path;
 pub struct Lowered {
     /// The work and its targets.
     pub graph: Graph,
+    /// What the target can be given, on the first platform.
+    pub parameters: Parameters,
     /// SOURCE_DATE_EPOCH in seconds since 1970, if one holds (EPO-01).
     pub epoch: Option<i64>,
 }
@@ -57,24 +64,33 @@ pub fn lower(
     let mut vertices = Vertices::default();
     let mut images = from::Images::default();
     let mut targets = Vec::new();
+    let mut parameters = None;
+    let mut epoch = None;
     for variant in &outline.variants {
         findings.next_platform();
+        let own_epoch = variant.epoch.seconds(sources).map_err(|fail| vec![*fail])?;
         let mut lowering = Lowering {
             outline,
             variant,
+            epoch: own_epoch,
             sources,
             findings,
             vertices,
             images,
             stages: vec![Progress::New; outline.file.stages.len()],
+            replaced: vec![Progress::New; outline.file.stages.len()],
+            asked: vec![Asked::default(); outline.file.stages.len()],
+            room: TextRoom::new(),
         };
         targets.push(lowering.target().map_err(|fail| vec![*fail])?);
+        parameters.get_or_insert_with(|| parameters::collect(outline, variant, &lowering.asked));
         vertices = lowering.vertices;
         images = lowering.images;
+        epoch.get_or_insert(own_epoch);
     }
     let graph = Graph { vertices: vertices.into_list(), targets };
-    let epoch = outline.variants[0].epoch;
-    Ok(Lowered { graph, epoch })
+    let (parameters, epoch) = (parameters.unwrap_or_default(), epoch.flatten());
+    Ok(Lowered { graph, parameters, epoch })
 }
 
 /// What a stage is after the instructions so far; a child stage starts with a copy of it (FROM-09).
@@ -95,6 +111,15 @@ pub(crate) struct StageState {
     workdir_seen: bool,
 }
 
+impl StageState {
+    /// Bytes of what grows with a stage.
+    fn bytes(&self) -> usize {
+        let said = self.history.iter().map(|entry| entry.created_by.len());
+        let args = self.args.iter().map(|(_, value)| value.as_ref().map_or(0, String::len));
+        self.variables.bytes() + said.chain(args).sum::<usize>()
+    }
+}
+
 /// How far a stage is.
 #[derive(Clone, Debug)]
 enum Progress {
@@ -107,11 +132,18 @@ enum Progress {
 struct Lowering<'a> {
     outline: &'a Outline,
     variant: &'a Variant,
+    /// SOURCE_DATE_EPOCH in seconds since 1970.
+    epoch: Option<i64>,
     sources: &'a dyn Sources,
     findings: &'a Findings,
     vertices: Vertices,
     images: from::Images,
     stages: Vec<Progress>,
+    /// Results of stages that a named context replaces, where another one names the stage itself (NCTX-11).
+    replaced: Vec<Progress>,
+    /// What each stage can be given.
+    asked: Vec<Asked>,
+    room: TextRoom,
 }
 
 impl<'a> Lowering<'a> {
@@ -130,6 +162,14 @@ impl<'a> Lowering<'a> {
         };
         let mut config = state.config.clone();
         set_platform(&mut config, self.request(), &self.variant.platform);
+        if config.architecture.is_empty() {
+            let message = "invalid image config for export: missing architecture"; // IMG-09
+            let mut fail = site(&self.outline.file, &self.outline.source, self.target_from())
+                .error("missing-architecture", message);
+            fail.help =
+                Some("the base image does not say its own; ask for one with --platform".to_owned());
+            return Err(fail);
+        }
         for (key, value) in &self.request().labels {
             config.config.labels.insert(key.clone(), value.clone()); // LABEL-03
         }
@@ -141,31 +181,63 @@ impl<'a> Lowering<'a> {
         })
     }
 
+    /// The FROM of the wanted stage.
+    fn target_from(&self) -> &'a Instruction {
+        &self.outline.file.stages[self.outline.target].from
+    }
+
     /// The result of a stage, lowered now if it was not before. The site is whoever wants it.
     fn stage(&mut self, number: usize, wanted_by: &Site) -> Result<Rc<StageState>, Fail> {
-        match &self.stages[number] {
+        let Some(context) = self.outline.replacement(self.variant, number) else {
+            return self.once(number, wanted_by, |own| &mut own.stages, Lowering::lower_stage);
+        };
+        let replace = |own: &mut Self, number: usize| {
+            let from = &own.outline.file.stages[number].from;
+            let from_site = site(&own.outline.file, &own.outline.source, from);
+            let platform = own.variant.platform_of(number).clone();
+            own.asked[number].stage();
+            own.state_of_context(context, &platform, &from_site) // NCTX-17
+        };
+        self.once(number, wanted_by, |own| &mut own.stages, replace)
+    }
+
+    /// The result of a stage of the file, whether a named context replaces it for others or not (NCTX-10, NCTX-11).
+    fn stage_itself(&mut self, number: usize, wanted_by: &Site) -> Result<Rc<StageState>, Fail> {
+        match self.outline.replacement(self.variant, number) {
+            None => self.stage(number, wanted_by),
+            Some(_) => self.once(number, wanted_by, |own| &mut own.replaced, Lowering::lower_stage),
+        }
+    }
+
+    /// Does the work on a stage at its first use.
+    fn once(
+        &mut self,
+        number: usize,
+        wanted_by: &Site,
+        slots: fn(&mut Self) -> &mut Vec<Progress>,
+        work: impl FnOnce(&mut Self, usize) -> Result<StageState, Fail>,
+    ) -> Result<Rc<StageState>, Fail> {
+        match &slots(self)[number] {
             Progress::Done(state) => return Ok(state.clone()),
             Progress::Open => {
                 let name = self.outline.display_name(number);
                 let message = format!("circular dependency detected on stage: {name}");
                 return Err(wanted_by.error("circular-dependency", message));
             }
-            Progress::New => self.stages[number] = Progress::Open,
+            Progress::New => slots(self)[number] = Progress::Open,
         }
-        let state = Rc::new(self.lower_stage(number)?);
-        self.stages[number] = Progress::Done(state.clone());
+        let state = Rc::new(work(self, number)?);
+        slots(self)[number] = Progress::Done(state.clone());
         Ok(state)
     }
 
     fn lower_stage(&mut self, number: usize) -> Result<StageState, Fail> {
+        self.asked[number].stage();
         let file = &self.outline.file;
         let stage = &file.stages[number];
         let from_site = site(file, &self.outline.source, &stage.from);
-        if let Some(context) = self.outline.replacement(self.variant, number) {
-            let platform = self.variant.platform_of(number).clone();
-            return self.state_of_context(context, &platform, &from_site); // NCTX-17
-        }
         let mut state = self.base_state(number, &from_site)?;
+        self.room.take(state.bytes(), &from_site)?;
         let triggers =
             onbuild::parse(std::mem::take(&mut state.config.config.on_build), &from_site)?;
         let is_layer = |instruction: &&Instruction| makes_step(&instruction.kind);
@@ -201,8 +273,11 @@ impl<'a> Lowering<'a> {
 
 /// The platform of the result (PLAT-06).
 fn set_platform(config: &mut ImageConfig, request: &LowerRequest, wanted: &Platform) {
-    if request.platforms.is_empty() && !config.os.is_empty() && !config.architecture.is_empty() {
-        return;
+    if request.platforms.is_empty() {
+        if config.os.is_empty() {
+            wanted.os.clone_into(&mut config.os);
+        }
+        return to_normal_form(config);
     }
     let same = config.os == wanted.os && config.architecture == wanted.architecture;
     wanted.os.clone_into(&mut config.os);
@@ -214,6 +289,16 @@ fn set_platform(config: &mut ImageConfig, request: &LowerRequest, wanted: &Platf
     if !wanted.os_version.is_empty() || !same {
         config.os_version = text(&wanted.os_version);
     }
+    to_normal_form(config);
+}
+
+/// Names of the base's platform come out as those on the command line do (PLAT-02): arm64/v8 is arm64.
+fn to_normal_form(config: &mut ImageConfig) {
+    let variant = config.variant.as_deref().unwrap_or_default();
+    let platform = Platform::new(&config.os, &config.architecture, variant);
+    config.os = platform.os;
+    config.architecture = platform.architecture;
+    config.variant = Some(platform.variant).filter(|variant| !variant.is_empty());
 }
 
 /// Whether an instruction counts in `[stage i/n]` (INS-09).
@@ -243,6 +328,7 @@ impl<'a> StageBuild<'_, 'a> {
         if makes_step(&instruction.kind) {
             self.steps_done += 1;
         }
+        let said_before = self.state.history.len();
         let has_shell = self.state.config.config.shell.as_ref().is_some_and(|s| !s.is_empty());
         lint::instruction(self.lowering.findings, instruction, has_shell, &mut self.said, site);
         let text = format!(
@@ -252,7 +338,10 @@ impl<'a> StageBuild<'_, 'a> {
         );
         match &instruction.kind {
             Kind::From(_) => return Err(onbuild::forbidden("FROM", site)),
-            Kind::Arg(arg) => settings::arg(self, arg, site)?,
+            Kind::Arg(arg) => {
+                settings::arg(self, arg, site)?;
+                self.note_arguments(instruction, arg, site);
+            }
             Kind::Env(env) => settings::env(self, env, site)?,
             Kind::Label(label) => settings::label(self, label, site)?,
             Kind::Maintainer(text) => settings::maintainer(self, &text.text),
@@ -266,11 +355,34 @@ impl<'a> StageBuild<'_, 'a> {
             Kind::Shell(shell) => commands::shell(self, shell),
             Kind::Healthcheck(check) => commands::healthcheck(self, check),
             Kind::Workdir(path) => workdir::lower(self, path, &text, site)?,
-            Kind::Run(run) => run::lower(self, run, &text, site)?,
+            Kind::Run(run) => {
+                run::lower(self, run, &text, site)?;
+                self.note_mounts(site);
+            }
             Kind::Copy(copy) => copy::lower(self, copy, &text, site)?,
             Kind::Add(add) => add::lower(self, add, &text, site)?,
         }
-        Ok(())
+        let said = &self.state.history[said_before..];
+        self.take_room(said.iter().map(|entry| entry.created_by.len()).sum(), site)
+    }
+
+    fn take_room(&self, bytes: usize, site: &Site) -> Result<(), Fail> {
+        self.lowering.room.take(bytes, site)
+    }
+
+    fn note_arguments(&mut self, instruction: &Instruction, arg: &Arg, site: &Site) {
+        let (request, globals) = (self.request(), &self.lowering.variant.globals);
+        let is_inherited =
+            |name: &str| request.build_arg(name).is_none() && globals.get(name).is_some();
+        let values = &self.state.args[self.state.args.len() - arg.items.len()..];
+        let asked = &mut self.lowering.asked[self.number];
+        asked.arg(instruction, arg, values, &is_inherited, site.span);
+    }
+
+    fn note_mounts(&mut self, site: &Site) {
+        if let Op::Run(run) = &self.lowering.vertices.get(self.state.top).op {
+            self.lowering.asked[self.number].mounts(&run.mounts, site.span);
+        }
     }
 
     /// Expands a word with the stage's variables.
@@ -281,6 +393,7 @@ impl<'a> StageBuild<'_, 'a> {
     /// Expands a text that stands at a place of the instruction.
     fn expand(&self, text: &str, span: Span, site: &Site) -> Result<String, Fail> {
         let expanded = self.state.variables.text(text, span, site)?;
+        self.take_room(expanded.text.len(), site)?;
         self.report_unset(&expanded.unset, site);
         Ok(expanded.text)
     }
@@ -321,7 +434,10 @@ impl<'a> StageBuild<'_, 'a> {
 
     /// `[stage i/n] RUN …` (INS-09, INS-10).
     fn step_name(&self, text: &str, site: &Site) -> String {
-        let text = display::with_values(text, &self.state.variables);
+        let mut text = display::with_values(text, &self.state.variables);
+        if text.starts_with("ADD ") {
+            text = display::without_users(&text);
+        }
         let onbuild = if site.trigger.is_some() { "ONBUILD " } else { "" };
         let place = self.lowering.place(self.number, self.steps_done, self.steps);
         format!("{place}{onbuild}{text}")
@@ -339,7 +455,7 @@ impl Lowering<'_> {
     /// `[linux/arm64 stage 2/5] `: the parts that are needed to tell steps apart (INS-09).
     fn place(&self, number: usize, index: usize, count: usize) -> String {
         let mut parts = Vec::new();
-        if self.outline.variants.len() > 1 {
+        if self.request().is_index() == Ok(true) {
             let base = self.variant.bases[number].platform.as_ref();
             let target = &self.variant.platform;
             parts.push(match base {

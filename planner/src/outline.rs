@@ -6,10 +6,12 @@
 use std::collections::BTreeSet;
 
 use oci::{Platform, Reference};
-use parser::ast::{Dockerfile, Instruction, Kind, Stage};
+use parser::ast::{Dockerfile, From, Instruction, Kind, Stage, Word};
 use parser::{Diagnostic, SourceText, did_you_mean};
 
-use crate::scope::Variables;
+use crate::epoch::Epoch;
+use crate::lower::parse_name;
+use crate::scope::{TextRoom, Variables};
 use crate::site::{Fail, Site, nowhere};
 use crate::{ContextValue, Findings, LowerRequest, NamedContext};
 use crate::{context_value, epoch, lint, scope};
@@ -32,7 +34,7 @@ pub(crate) struct Variant {
     /// Predefined and global arguments (EXP-74).
     pub(crate) globals: Variables,
     pub(crate) bases: Vec<Base>,
-    pub(crate) epoch: Option<i64>,
+    pub(crate) epoch: Epoch,
 }
 
 /// What a FROM line says.
@@ -119,6 +121,22 @@ impl Outline {
         needed
     }
 
+    /// What a stage is made of: its base, then the stages that it copies from or mounts.
+    pub(crate) fn stages_below(&self, variant: &Variant, number: usize) -> Vec<usize> {
+        match self.replacement(variant, number) {
+            Some(_) => Vec::new(),
+            None => {
+                let found = dependencies(&self.file, &variant.bases, number);
+                found.into_iter().map(|(other, _)| other).collect()
+            }
+        }
+    }
+
+    /// The stage that a target's name means, as `--target` takes it; else what to say behind the name.
+    pub(crate) fn target_named(&self, target: &str) -> Result<usize, String> {
+        find_named(&self.file, target)
+    }
+
     /// The named context that stands in for a stage's result (NCTX-17).
     pub(crate) fn replacement(&self, variant: &Variant, number: usize) -> Option<&NamedContext> {
         let name = stage_name(&self.file.stages[number])?;
@@ -189,15 +207,17 @@ fn read(
             "build argument BUILDKIT_DISABLE_FILEOP is not supported", // EXP-102
         ));
     }
+    request.is_index().map_err(|message| nowhere("invalid-argument", message))?; // PLAT-08
     lint::whole(findings, file, source);
-    let target = find_target(file, request)?;
     let mut variants = Vec::new();
     for platform in request.targets() {
         findings.next_platform();
         variants.push(read_variant(file, source, request, &platform, findings)?);
     }
+    let target = find_target(file, request)?;
     check_references(file, source)?;
     check_cycles(file, source, &variants[0].bases)?;
+    check_image_names(file, source, &variants[0].bases)?;
     Ok(Outline {
         file: file.clone(),
         source: source.clone(),
@@ -212,13 +232,24 @@ fn find_target(file: &Dockerfile, request: &LowerRequest) -> Result<usize, Fail>
     let Some(wanted) = request.wanted_target() else {
         return Ok(file.stages.len() - 1);
     };
+    find_named(file, wanted).map_err(|hint| {
+        let message = format!("target stage {wanted:?} could not be found{hint}");
+        let mut fail = nowhere("unknown-target", message);
+        let names: Vec<String> = file.stages.iter().filter_map(stage_name).collect();
+        fail.help = Some(match names.is_empty() {
+            true => "no stage has a name: write FROM IMAGE AS NAME".to_owned(),
+            false => format!("the stages are {}", names.join(", ")),
+        });
+        fail
+    })
+}
+
+/// The last stage of a name, in whatever case; else a hint at one that looks like it.
+fn find_named(file: &Dockerfile, wanted: &str) -> Result<usize, String> {
     let names: Vec<Option<String>> = file.stages.iter().map(stage_name).collect();
     let lower = wanted.to_lowercase();
-    names.iter().rposition(|name| name.as_ref() == Some(&lower)).ok_or_else(|| {
-        let known = names.iter().flatten().map(String::as_str);
-        let hint = did_you_mean(&lower, known);
-        nowhere("unknown-target", format!("target stage {wanted:?} could not be found{hint}"))
-    })
+    let found = names.iter().rposition(|name| name.as_ref() == Some(&lower));
+    found.ok_or_else(|| did_you_mean(&lower, names.iter().flatten().map(String::as_str)))
 }
 
 fn read_variant(
@@ -238,11 +269,13 @@ fn read_variant(
     }
     let globals = read_globals(file, source, predefined, &|name| request.build_arg(name))?;
     let mut bases = Vec::new();
-    for number in 0..file.stages.len() {
-        bases.push(read_base(file, source, number, &globals, findings)?);
+    let room = TextRoom::new();
+    for (number, stage) in file.stages.iter().enumerate() {
+        let base = read_base(file, source, number, &globals, findings)?;
+        room.take(base.name.len(), &site(file, source, &stage.from))?;
+        bases.push(base);
     }
-    let epoch = epoch::resolve(request, &globals, file, platform)
-        .map_err(|message| nowhere("invalid-epoch", message))?;
+    let epoch = epoch::read(request, &globals, file, source, platform)?;
     Ok(Variant { platform: platform.clone(), globals, bases, epoch })
 }
 
@@ -253,14 +286,16 @@ fn read_globals<'a>(
     mut globals: Variables,
     given: &dyn Fn(&str) -> Option<&'a str>,
 ) -> Result<Variables, Fail> {
+    let room = TextRoom::new();
     for instruction in &file.global_args {
-        read_global(&mut globals, instruction, &site(file, source, instruction), given)?;
+        let site = site(file, source, instruction);
+        read_global((&mut globals, &room), instruction, &site, given)?;
     }
     Ok(globals)
 }
 
 fn read_global<'a>(
-    globals: &mut Variables,
+    (globals, room): (&mut Variables, &TextRoom),
     instruction: &Instruction,
     site: &Site,
     given: &dyn Fn(&str) -> Option<&'a str>,
@@ -273,6 +308,7 @@ fn read_global<'a>(
             (None, None) => None,
         };
         if let Some(value) = value {
+            room.take(value.len(), site)?;
             globals.set(&name.text, &value);
         }
     }
@@ -296,27 +332,15 @@ fn read_base(
     let name = expanded.text;
     if name.is_empty() {
         let message = format!("base name ({}) should not be blank", from.image.text); // FROM-12
-        return Err(site.error_in("blank-base", message, from.image.span));
+        let mut fail = site.error_in("blank-base", message, from.image.span);
+        let help =
+            "give its variables a value: `ARG NAME=value` above the first FROM, or --build-arg";
+        fail.help = Some(help.to_owned());
+        return Err(fail);
     }
     let platform = match &from.platform {
         None => None,
-        Some(word) => {
-            let expanded = globals.text(&word.text, word.span, &site)?;
-            lint::undeclared_arguments(findings, file, globals, &expanded, &site);
-            lint::platform_flag(findings, from, &expanded, globals, &site);
-            let text = expanded.text;
-            if text.is_empty() {
-                let hint = platform_hint(&word.text, globals);
-                let message = format!("empty platform value from expression {}{hint}", word.text); // FROM-13
-                return Err(site.error_in("empty-platform", message, word.span));
-            }
-            let parsed = text.parse::<Platform>();
-            Some(
-                parsed.map_err(|error| {
-                    site.error_in("invalid-platform", error.to_string(), word.span)
-                })?,
-            )
-        }
+        Some(word) => Some(read_platform(file, from, word, globals, findings, &site)?),
     };
     // As written against lower-cased names of earlier stages (FROM-03, FROM-04).
     let earlier =
@@ -329,9 +353,30 @@ fn read_base(
     Ok(Base { name, platform, kind })
 }
 
-fn platform_hint(expression: &str, globals: &Variables) -> String {
-    let name = expression.trim_matches(|c: char| !c.is_alphanumeric() && c != '_');
-    did_you_mean(name, globals.names())
+/// What `--platform` says (FROM-13, ERR-18).
+fn read_platform(
+    file: &Dockerfile,
+    from: &From,
+    word: &Word,
+    globals: &Variables,
+    findings: &Findings,
+    site: &Site,
+) -> Result<Platform, Fail> {
+    let expanded = globals.text(&word.text, word.span, site)?;
+    lint::undeclared_arguments(findings, file, globals, &expanded, site);
+    lint::platform_flag(findings, from, &expanded, globals, site);
+    let (text, written) = (&expanded.text, &word.text);
+    let hints = expanded.unset.iter().map(|name| did_you_mean(name, globals.names()));
+    let hint = hints.into_iter().find(|hint| !hint.is_empty()).unwrap_or_default();
+    if text.is_empty() {
+        let message = format!("empty platform value from expression {written}{hint}");
+        return Err(site.error_in("empty-platform", message, word.span));
+    }
+    text.parse::<Platform>().map_err(|error| {
+        let got = if text == written { String::new() } else { format!("{text:?}: ") };
+        let message = format!("failed to parse platform {written}: {got}{}{hint}", error.reason());
+        site.error_in("invalid-platform", message, word.span)
+    })
 }
 
 /// Checks of names that hold for unreached stages too: COPY-71, MNT's `from` without variables (EXP-52).
@@ -349,6 +394,32 @@ fn check_references(file: &Dockerfile, source: &SourceText) -> Result<(), Fail> 
                 return Err(
                     site.error("invalid-stage-index", format!("invalid stage index {name}"))
                 );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Names of images must be such, also where no target needs them (ERR-16, ERR-50).
+fn check_image_names(file: &Dockerfile, source: &SourceText, bases: &[Base]) -> Result<(), Fail> {
+    for (number, stage) in file.stages.iter().enumerate() {
+        if let (BaseKind::Image, Kind::From(from)) = (bases[number].kind, &stage.from.kind) {
+            let site = site(file, source, &stage.from);
+            parse_name(&bases[number].name, &site)
+                .map_err(|fail| site.narrowed(fail, from.image.span))?;
+        }
+        for (name, index_allowed, instruction) in references(stage) {
+            let is_image = find_stage(file, name, number, index_allowed) == Found::Nothing
+                && !matches!(name, "" | "scratch")
+                && !name.contains('$');
+            if is_image {
+                let site = site(file, source, instruction);
+                let part = match &instruction.kind {
+                    Kind::Copy(copy) => copy.from.as_ref().map(|from| from.span),
+                    _ => None,
+                };
+                parse_name(name, &site)
+                    .map_err(|fail| site.narrowed(fail, part.unwrap_or_default()))?;
             }
         }
     }

@@ -3,7 +3,8 @@
 use graph::{Limits, Network, Ulimit};
 use oci::Platform;
 
-use crate::NamedContext;
+use crate::git::parse_bool;
+use crate::{NamedContext, SourcePolicy};
 
 /// Everything besides the Dockerfile that decides the graph. Free of environment and paths of this machine.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct LowerRequest {
     pub epoch: Option<i64>,
     /// What `SOURCE_DATE_EPOCH=context` means: the commit's or the download's time; `None` for a directory (EPO-04).
     pub context_epoch: Option<i64>,
+    /// Which sources may be used (NCTX-15).
+    pub policy: SourcePolicy,
 }
 
 impl Default for LowerRequest {
@@ -70,6 +73,7 @@ impl Default for LowerRequest {
             hostname: None,
             epoch: None,
             context_epoch: None,
+            policy: SourcePolicy::default(),
         }
     }
 }
@@ -110,15 +114,31 @@ impl LowerRequest {
         targets
     }
 
+    /// Whether the result is an index, which one platform gets when it is asked for (PLAT-08).
+    ///
+    /// # Errors
+    /// Several platforms without an index, or a word that is neither yes nor no.
+    pub fn is_index(&self) -> Result<bool, String> {
+        let several = self.targets().len() > 1;
+        match self.build_arg("BUILDKIT_MULTI_PLATFORM") {
+            None | Some("") => Ok(several),
+            Some(text) => match parse_bool(text) {
+                Some(false) if several => {
+                    let conflict = "returning multiple target platforms is not allowed";
+                    Err(format!("conflicting config: {conflict}"))
+                }
+                Some(forced) => Ok(forced),
+                None => Err(format!("invalid boolean value for multi-platform: {text}")),
+            },
+        }
+    }
+
     /// Whether a right was given.
     pub(crate) fn allows(&self, wanted: &Entitlement) -> bool {
         match wanted {
             // Who asks for the host's network for all steps has allowed it, as with docker's command line.
             Entitlement::NetworkHost if self.network == Network::Host => true,
-            Entitlement::Device(_) => {
-                self.allow.contains(wanted) || self.allow.contains(&Entitlement::Device(None))
-            }
-            Entitlement::NetworkHost | Entitlement::SecurityInsecure => self.allow.contains(wanted),
+            _ => self.allow.contains(wanted),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Variables: an ordered list, the names that are there without ARG, and words expanded with it (EXP-70 to EXP-102).
 
+use std::cell::Cell;
+
 use oci::{ImageConfig, Platform};
 use parser::ast::Word;
 use parser::{Expanded, Expander, Span};
@@ -11,20 +13,55 @@ use crate::site::{Fail, Site};
 pub(crate) const DEFAULT_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Variables in the order of their first definition (EXP-70).
+/// Bytes of text that the expansions of a file may put together, copies of it in histories and environments among
+/// them: a variable that names itself twice doubles with every line.
+const TEXT_BYTES_MAX: usize = 128 << 20;
+
+/// What is left of the room for texts.
+#[derive(Debug)]
+pub(crate) struct TextRoom(Cell<usize>);
+
+impl TextRoom {
+    pub(crate) fn new() -> TextRoom {
+        TextRoom(Cell::new(TEXT_BYTES_MAX))
+    }
+
+    /// Takes room for a text that was made.
+    pub(crate) fn take(&self, bytes: usize, site: &Site) -> Result<(), Fail> {
+        let Some(left) = self.0.get().checked_sub(bytes) else {
+            let mib = TEXT_BYTES_MAX >> 20;
+            let message = format!("the values of variables fill more than {mib} MiB");
+            let mut fail = site.error("too-large", message);
+            fail.help =
+                Some("a variable that is set to itself twice doubles with every line".to_owned());
+            return Err(fail);
+        };
+        self.0.set(left);
+        Ok(())
+    }
+}
+
+/// Variables in the order in which they got their values (EXP-70): one that is set again stands behind all others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Variables(Vec<(String, String)>);
 
 impl Variables {
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.0.push((name.to_owned(), value.to_owned())),
-        }
+        self.remove(name);
+        self.0.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Bytes of all names and values.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
     pub(crate) fn pairs(&self) -> &[(String, String)] {
@@ -38,11 +75,17 @@ impl Variables {
     /// The variables of an image's config.
     pub(crate) fn of_config(config: &ImageConfig) -> Variables {
         let mut variables = Variables::default();
+        variables.set_all(config);
+        variables
+    }
+
+    /// Sets what an image's config has: a stage that begins with another one sees its ENV again where that one's ARG
+    /// had hidden it (EXP-71, EXP-82).
+    pub(crate) fn set_all(&mut self, config: &ImageConfig) {
         for entry in &config.config.env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-            variables.set(name, value);
+            self.set(name, value);
         }
-        variables
     }
 
     /// Expands a word of an instruction (EXP-07).

@@ -24,7 +24,8 @@ pub(crate) struct Site {
     pub(crate) span: Span,
     /// Text of the ONBUILD trigger.
     pub(crate) trigger: Option<String>,
-    /// The file's escape character; a backslash in triggers (ONB-09).
+    /// The file's escape character. A trigger is split into words with a backslash, but its words are expanded with
+    /// this one (ONB-09).
     pub(crate) escape: char,
     /// Value of the `# check=` comment above the instruction (LEX-56).
     pub(crate) check: Option<String>,
@@ -40,17 +41,22 @@ impl Site {
         Box::new(diagnostic)
     }
 
-    /// An error with the part of the instruction that is wrong. A trigger's words stand in no file.
+    /// An error with the part of the instruction that is wrong.
     pub(crate) fn error_in(
         &self,
         code: &'static str,
         message: impl Into<String>,
         part: Span,
     ) -> Fail {
-        let diagnostic = self.error(code, message);
-        if self.trigger.is_some() || part == Span::default() {
-            return diagnostic;
+        self.narrowed(self.error(code, message), part)
+    }
+
+    /// An error that is about a part of the instruction, unless it knows a part itself. A trigger's words stand in no
+    /// file.
+    pub(crate) fn narrowed(&self, fail: Fail, part: Span) -> Fail {
+        match self.trigger.is_some() || part == Span::default() || fail.labels.len() != 1 {
+            true => fail,
+            false => Box::new(fail.with_label(part, "")),
         }
-        Box::new(diagnostic.with_label(part, ""))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use graph::{ImageOrigin, ImageSource};
+use graph::{GitSource, HttpSource, ImageOrigin, ImageSource};
 use oci::{Digest, ImageConfig, Platform, Reference};
 
 use crate::OciLayout;
@@ -23,10 +23,22 @@ pub trait Sources {
         platform: &Platform,
     ) -> Result<ResolvedImage, SourceError>;
 
+    /// The time that a source stands for, in seconds since 1970: a commit's, a download's, the newest of a file in an
+    /// archive; `None` when it has none (EPO-04).
+    fn source_time(&self, source: &TimedSource) -> Result<Option<i64>, SourceError>;
+
     /// Whether the ignore file of the main context hides a path for certain: false when it has exceptions. The path is
     /// clean and relative; the empty one is the context itself, hidden only by a pattern that names everything
     /// (LINT-38).
     fn is_ignored(&self, path: &str) -> bool;
+}
+
+/// A source whose time may be an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the payloads are documented")]
+pub enum TimedSource {
+    Http(HttpSource),
+    Git(GitSource),
 }
 
 /// An image that was found.

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::unversioned::transport::{Connector as _, DefaultConnector, TcpConnector};
 
 use crate::dns::{Guard, HostResolver};
 use crate::error::Cause;
 use crate::options::{RegistryOptions, TlsRoots};
+use crate::plain_proxy::PlainProxy;
 use crate::url::Url;
 
 /// What makes agents differ. Connections are pooled for each.
@@ -69,24 +70,6 @@ impl Agents {
         Ok(agent)
     }
 
-    /// An agent for a URL that the user named. A plain one may lead to an encrypted one, so it verifies too, unless
-    /// there is nothing to verify with.
-    pub(crate) fn download(&self, options: &RegistryOptions, url: &str) -> Result<Agent, Cause> {
-        let encrypted = url.starts_with("https:");
-        let host = url.split("://").nth(1).unwrap_or(url).split(['/', '?', '#']).next();
-        let host = host.unwrap_or_default();
-        let (host, port) = match host.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse().unwrap_or(0)),
-            None => (host, if encrypted { 443 } else { 80 }),
-        };
-        let proxy = options.proxy.proxy_for(encrypted, host, port).map(str::to_owned);
-        let key = |tls| AgentKey { tls, guard: Guard::Open, proxy: proxy.clone() };
-        match self.make(options, &key(Tls::Verified)) {
-            Err(_) if !encrypted => self.make(options, &key(Tls::None)),
-            made => made,
-        }
-    }
-
     /// Ends all connections and refuses new ones.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
@@ -116,23 +99,33 @@ impl Agents {
             .disable_verification(key.tls == Tls::Unverified)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
+        let plain = proxy.as_ref().filter(|_| key.tls == Tls::None).and_then(PlainProxy::new);
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(&options.user_agent)
             .accept_encoding("identity")
-            .proxy(proxy)
+            .proxy(proxy.filter(|_| plain.is_none()))
             .tls_config(tls)
             .timeout_resolve(Some(options.connect_timeout))
             .timeout_connect(Some(options.connect_timeout))
             .timeout_per_read(Some(options.idle_timeout))
             .timeout_per_write(Some(options.idle_timeout))
-            .max_idle_connections(32)
-            .max_idle_connections_per_host(16)
+            .max_idle_connections(if plain.is_some() { 0 } else { 32 })
+            .max_idle_connections_per_host(if plain.is_some() { 0 } else { 16 })
             .build();
-        let resolver = HostResolver::guarded(&options.hosts_file, &options.resolv_conf, key.guard);
-        Ok(Agent::with_parts(config, DefaultConnector::default(), resolver))
+        // Where a proxy resolves names, the only address that is looked up is that of the proxy.
+        let guard = if plain.is_some() { Guard::Open } else { key.guard };
+        let resolver = HostResolver::guarded(&options.hosts_file, &options.resolv_conf, guard);
+        Ok(match plain {
+            None => Agent::with_parts(config, DefaultConnector::default(), resolver),
+            Some(plain) => {
+                let resolver = plain.resolver(resolver);
+                let connector = ().chain(TcpConnector::default()).chain(plain);
+                Agent::with_parts(config, connector, resolver)
+            }
+        })
     }
 
     fn roots(&self, roots: &TlsRoots) -> Result<RootCerts, Cause> {

@@ -12,7 +12,7 @@ use crate::auth::{AuthState, Scopes};
 use crate::challenge;
 use crate::credentials::Credential;
 use crate::error::{Action, Cause, is_temporary_status};
-use crate::transport::{Answer, Call, Content, Transport};
+use crate::transport::{self, Answer, Call, Content, Transport};
 use crate::url::{Origin, Url, split_port};
 use crate::{RegistryError, RegistryOptions};
 
@@ -51,16 +51,25 @@ impl RegistryClient {
         self.0.agents.stop();
     }
 
-    /// An agent for downloads that are no registry's: the same proxies, roots and name look-ups, no credentials.
-    /// It follows no redirects itself.
+    /// An agent for one request of a download that is no registry's: the same proxies, roots and name look-ups, no
+    /// credentials. It follows no redirects itself. `redirected_from` is the URL that the user named when a server
+    /// named this one: such a one may not lead to addresses that only this machine can reach (spec/security.md C11).
     ///
     /// # Errors
-    /// Proxy or root certificates cannot be read, and the URL needs them.
-    pub fn download_agent(&self, url: &str) -> Result<ureq::Agent, RegistryError> {
-        self.0
-            .agents
-            .download(&self.0.options, url)
-            .map_err(|cause| RegistryError::new(Action::Download, cause))
+    /// The URL is malformed or forbidden; proxy or root certificates cannot be read, and the URL needs them.
+    pub fn download_agent(
+        &self,
+        url: &str,
+        redirected_from: Option<&str>,
+    ) -> Result<ureq::Agent, RegistryError> {
+        let agent = || {
+            let malformed = |reason: &str| Cause::Malformed(url.to_owned(), reason.to_owned());
+            let target = Url::parse(url).map_err(malformed)?;
+            let first = redirected_from.map(Url::parse).transpose().map_err(malformed)?;
+            let guard = transport::guard_of_redirect(&target, first.as_ref())?;
+            self.0.agents.agent(&self.0.options, &target, guard, false)
+        };
+        agent().map_err(|cause| RegistryError::new(Action::Download, cause))
     }
 
     /// Looks whether a registry answers and accepts our credentials.

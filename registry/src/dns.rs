@@ -132,7 +132,7 @@ impl Resolver for HostResolver {
 
 /// A registry sent us to an address that no registry should name.
 #[derive(Debug, thiserror::Error)]
-#[error("a registry must not send its clients to this address")]
+#[error("a server must not send its clients to this address")]
 pub(crate) struct ForbiddenTarget;
 
 fn in_hosts_file(text: &str, name: &str) -> Vec<IpAddr> {

@@ -17,6 +17,7 @@ mod dns;
 mod error;
 mod helper;
 mod options;
+mod plain_proxy;
 mod pull;
 mod push;
 mod retry;

@@ -241,10 +241,22 @@ fn url_address(url: &url::Url) -> Option<std::net::IpAddr> {
     address::literal(&url.host)
 }
 
+/// How far a URL is trusted that a download leads to: fully when the user named its host.
+pub(crate) fn guard_of_redirect(target: &Url, first: Option<&Url>) -> Result<Guard, Cause> {
+    let Some(first) = first.filter(|first| first.origin() != target.origin()) else {
+        return Ok(Guard::Open);
+    };
+    let registry_is_loopback = address::is_loopback_host(&first.host);
+    match url_address(target).is_some_and(|a| address::is_forbidden(a, registry_is_loopback)) {
+        true => Err(forbidden_target(target)),
+        false => Ok(Guard::Foreign { registry_is_loopback }),
+    }
+}
+
 fn forbidden_target(url: &Url) -> Cause {
     Cause::Unsafe {
         target: printable(&url.redacted()),
-        reason: "a registry must not send its clients to this address",
+        reason: "a server must not send its clients to this address",
     }
 }
 

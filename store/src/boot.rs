@@ -92,11 +92,11 @@ pub(crate) fn find_dangling(disk: &Disk) -> io::Result<BTreeSet<String>> {
     }
     for path in census::in_dir(disk, "tags")? {
         let Some(bytes) = disk.read(&path)? else { continue };
-        let image = refs::parse(&path, &bytes).map(|(_, image)| images::path(&image));
-        let whole = match image {
-            Some(image) => !dangling.contains(&image) && disk.stat(&image)?.is_some(),
-            None => false,
-        };
+        let named = refs::parse(&path, &bytes).map(|(_, tagged)| tagged.images());
+        let mut whole = named.is_some();
+        for image in named.unwrap_or_default().iter().map(images::path) {
+            whole &= !dangling.contains(&image) && disk.stat(&image)?.is_some();
+        }
         if !whole {
             dangling.insert(path);
         }

@@ -215,7 +215,7 @@ pub(crate) fn optional_paths(
     Ok(paths)
 }
 
-fn check_digest(expected: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+pub(crate) fn check_digest(expected: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
     let found = Digest::of(bytes);
     if found == *expected {
         return Ok(());

@@ -53,5 +53,6 @@ pub use layers::LayerInfo;
 pub use layout::{Store, StoreOptions};
 pub use lease::Lease;
 pub use records::{CacheRecord, RecordKeys};
+pub use refs::{Tagged, TaggedIndex};
 pub use trash::TrashReport;
 pub use verify::{Problem, VerifyDepth};

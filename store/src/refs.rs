@@ -1,5 +1,5 @@
-//! Tags: references that name images. A tag is set only for an image that survives a power cut, and survives one
-//! itself.
+//! Tags: references that name images, or an index over images of several platforms. A tag is set only for images that
+//! survive a power cut, and survives one itself.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,62 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{StoreError, at};
 use crate::generation::Reached;
+use crate::images::{StoredManifest, check_digest};
 use crate::layout::Store;
 use crate::lease::Lease;
 use crate::seal;
 
 const KIND: &str = "tag";
 
+/// A name's image, or its images of several platforms with the index over them (PLAT-07).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tagged {
+    /// One image.
+    Image(ImageId),
+    /// Several.
+    Index(TaggedIndex),
+}
+
+/// An index that a name points to. Its documents stay with the name, so that it is pushed byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaggedIndex {
+    /// The index.
+    pub index: StoredManifest,
+    /// The images that it lists, in its order, each with the manifest that is listed; at least one.
+    pub images: Vec<(ImageId, StoredManifest)>,
+}
+
+impl Tagged {
+    /// All images, in their order.
+    pub fn images(&self) -> Vec<ImageId> {
+        match self {
+            Tagged::Image(image) => vec![*image],
+            Tagged::Index(index) => index.images.iter().map(|(image, _)| *image).collect(),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct TagFile {
     reference: String,
+    /// The image, or the first of them.
     image: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    index: Option<IndexFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct IndexFile {
+    document: DocumentFile,
+    /// Ids of the images with their manifests.
+    images: Vec<(String, DocumentFile)>,
+}
+
+/// A JSON document, byte for byte.
+#[derive(Serialize, Deserialize)]
+struct DocumentFile {
+    media_type: String,
+    text: String,
 }
 
 /// The name is a digest: a reference may have any length and has slashes.
@@ -33,15 +79,25 @@ impl Lease {
     /// An image or a layer of it is not in the store, or the store cannot be written. Earlier tags of the list may be
     /// set then.
     pub fn set_tags(&self, tags: &[(Reference, ImageId)]) -> Result<(), StoreError> {
-        let images: Vec<ImageId> = tags.iter().map(|(_, image)| *image).collect();
+        let tagged: Vec<(Reference, Tagged)> =
+            tags.iter().map(|(name, image)| (name.clone(), Tagged::Image(*image))).collect();
+        self.set_tagged(&tagged)
+    }
+
+    /// [`Lease::set_tags`] for images and indexes.
+    ///
+    /// # Errors
+    /// As [`Lease::set_tags`]; documents that are not what their digests say.
+    pub fn set_tagged(&self, tags: &[(Reference, Tagged)]) -> Result<(), StoreError> {
+        let images: Vec<ImageId> = tags.iter().flat_map(|(_, tagged)| tagged.images()).collect();
         self.finish(true, &Reached { layers: &[], images: &images })?;
         let mut changed = false;
-        for (reference, image) in tags {
-            if self.store().tag(reference)? == Some(*image) {
+        for (reference, tagged) in tags {
+            if self.store().tagged(reference)?.as_ref() == Some(tagged) {
                 continue;
             }
             let path = path(reference);
-            let file = TagFile { reference: reference.to_string(), image: image.to_string() };
+            let file = to_file(reference, tagged)?;
             self.publish(&path, &seal::seal_json(KIND, &path, &file), true)?;
             changed = true;
         }
@@ -57,6 +113,14 @@ impl Lease {
     /// The store cannot be read.
     pub fn tag(&self, reference: &Reference) -> Result<Option<ImageId>, StoreError> {
         self.store().tag(reference)
+    }
+
+    /// [`Store::tagged`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn tagged(&self, reference: &Reference) -> Result<Option<Tagged>, StoreError> {
+        self.store().tagged(reference)
     }
 
     /// [`Store::tags`].
@@ -77,28 +141,47 @@ impl Lease {
 }
 
 impl Store {
-    /// The image that a reference names.
+    /// The image that a reference names; the first of several.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn tag(&self, reference: &Reference) -> Result<Option<ImageId>, StoreError> {
+        Ok(self.tagged(reference)?.and_then(|tagged| tagged.images().first().copied()))
+    }
+
+    /// What a reference names.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn tagged(&self, reference: &Reference) -> Result<Option<Tagged>, StoreError> {
         let path = path(reference);
         let bytes = self.disk().read(&path).map_err(at("read", path.as_str()))?;
-        Ok(bytes.and_then(|bytes| parse(&path, &bytes)).map(|(_, image)| image))
+        Ok(bytes.and_then(|bytes| parse(&path, &bytes)).map(|(_, tagged)| tagged))
+    }
+
+    /// All tags with their images, sorted by reference. A name of several images comes once for each.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn tags(&self) -> Result<Vec<(Reference, ImageId)>, StoreError> {
+        let images = |(reference, tagged): (Reference, Tagged)| {
+            tagged.images().into_iter().map(move |image| (reference.clone(), image))
+        };
+        Ok(self.all_tagged()?.into_iter().flat_map(images).collect())
     }
 
     /// All tags, sorted by reference.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn tags(&self) -> Result<Vec<(Reference, ImageId)>, StoreError> {
+    pub fn all_tagged(&self) -> Result<Vec<(Reference, Tagged)>, StoreError> {
         let mut tags = Vec::new();
         for name in self.disk().list("tags").map_err(at("list", "tags"))? {
             let path = format!("tags/{name}");
             let bytes = self.disk().read(&path).map_err(at("read", path.as_str()))?;
             tags.extend(bytes.and_then(|bytes| parse(&path, &bytes)));
         }
-        tags.sort();
+        tags.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(tags)
     }
 
@@ -123,8 +206,46 @@ impl Store {
     }
 }
 
+fn to_file(reference: &Reference, tagged: &Tagged) -> Result<TagFile, StoreError> {
+    let (image, index) = match tagged {
+        Tagged::Image(image) => (image.to_string(), None),
+        Tagged::Index(TaggedIndex { index, images }) => {
+            let one = |(image, manifest): &(ImageId, StoredManifest)| {
+                Ok::<_, StoreError>((image.to_string(), document(manifest)?))
+            };
+            let images: Vec<_> = images.iter().map(one).collect::<Result<_, _>>()?;
+            let first = images.first().map_or_else(String::new, |(image, _)| image.clone());
+            (first, Some(IndexFile { document: document(index)?, images }))
+        }
+    };
+    Ok(TagFile { reference: reference.to_string(), image, index })
+}
+
+fn document(manifest: &StoredManifest) -> Result<DocumentFile, StoreError> {
+    // JSON is text; what is none fails here by its digest.
+    let text = String::from_utf8_lossy(&manifest.bytes).into_owned();
+    check_digest(&manifest.digest, text.as_bytes())?;
+    Ok(DocumentFile { media_type: manifest.media_type.clone(), text })
+}
+
+fn from_document(file: DocumentFile) -> StoredManifest {
+    let bytes = file.text.into_bytes();
+    StoredManifest { media_type: file.media_type, digest: Digest::of(&bytes), bytes }
+}
+
 /// `None` when the file is not whole.
-pub(crate) fn parse(path: &str, bytes: &[u8]) -> Option<(Reference, ImageId)> {
+pub(crate) fn parse(path: &str, bytes: &[u8]) -> Option<(Reference, Tagged)> {
     let file: TagFile = seal::unseal_json(KIND, path, bytes)?;
-    Some((file.reference.parse().ok()?, file.image.parse().ok()?))
+    let tagged = match file.index {
+        None => Tagged::Image(file.image.parse().ok()?),
+        Some(IndexFile { document, images }) => {
+            let one = |(image, manifest): (String, DocumentFile)| {
+                Some((image.parse().ok()?, from_document(manifest)))
+            };
+            let images: Vec<_> = images.into_iter().map(one).collect::<Option<_>>()?;
+            images.first()?;
+            Tagged::Index(TaggedIndex { index: from_document(document), images })
+        }
+    };
+    Some((file.reference.parse().ok()?, tagged))
 }

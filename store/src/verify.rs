@@ -113,15 +113,17 @@ impl Verifier<'_> {
     fn tags(&mut self) -> io::Result<()> {
         for path in census::in_dir(self.disk(), "tags")? {
             let Some(bytes) = self.disk().read(&path)? else { continue };
-            let Some((reference, image)) = refs::parse(&path, &bytes) else {
+            let Some((reference, tagged)) = refs::parse(&path, &bytes) else {
                 self.report(&path, "the file is damaged");
                 continue;
             };
             if refs::path(&reference) != path {
                 self.report(&path, format!("it holds the tag {reference}"));
             }
-            if self.disk().stat(&images::path(&image))?.is_none() {
-                self.report(&path, format!("image {image} of tag {reference} is missing"));
+            for image in tagged.images() {
+                if self.disk().stat(&images::path(&image))?.is_none() {
+                    self.report(&path, format!("image {image} of tag {reference} is missing"));
+                }
             }
         }
         Ok(())

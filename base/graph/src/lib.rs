@@ -14,8 +14,8 @@ pub use keys::{
     Stack, StackIdentity, TreeDigest,
 };
 pub use op::{
-    CacheSharing, Copy, CopySource, GitSource, HttpSource, ImageOrigin, ImageSource, InlineFile,
-    Limits, LocalSource, Mkdir, Mode, ModeChange, ModeSource, Mount, MountKind, Network, Op, Run,
+    CacheSharing, Copy, CopySource, DeviceName, GitSource, HttpSource, ImageOrigin, ImageSource,
+    InlineFile, Limits, LocalSource, Mkdir, Mode, ModeChange, Mount, MountKind, Network, Op, Run,
     Security, Selection, Ulimit, Unpack, Who,
 };
 pub use plan::{Graph, Origin, PlannedHistory, Target, Vertex, VertexId};

@@ -111,6 +111,8 @@ pub struct GitSource {
     pub submodules: bool,
     /// Files get the commit's time, not that of the checkout.
     pub commit_times: bool,
+    /// The checksum is the commit: the remote is not asked what the reference means.
+    pub fetch_by_commit: bool,
 }
 
 /// A command in the file system so far.
@@ -132,8 +134,8 @@ pub struct Run {
     pub network: Network,
     /// `--security`.
     pub security: Security,
-    /// CDI device names, `,required` still attached.
-    pub devices: Vec<String>,
+    /// `--device`, in the order of the flags.
+    pub devices: Vec<DeviceName>,
     /// Host name; `None` for the default (XENV-04).
     pub hostname: Option<String>,
     /// `--add-host` pairs of name and address; only the names count for the key (CACHE-11).
@@ -178,6 +180,15 @@ pub struct Ulimit {
     pub soft: i64,
     /// Hard limit.
     pub hard: i64,
+}
+
+/// A `--device` (RUN-27).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceName {
+    /// `vendor/class=name`, a kind, `kind=*` or a class; what it means is known where the devices are.
+    pub name: String,
+    /// The step cannot do without.
+    pub required: bool,
 }
 
 /// A step's network (RUN-20).
@@ -313,8 +324,6 @@ pub struct Copy {
     pub chmod: Option<Mode>,
     /// `--link`: made on nothing and put on whatever is below.
     pub link: bool,
-    /// Times of the directories that are made; `None` for the time of the build.
-    pub epoch: Option<i64>,
 }
 
 /// One source of a [`Copy`].
@@ -400,33 +409,24 @@ pub enum Mode {
     Symbolic(Vec<ModeChange>),
 }
 
-/// One operation of a symbolic mode: `u+x`.
+/// One step of a symbolic mode. They are done in order, each on what the one before left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ModeChange {
-    /// Classes: 4 for user, 2 for group, 1 for others.
-    pub who: u8,
-    /// `+`, `-` or `=`.
-    pub operator: char,
-    /// What is set, taken away or given.
-    pub source: ModeSource,
-}
-
-/// The right side of a symbolic mode's operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ModeSource {
-    /// Letters.
-    Bits {
-        /// `r` 4, `w` 2, `x` 1.
-        rwx: u8,
-        /// `X`: execute for directories and for files with any execute bit.
-        conditional_execute: bool,
-        /// `s`: setuid or setgid, by the classes.
-        set_id: bool,
-        /// `t`.
-        sticky: bool,
+pub enum ModeChange {
+    /// Bits that are taken away.
+    Clear(u32),
+    /// Bits that are given.
+    Set(u32),
+    /// Execute bits that are given to directories, and to files that could be executed before the first step (`X`).
+    SetExecute(u32),
+    /// What one class may others may (`+`), may not (`-`), or may and no more (`=`).
+    Class {
+        /// 4 for the user, 2 for the group, 1 for others.
+        from: u8,
+        /// The sum of the classes that are changed.
+        to: u8,
+        /// `+`, `-` or `=`.
+        operator: char,
     },
-    /// The bits of another class: `u`, `g` or `o` as 4, 2, 1.
-    Class(u8),
 }
 
 /// WORKDIR: a directory that must exist.

@@ -28,12 +28,12 @@ pub struct ImageConfig {
     /// Operating system.
     #[serde(default, deserialize_with = "null_default")]
     pub os: String,
-    /// Version of the operating system.
-    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
-    pub os_version: Option<String>,
     /// Features of the operating system.
     #[serde(rename = "os.features", default, skip_serializing_if = "Option::is_none")]
     pub os_features: Option<Vec<String>>,
+    /// Version of the operating system.
+    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
     /// The layers by their diff ids, lowest first.
     #[serde(default, deserialize_with = "null_default")]
     pub rootfs: RootFs,

@@ -210,19 +210,17 @@ impl Index {
             .expect("an index holds only strings, numbers and string-keyed maps")
     }
 
-    /// The entry for `platform`: an exact match, else one with another variant, else one that also runs there.
+    /// The entry for `platform`: of that platform, else of the next best whose programs run there (PLAT-05).
     pub fn select(&self, platform: &Platform) -> Option<&Descriptor> {
-        let of = |d: &Descriptor| d.platform.clone();
-        let exact = |d: &&Descriptor| {
-            of(d).is_some_and(|p| {
-                (&p.os, &p.architecture, &p.variant)
-                    == (&platform.os, &platform.architecture, &platform.variant)
+        let of = |wanted: Platform| {
+            self.manifests.iter().find(move |entry| {
+                entry.platform.as_ref().is_some_and(|have| {
+                    (&have.os, &have.architecture, &have.variant)
+                        == (&wanted.os, &wanted.architecture, &wanted.variant)
+                })
             })
         };
-        let similar = |d: &&Descriptor| {
-            of(d).is_some_and(|p| p.os == platform.os && p.architecture == platform.architecture)
-        };
-        self.manifests.iter().find(exact).or_else(|| self.manifests.iter().find(similar))
+        platform.best_first().into_iter().find_map(of)
     }
 }
 

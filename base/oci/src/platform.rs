@@ -27,6 +27,13 @@ pub struct ParsePlatformError {
     reason: &'static str,
 }
 
+impl ParsePlatformError {
+    /// Why, without the text that was given.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
 impl Platform {
     /// Makes a platform and brings it to its normal form.
     pub fn new(os: &str, architecture: &str, variant: &str) -> Platform {
@@ -41,6 +48,44 @@ impl Platform {
     /// The platform of this machine.
     pub fn host() -> Platform {
         Platform::new("linux", std::env::consts::ARCH, "")
+    }
+
+    /// The platforms whose programs a machine of this one runs by itself, this one first (PLAT-05).
+    pub fn best_first(&self) -> Vec<Platform> {
+        let of = |architecture: &str, variant: String| {
+            let os_version = self.os_version.clone();
+            Platform { os_version, ..Platform::new(&self.os, architecture, &variant) }
+        };
+        let number = |text: &str| text.parse::<u32>().ok();
+        let variant = self.variant.strip_prefix('v').unwrap_or(&self.variant);
+        let (major, minor) = variant.split_once('.').unwrap_or((variant, "0"));
+        let mut all = vec![self.clone()];
+        match &*self.architecture {
+            "amd64" => {
+                let below = (1..number(variant).unwrap_or(1)).rev();
+                all.extend(below.map(|level| of("amd64", format!("v{level}"))));
+                all.push(of("386", String::new()));
+            }
+            "arm" => {
+                let below = (5..number(variant).unwrap_or(5)).rev();
+                all.extend(below.map(|level| of("arm", format!("v{level}"))));
+            }
+            "arm64" => {
+                let minor = number(minor).unwrap_or(0);
+                let is_nine = number(major) == Some(9);
+                let nines = (1..if is_nine { minor } else { 0 }).rev();
+                all.extend(nines.map(|level| of("arm64", format!("v9.{level}"))));
+                all.extend((is_nine && minor > 0).then(|| of("arm64", "v9".to_owned())));
+                // Each 9.x has all of 8.(x + 5).
+                let eights = if is_nine { (minor + 5).min(9) + 1 } else { minor };
+                all.extend((1..eights).rev().map(|level| of("arm64", format!("v8.{level}"))));
+                all.push(of("arm64", String::new()));
+                all.extend((5..=8).rev().map(|level| of("arm", format!("v{level}"))));
+            }
+            _ => {}
+        }
+        all.dedup();
+        all
     }
 
     /// Whether programs for `other` run here without an emulator.
@@ -61,7 +106,8 @@ fn normal_architecture(architecture: &str, variant: &str) -> (String, String) {
         ("x86_64" | "x86-64" | "amd64", "v1" | "") => ("amd64", ""),
         ("x86_64" | "x86-64" | "amd64", other) => ("amd64", other),
         ("i386" | "i486" | "i586" | "i686" | "x86" | "386", _) => ("386", ""),
-        ("aarch64" | "arm64", "8" | "v8" | "") => ("arm64", ""),
+        ("aarch64" | "arm64", "8" | "v8" | "v8.0" | "") => ("arm64", ""),
+        ("aarch64" | "arm64", "9" | "9.0" | "v9.0") => ("arm64", "v9"),
         ("aarch64" | "arm64", other) => ("arm64", other),
         ("armhf", _) => ("arm", "v7"),
         ("armel", _) => ("arm", "v6"),
@@ -163,6 +209,30 @@ fn is_architecture(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_runs_here_comes_best_first() {
+        // PLAT-05
+        let check = |text: &str, want: &str| {
+            let all = text.parse::<Platform>().expect("a platform").best_first();
+            let all: Vec<String> = all.iter().map(Platform::to_string).collect();
+            assert_eq!(all.join(" "), want, "{text}");
+        };
+        check("linux/amd64", "linux/amd64 linux/386");
+        check("linux/amd64/v3", "linux/amd64/v3 linux/amd64/v2 linux/amd64 linux/386");
+        check("linux/arm/v7", "linux/arm/v7 linux/arm/v6 linux/arm/v5");
+        let arm = "linux/arm/v8 linux/arm/v7 linux/arm/v6 linux/arm/v5";
+        check("linux/arm64", &format!("linux/arm64 {arm}"));
+        check("linux/arm64/v8.1", &format!("linux/arm64/v8.1 linux/arm64 {arm}"));
+        check(
+            "linux/arm64/v9",
+            &format!(
+                "linux/arm64/v9 linux/arm64/v8.5 linux/arm64/v8.4 linux/arm64/v8.3 linux/arm64/v8.2 \
+                 linux/arm64/v8.1 linux/arm64 {arm}"
+            ),
+        );
+        check("linux/s390x", "linux/s390x");
+    }
 
     #[test]
     fn names_are_normalised() {

@@ -61,16 +61,24 @@ impl Reference {
 
     /// The short form that people write: `debian:12`, `user/app:latest`, `host:5000/app`.
     pub fn familiar(&self) -> String {
-        let full = self.to_string();
-        let short = full.strip_prefix("docker.io/").unwrap_or(&full);
-        short.strip_prefix("library/").unwrap_or(short).to_owned()
+        self.shorten(&self.to_string())
     }
 
     /// The familiar form of the name without tag and digest.
     pub fn familiar_name(&self) -> String {
-        let full = self.name();
-        let short = full.strip_prefix("docker.io/").unwrap_or(&full);
-        short.strip_prefix("library/").unwrap_or(short).to_owned()
+        self.shorten(&self.name())
+    }
+
+    /// Takes the parts away that are put in by themselves.
+    fn shorten(&self, full: &str) -> String {
+        let Some(short) = full.strip_prefix("docker.io/") else { return full.to_owned() };
+        let name = self.repository.strip_prefix("library/").filter(|name| !name.contains('/'));
+        match short.strip_prefix("library/") {
+            Some(short) if name.is_some() => short.to_owned(),
+            // A path that begins like a registry needs the real one before it.
+            _ if split_registry(&self.repository).1 != self.repository => full.to_owned(),
+            _ => short.to_owned(),
+        }
     }
 }
 
@@ -171,7 +179,8 @@ fn is_registry(registry: &str) -> bool {
     let ipv6 = host
         .strip_prefix('[')
         .and_then(|h| h.strip_suffix(']'))
-        .is_some_and(|h| h.parse::<std::net::Ipv6Addr>().is_ok());
+        // Only groups of hexadecimal digits: no zone, no dotted quad.
+        .is_some_and(|h| !h.contains('.') && h.parse::<std::net::Ipv6Addr>().is_ok());
     (ipv6 || host.split('.').all(label)) && port.is_none_or(|p| p.parse::<u16>().is_ok())
 }
 
@@ -207,6 +216,13 @@ mod tests {
         check("debian", "docker.io/library/debian:latest", "debian:latest"); // FROM-11
         check("debian:12", "docker.io/library/debian:12", "debian:12");
         check("user/app", "docker.io/user/app:latest", "user/app:latest");
+        check("library/a/b", "docker.io/library/a/b:latest", "library/a/b:latest");
+        check("docker.io/a.b/c", "docker.io/a.b/c:latest", "docker.io/a.b/c:latest");
+        check(
+            "docker.io/docker.io/a",
+            "docker.io/docker.io/a:latest",
+            "docker.io/docker.io/a:latest",
+        );
         check("localhost/app", "localhost/app:latest", "localhost/app:latest");
         check("127.0.0.1:5000/a/b:c", "127.0.0.1:5000/a/b:c", "127.0.0.1:5000/a/b:c");
         check("index.docker.io/x", "docker.io/library/x:latest", "x:latest");
@@ -234,6 +250,8 @@ mod tests {
             "a___b",
             "a@sha256:12",
             "a:",
+            "[2001:db8::192.0.2.33]:5000/a",
+            "[fe80::1%eth0]/a",
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad}");
         }

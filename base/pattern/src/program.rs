@@ -14,8 +14,17 @@ pub(crate) enum Program {
     Prefix(Vec<u8>),
     /// All paths that end so; `/x` also matches `x`.
     Suffix(Vec<u8>),
-    /// Anything else.
-    States(Vec<State>),
+    /// Anything else: whole paths that one of these matches.
+    States(Vec<Branch>),
+}
+
+/// One side of a `|`.
+#[derive(Clone, Debug)]
+pub(crate) struct Branch {
+    states: Vec<State>,
+    /// Only the first one begins where the path begins, and only the last one ends where it ends.
+    from_start: bool,
+    to_end: bool,
 }
 
 /// One state; a match begins before the first and ends behind the last.
@@ -32,7 +41,6 @@ enum Repeat {
     Once,
     Optional,
     Star,
-    Plus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +59,9 @@ enum Test {
     Fork,
 }
 
-/// Compiles a cleaned pattern without its `!`; `None` if Go would refuse the expression.
-pub(crate) fn compile(pattern: &[u8]) -> Option<Program> {
+/// Compiles a cleaned pattern without its `!`; `None` if Go would refuse the expression, or if its counts ask for more
+/// than `room`, from which what they take is taken away.
+pub(crate) fn compile(pattern: &[u8], room: &mut usize) -> Option<Program> {
     let text = units(pattern);
     let mut shape = Shape::Exact;
     let mut expression: Vec<Unit> = Vec::new();
@@ -83,7 +92,8 @@ pub(crate) fn compile(pattern: &[u8]) -> Option<Program> {
                 push(&mut expression, "[^/]");
                 shape = Shape::Expression;
             }
-            Ok(b'.' | b'+' | b'(' | b')' | b'|' | b'{' | b'}' | b'$') => {
+            // Its list has `|` and braces, too, but they do not get into its table.
+            Ok(b'.' | b'+' | b'(' | b')' | b'$') => {
                 expression.extend([ascii(b'\\'), *unit]);
             }
             Ok(b'\\') => {
@@ -106,7 +116,7 @@ pub(crate) fn compile(pattern: &[u8]) -> Option<Program> {
         Shape::Exact => Program::Exact(pattern.to_vec()),
         Shape::Prefix => Program::Prefix(pattern[..pattern.len() - 2].to_vec()),
         Shape::Suffix => Program::Suffix(pattern[2..].to_vec()),
-        Shape::Expression => Program::States(parse(&expression)?),
+        Shape::Expression => Program::States(parse(&expression, room)?),
     })
 }
 
@@ -123,16 +133,26 @@ fn push(expression: &mut Vec<Unit>, text: &str) {
 }
 
 /// Reads an expression as it comes from [`compile`]: groups are only ever `(.*/)?`.
-fn parse(expression: &[Unit]) -> Option<Vec<State>> {
+fn parse(expression: &[Unit], room: &mut usize) -> Option<Vec<Branch>> {
     let group: Vec<Unit> = "(.*/)?".bytes().map(ascii).collect();
+    let mut branches: Vec<Branch> = Vec::new();
     let mut states: Vec<State> = Vec::new();
     let mut rest = expression;
     while let Some((first, tail)) = rest.split_first() {
         if rest.starts_with(&group) {
+            rest = &rest[group.len()..];
+            if repeat(&mut rest)?.is_some() {
+                return None;
+            }
             states.push(State { skip: 3, ..State::once(Test::Fork) });
             states.push(State { repeat: Repeat::Star, ..State::once(Test::Any) });
             states.push(State::once(Test::One(ascii(b'/'))));
-            rest = &rest[group.len()..];
+            continue;
+        }
+        if *first == ascii(b'|') {
+            let states = std::mem::take(&mut states);
+            branches.push(Branch { states, from_start: branches.is_empty(), to_end: false });
+            rest = tail;
             continue;
         }
         rest = tail;
@@ -142,27 +162,98 @@ fn parse(expression: &[Unit]) -> Option<Vec<State>> {
             Ok(b'.') => Test::Any,
             Ok(b'^') => Test::Start,
             Ok(b'*' | b'?' | b'+') => return None,
+            Ok(b'{') if count(rest)?.is_some() => return None,
             _ => Test::One(*first),
         };
-        let repeat = match rest.first().and_then(|u| u8::try_from(*u).ok()) {
-            Some(b'*') => Repeat::Star,
-            Some(b'?') => Repeat::Optional,
-            Some(b'+') => Repeat::Plus,
-            _ => Repeat::Once,
-        };
-        if repeat != Repeat::Once {
-            rest = &rest[1..];
-            // A second operator on the same atom is an error in Go, except the `?` that means lazy.
-            if rest.first() == Some(&ascii(b'?')) {
-                rest = &rest[1..];
-            }
-            if rest.first().is_some_and(|u| [ascii(b'*'), ascii(b'+')].contains(u)) {
-                return None;
-            }
-        }
-        states.push(State { test, repeat, skip: 1 });
+        push_repeated(&mut states, test, repeat(&mut rest)?, room)?;
     }
-    Some(states)
+    branches.push(Branch { states, from_start: branches.is_empty(), to_end: true });
+    Some(branches)
+}
+
+/// How often what stands before it may come: at least, and at most unless it is open.
+type Times = (usize, Option<usize>);
+
+/// An operator behind an atom, if there is one. `None` for a second one, which Go refuses, except the `?` that means
+/// lazy.
+fn repeat(rest: &mut &[Unit]) -> Option<Option<Times>> {
+    let Some(times) = operator(rest)? else { return Some(None) };
+    if rest.first() == Some(&ascii(b'?')) {
+        *rest = &rest[1..];
+    }
+    operator(rest)?.is_none().then_some(Some(times))
+}
+
+fn operator(rest: &mut &[Unit]) -> Option<Option<Times>> {
+    let Some((first, tail)) = rest.split_first() else { return Some(None) };
+    let times = match u8::try_from(*first) {
+        Ok(b'*') => (0, None),
+        Ok(b'+') => (1, None),
+        Ok(b'?') => (0, Some(1)),
+        Ok(b'{') => match count(tail)? {
+            Some((times, after)) => {
+                *rest = after;
+                return Some(Some(times));
+            }
+            None => return Some(None),
+        },
+        _ => return Some(None),
+    };
+    *rest = tail;
+    Some(Some(times))
+}
+
+/// `n}`, `n,}` or `n,m}` with what follows; nothing for other text, where the brace stands for itself. `None` when the
+/// numbers are refused.
+fn count(text: &[Unit]) -> Option<Option<(Times, &[Unit])>> {
+    const TIMES_MAX: usize = 1000;
+    let mut rest = text;
+    let Some(least) = number(&mut rest) else { return Some(None) };
+    let mut most = Some(least);
+    if rest.first() == Some(&ascii(b',')) {
+        rest = &rest[1..];
+        most = number(&mut rest);
+    }
+    if rest.first() != Some(&ascii(b'}')) {
+        return Some(None);
+    }
+    let is_refused = least > TIMES_MAX || most.is_some_and(|most| most > TIMES_MAX || most < least);
+    (!is_refused).then_some(Some(((least, most), &rest[1..])))
+}
+
+/// Digits without a zero in front.
+fn number(rest: &mut &[Unit]) -> Option<usize> {
+    let length = rest.iter().take_while(|u| (ascii(b'0')..=ascii(b'9')).contains(u)).count();
+    let (digits, tail) = rest.split_at(length);
+    if digits.is_empty() || (digits.len() > 1 && digits[0] == ascii(b'0')) {
+        return None;
+    }
+    *rest = tail;
+    let value = digits.iter().fold(0usize, |value, digit| {
+        value.saturating_mul(10).saturating_add((digit - ascii(b'0')) as usize)
+    });
+    Some(value)
+}
+
+fn push_repeated(
+    states: &mut Vec<State>,
+    test: Test,
+    times: Option<Times>,
+    room: &mut usize,
+) -> Option<()> {
+    let (least, most) = times.unwrap_or((1, Some(1)));
+    let count = most.unwrap_or(least + 1);
+    if count > 1 {
+        let ranges = if let Test::Class { ranges, .. } = &test { ranges.len() } else { 0 };
+        *room = room.checked_sub(count * (1 + ranges))?;
+    }
+    let state = |repeat| State { test: test.clone(), repeat, skip: 1 };
+    states.extend(std::iter::repeat_n(state(Repeat::Once), least));
+    match most {
+        None => states.push(state(Repeat::Star)),
+        Some(most) => states.extend(std::iter::repeat_n(state(Repeat::Optional), most - least)),
+    }
+    Some(())
 }
 
 /// A class behind its `[`, by the rules of Go's regexp.
@@ -254,7 +345,10 @@ impl Program {
             Program::Suffix(suffix) => {
                 path.ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path)
             }
-            Program::States(states) => run(states, &units(path)),
+            Program::States(branches) => {
+                let path = units(path);
+                branches.iter().any(|branch| branch.matches(&path))
+            }
         }
     }
 }
@@ -276,26 +370,30 @@ impl State {
     }
 }
 
-/// Runs all possible positions in the pattern at once.
-fn run(states: &[State], path: &[Unit]) -> bool {
-    let mut now = vec![false; states.len() + 1];
-    let mut next = now.clone();
-    now[0] = true;
-    for at in 0..=path.len() {
-        step_over(states, &mut now, at == 0, at == path.len());
-        let Some(unit) = path.get(at) else { break };
-        next.fill(false);
-        for (index, state) in states.iter().enumerate() {
-            if now[index] && state.takes(*unit) {
-                next[index + 1] = true;
-                if matches!(state.repeat, Repeat::Star | Repeat::Plus) {
-                    next[index] = true;
+impl Branch {
+    /// Runs all possible positions in the pattern at once.
+    fn matches(&self, path: &[Unit]) -> bool {
+        let states = &self.states;
+        let mut now = vec![false; states.len() + 1];
+        let mut next = now.clone();
+        for at in 0..=path.len() {
+            now[0] |= at == 0 || !self.from_start;
+            step_over(states, &mut now, at == 0, at == path.len());
+            if now[states.len()] && (at == path.len() || !self.to_end) {
+                return true;
+            }
+            let Some(unit) = path.get(at) else { break };
+            next.fill(false);
+            for (index, state) in states.iter().enumerate() {
+                if now[index] && state.takes(*unit) {
+                    next[index + 1] = true;
+                    next[index] |= state.repeat == Repeat::Star;
                 }
             }
+            std::mem::swap(&mut now, &mut next);
         }
-        std::mem::swap(&mut now, &mut next);
+        false
     }
-    now[states.len()]
 }
 
 /// Follows what needs no unit.

@@ -4,6 +4,10 @@ use crate::clean::clean;
 use crate::program::{Program, compile};
 use crate::{PatternError, Wildcard};
 
+/// States that counts like `{1000}` may make in all patterns together: each costs time at each byte of each path. Text
+/// without counts makes no more states than it is long.
+const REPEATED_MAX: usize = 1 << 14;
+
 /// An ordered list of patterns; the last one that matches a path, or a directory above it, decides (IGN-13).
 #[derive(Clone, Debug, Default)]
 pub struct Rules(Vec<Rule>);
@@ -75,6 +79,7 @@ impl Rules {
         patterns: impl IntoIterator<Item = P>,
     ) -> Result<Rules, PatternError> {
         let mut rules = Vec::new();
+        let mut room = REPEATED_MAX;
         for pattern in patterns {
             let pattern = trim(pattern.as_ref());
             if pattern.is_empty() {
@@ -87,7 +92,7 @@ impl Rules {
                 None => (false, pattern),
             };
             Wildcard::new(&text)?;
-            let program = compile(&text).ok_or_else(|| PatternError::syntax(&text))?;
+            let program = compile(&text, &mut room).ok_or_else(|| PatternError::syntax(&text))?;
             rules.push(Rule { exception, program, text });
         }
         Ok(Rules(rules))
@@ -142,14 +147,19 @@ impl Rules {
     }
 }
 
-/// Compares component by component; wildcards may stand for anything.
+/// Compares component by component; wildcards may stand for anything. A side of a bar may match anywhere, and classes,
+/// those written with a letter included, match slashes, too.
 fn may_match_below(pattern: &[u8], dir: &[u8]) -> bool {
+    if pattern.contains(&b'|') {
+        return true;
+    }
     let mut patterns = pattern.split(|b| *b == b'/');
     for component in dir.split(|b| *b == b'/').filter(|c| !c.is_empty()) {
         match patterns.next() {
             None => return false,
             Some(pattern) if pattern.windows(2).any(|pair| pair == b"**") => return true,
-            Some(pattern) if pattern.iter().any(|b| b"*?[\\^".contains(b)) => {}
+            Some(pattern) if pattern.iter().any(|b| b"[\\".contains(b)) => return true,
+            Some(pattern) if pattern.iter().any(|b| b"*?^{".contains(b)) => {}
             Some(pattern) if pattern != component => return false,
             Some(_) => {}
         }

@@ -34,6 +34,7 @@ pub use error::SysError;
 pub use overlay::{LOWERS_MAX, fold_lowers, overlay_mount};
 pub use path::{
     CreatedEntry, Made, MadePath, make_in_root, open_beneath, open_in_root, read_small,
+    read_small_of_machine,
 };
 pub use probe::{boot_id, in_user_namespace};
 pub use remove::remove_tree;

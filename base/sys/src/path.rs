@@ -1,9 +1,10 @@
-//! Paths below a root that others filled: nothing here can leave it.
+//! Paths below a root that others filled: nothing here can leave it. And small files, whoever filled them.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -78,6 +79,24 @@ pub fn read_small(
             _ => return Err(error),
         },
     };
+    read_regular(fd, size_max_bytes).map(Some)
+}
+
+/// Reads a whole small regular file that the user of this machine names. Never blocks on a FIFO and never reads a
+/// device.
+///
+/// # Errors
+/// As [`read_small`], and when there is no such file.
+pub fn read_small_of_machine(path: &Path, size_max_bytes: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => read_regular(fd, size_max_bytes),
+        Err(Errno::NXIO) => Err(not_regular()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn read_regular(fd: OwnedFd, size_max_bytes: u64) -> io::Result<Vec<u8>> {
     let stat = rustix::fs::fstat(&fd)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(not_regular());
@@ -88,7 +107,7 @@ pub fn read_small(
         let text = format!("too large: more than {size_max_bytes} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    Ok(Some(content))
+    Ok(content)
 }
 
 fn not_regular() -> io::Error {

@@ -11,6 +11,8 @@ use crate::seccomp::Program;
 pub struct Confinement<'a> {
     /// Bounding set, and for root also the permitted and effective sets.
     pub capabilities: u64,
+    /// All sets have them, whoever the user is and whatever is executed (`--security=insecure`, RUN-26).
+    pub are_ambient: bool,
     /// Filter of system calls.
     pub filter: Option<&'a Program>,
     /// User.
@@ -40,10 +42,18 @@ pub fn confine(to: &Confinement<'_>) -> Result<(), SysError> {
     // SAFETY: raw for the same reason; numbers only.
     let result = unsafe { libc::syscall(libc::SYS_setresgid, to.gid, to.gid, to.gid) };
     check(result, || format!("setresgid({})", to.gid))?;
+    // SAFETY: numbers only. An execution takes it back.
+    let result =
+        unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, u64::from(to.are_ambient), 0u64, 0u64, 0u64) };
+    check(result.into(), || "prctl(PR_SET_KEEPCAPS)".into())?;
     // SAFETY: as above.
     let result = unsafe { libc::syscall(libc::SYS_setresuid, to.uid, to.uid, to.uid) };
     check(result, || format!("setresuid({})", to.uid))?;
-    set_capabilities(if to.uid == 0 { to.capabilities } else { 0 })
+    if to.are_ambient {
+        let all = set_capabilities(to.capabilities, to.capabilities)?;
+        return raise_ambient(all);
+    }
+    set_capabilities(if to.uid == 0 { to.capabilities } else { 0 }, 0).map(drop)
 }
 
 fn check(result: libc::c_long, call: impl FnOnce() -> String) -> Result<(), SysError> {
@@ -78,19 +88,34 @@ fn join_new_keyring() {
     unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0usize) };
 }
 
-/// Sets the effective and permitted sets to what is wanted of what we have; a container may have less than a machine.
-fn set_capabilities(wanted: u64) -> Result<(), SysError> {
+/// Sets the effective and permitted sets, and the inheritable one, to what is wanted of what we have; a container may
+/// have less than a machine. Returns what is effective then.
+fn set_capabilities(wanted: u64, inheritable: u64) -> Result<u64, SysError> {
     const VERSION_3: u32 = 0x2008_0522;
     let header = [VERSION_3, 0];
     let mut have = [0u32; 6]; // effective, permitted, inheritable; twice
     // SAFETY: both arrays have the layout that version 3 prescribes and outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), have.as_mut_ptr()) };
     check(result, || "capget()".into())?;
-    let (low, high) = (wanted as u32 & have[1], (wanted >> 32) as u32 & have[4]);
-    let sets = [low, low, 0, high, high, 0];
+    let have = u64::from(have[1]) | u64::from(have[4]) << 32;
+    let (wanted, inheritable) = (wanted & have, inheritable & have);
+    let (low, high) = (wanted as u32, (wanted >> 32) as u32);
+    let sets = [low, low, inheritable as u32, high, high, (inheritable >> 32) as u32];
     // SAFETY: as above.
     let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
-    check(result, || format!("capset({wanted:#x})"))
+    check(result, || format!("capset({wanted:#x})"))?;
+    Ok(wanted)
+}
+
+fn raise_ambient(capabilities: u64) -> Result<(), SysError> {
+    for number in (0..64u64).filter(|number| capabilities >> number & 1 == 1) {
+        // SAFETY: numbers only.
+        let result = unsafe {
+            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, number, 0u64, 0u64)
+        };
+        check(result.into(), || format!("prctl(PR_CAP_AMBIENT_RAISE, {number})"))?;
+    }
+    Ok(())
 }
 
 /// Makes `fds` the descriptors 0 to 2, `keep` number 3 (closed by an execution), and closes all others.

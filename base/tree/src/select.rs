@@ -131,16 +131,18 @@ fn select_parents(
         Some(at) => (&text[..at], &text[at + 3..]),
         None => (&b""[..], text),
     };
-    let (base, pattern) = (clean_root(base), clean_root(pattern));
-    let bases = match selection.wildcards && has_wildcards(&base) {
-        true => expand(tree, &base)?,
-        false => vec![base],
+    let (base_pattern, pattern) = (clean_root(base), clean_root(pattern));
+    let bases = match selection.wildcards && has_wildcards(&base_pattern) {
+        true => expand(tree, &base_pattern)?,
+        false => vec![base_pattern.clone()],
     };
     let include = match pattern.is_empty() {
         true => None,
         false => Some(Rules::new([&pattern]).map_err(SelectError::BadPattern)?),
     };
-    let is_pattern = selection.wildcards && has_wildcards(&pattern);
+    // A wildcard on either side of the pivot makes it a pattern that may match nothing (COPY-93).
+    let is_pattern =
+        selection.wildcards && (has_wildcards(&base_pattern) || has_wildcards(&pattern));
     let rules = Arc::new(Filter { include, exclude });
     let mut picked = Vec::new();
     for base in bases {

@@ -42,7 +42,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "NAME[=VALUE]", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Dockerfile and result")]
     pub(crate) build_arg: Vec<String>,
 
-    /// Named context: a directory, docker-image://, oci-layout://, a git or http(s) URL
+    /// Named context: a directory, docker-image://, oci-layout://, target:, a git or http(s) URL
     #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Dockerfile and result")]
     pub(crate) build_context: Vec<String>,
 
@@ -110,9 +110,13 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "What steps get")]
     pub(crate) secret: Vec<String>,
 
-    /// Ssh agent for RUN --mount=type=ssh: default or ID[=SOCKET]
+    /// Ssh agent for RUN --mount=type=ssh: default or ID[=SOCKET], or ID=KEYFILE[,KEYFILE]
     #[arg(long, value_name = "SSH", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "What steps get")]
     pub(crate) ssh: Vec<String>,
+
+    /// Directory with descriptions of devices for RUN --device, CDI files (default: /etc/cdi and /var/run/cdi)
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "What steps get")]
+    pub(crate) cdi_spec_dir: Vec<String>,
 
     /// Network of RUN: default, none, host, sandbox (default: default)
     #[arg(long, value_name = "MODE", allow_hyphen_values = true, help_heading = "What steps get")]
@@ -159,7 +163,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, help_heading = "Checks")]
     pub(crate) check: bool,
 
-    /// What to do: build or check (default: build)
+    /// What to do: build, check, outline, targets (default: build); check,format=json answers in JSON
     #[arg(long, value_name = "METHOD", allow_hyphen_values = true, help_heading = "Checks")]
     pub(crate) call: Option<String>,
 

@@ -4,6 +4,7 @@
 //! Owns names, forms and defaults of flags. Refuses to build anything.
 
 mod build;
+mod call;
 mod docker_config;
 mod other;
 mod request;
@@ -16,12 +17,13 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use build::BuildArgs;
+pub(crate) use call::Method;
 pub(crate) use docker_config::DockerConfig;
 pub(crate) use other::{
     HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, PullArgs, PushArgs, RmiArgs,
     RunArgs, SaveArgs, TagArgs,
 };
-pub(crate) use request::{BuildCommand, Call, build_command};
+pub(crate) use request::{BuildCommand, build_command};
 pub(crate) use surroundings::Surroundings;
 pub(crate) use values::{add_host, image_name, network, pair, platforms, tag_name};
 

@@ -11,8 +11,9 @@ use engine::{
     BuildRequest, ContextInput, DockerfileInput, Output, OutputDest, OutputKind, PullPolicy,
 };
 use graph::Limits;
-use planner::{ContextValue, GitForm, LowerRequest, NamedContext, parse_git};
+use planner::{ContextValue, GitForm, LowerRequest, NamedContext, SourcePolicy, parse_git};
 
+use super::call::{self, Call};
 use super::values;
 use super::{BuildArgs, DockerConfig, Surroundings, UsageError};
 use crate::render::Display;
@@ -22,7 +23,7 @@ use crate::render::Display;
 pub(crate) struct BuildCommand {
     /// For the engine.
     pub(crate) request: BuildRequest,
-    /// Build, or only look.
+    /// Build, or only look at the Dockerfile.
     pub(crate) call: Call,
     /// The progress on standard error.
     pub(crate) display: Display,
@@ -40,15 +41,6 @@ pub(crate) struct BuildCommand {
     pub(crate) warnings: Vec<String>,
 }
 
-/// `--call`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
-    /// Build.
-    Build,
-    /// Check the Dockerfile.
-    Check,
-}
-
 /// Converts. Reads standard input if it is the context or the Dockerfile; nothing else is read.
 pub(crate) fn build_command(
     typed: &BuildArgs,
@@ -60,9 +52,15 @@ pub(crate) fn build_command(
     let mut outputs = outputs(typed, around, &mut warnings)?;
     let (context, dockerfile, stdin) = sources(typed, around)?;
     let (plan, context_dirs) = plan(typed, config, around, &outputs.epoch)?;
-    if outputs.outputs.is_empty() && plan.platforms.len() > 1 {
+    if outputs.outputs.is_empty() && plan.is_index() == Ok(true) {
         // Its id is that of an index, which the build has to make (OUT-40).
         outputs.outputs.push(values::parse_output("type=image", around)?.output);
+    }
+    check_archives(&outputs.outputs, &plan)?;
+    let mut ssh = collect(&typed.ssh, |text| values::parse_ssh(text, around))?;
+    if typed.ssh.is_empty() && needs_ssh(&context, &plan) && around.raw("SSH_AUTH_SOCK").is_some() {
+        // The user named the repository, so no Dockerfile decides that the agent is used.
+        ssh.extend([values::parse_ssh("default", around)?]);
     }
     let request = BuildRequest {
         context,
@@ -73,7 +71,8 @@ pub(crate) fn build_command(
         tags: outputs.tags,
         outputs: outputs.outputs,
         secrets: collect(&typed.secret, |text| values::parse_secret(text, around))?,
-        ssh: collect(&typed.ssh, |text| values::parse_ssh(text, around))?,
+        ssh,
+        device_dirs: device_dirs(typed, around),
         jobs: typed.jobs.filter(|jobs| *jobs > 0),
         require_isolation: typed.require_isolation,
         engine_sockets: engine_sockets(around),
@@ -81,7 +80,7 @@ pub(crate) fn build_command(
     };
     Ok(BuildCommand {
         request,
-        call: call(typed)?,
+        call: call::call(typed)?,
         display: display(typed, around)?,
         quiet: typed.quiet,
         iidfile: typed.iidfile.as_ref().map(|path| around.absolute(path)),
@@ -97,6 +96,14 @@ fn collect<T>(
     parse: impl Fn(&str) -> Result<(String, T), UsageError>,
 ) -> Result<BTreeMap<String, T>, UsageError> {
     texts.iter().map(|text| parse(text)).collect()
+}
+
+/// Where descriptions of devices lie; the second place is for those made at run time.
+fn device_dirs(typed: &BuildArgs, around: &Surroundings) -> Vec<PathBuf> {
+    match &typed.cdi_spec_dir[..] {
+        [] => ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec(),
+        given => given.iter().map(|dir| around.absolute(dir)).collect(),
+    }
 }
 
 /// Flags that are taken for docker build's sake (CLI-46 to CLI-51), and those that come later.
@@ -119,17 +126,6 @@ fn accepted_without_effect(typed: &BuildArgs) -> Result<Vec<String>, UsageError>
     Ok(said.map(|(_, line)| line.to_owned()).collect())
 }
 
-fn call(typed: &BuildArgs) -> Result<Call, UsageError> {
-    let method = typed.call.as_deref().or(typed.print.as_deref()).unwrap_or("build");
-    match method {
-        "build" if typed.check => Ok(Call::Check),
-        "build" => Ok(Call::Build),
-        "check" | "lint" => Ok(Call::Check),
-        other => Err(UsageError::new(format!("--call={other} is not supported yet"))
-            .with_hint("supported are build and check")),
-    }
-}
-
 fn display(typed: &BuildArgs, around: &Surroundings) -> Result<Display, UsageError> {
     let asked = typed.progress.as_deref().or(around.text("BUILDKIT_PROGRESS")).unwrap_or("auto");
     let quiet = |display| if typed.quiet { Display::Quiet } else { display };
@@ -142,6 +138,20 @@ fn display(typed: &BuildArgs, around: &Surroundings) -> Result<Display, UsageErr
         "rawjson" => Ok(quiet(Display::RawJson)),
         other => Err(UsageError::new(format!("invalid progress {other:?}"))
             .with_hint("use auto, plain, tty, quiet, none or rawjson")),
+    }
+}
+
+/// An archive for docker holds one platform; said before anything is built (ERR-73).
+fn check_archives(outputs: &[Output], plan: &LowerRequest) -> Result<(), UsageError> {
+    let is_for_docker =
+        |output: &Output| matches!(output.kind, OutputKind::Docker | OutputKind::Engine);
+    let has_several = plan.platforms.iter().any(|platform| *platform != plan.platforms[0]);
+    match has_several && outputs.iter().any(is_for_docker) {
+        true => Err(UsageError::new(
+            "docker exporter does not currently support exporting manifest lists",
+        )
+        .with_hint("name one platform, or take --output type=oci")),
+        false => Ok(()),
     }
 }
 
@@ -234,6 +244,10 @@ fn plan(
     for text in &typed.allow {
         allow.extend(values::entitlement(text)?);
     }
+    let policy = match around.raw("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY") {
+        Some(path) => values::read_policy(&around.absolute(path))?,
+        None => SourcePolicy::default(),
+    };
     let plan = LowerRequest {
         target: typed.target.clone().filter(|target| !target.is_empty()),
         build_args: build_args(typed, config, around),
@@ -250,6 +264,7 @@ fn plan(
         limits: limits(typed)?,
         allow,
         epoch: *epoch,
+        policy,
         ..LowerRequest::default()
     };
     Ok((plan, context_dirs))
@@ -439,6 +454,20 @@ fn context(text: &str, around: &Surroundings) -> Result<ContextInput, UsageError
 
 fn is_http(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// Whether a context is a repository that is reached by ssh.
+fn needs_ssh(context: &ContextInput, plan: &LowerRequest) -> bool {
+    let by_ssh = |remote: &str| remote.starts_with("ssh://") || !remote.contains("://");
+    let main = match context {
+        ContextInput::Git(text) => parse_git(text, GitForm::Context).and_then(Result::ok),
+        _ => None,
+    };
+    let named = plan.contexts.iter().filter_map(|context| match &context.value {
+        ContextValue::Git(git) => Some(git),
+        _ => None,
+    });
+    main.iter().chain(named).any(|git| by_ssh(&git.remote))
 }
 
 /// All of standard input as a file that can be read again; in the engine's own process the one that it was handed.

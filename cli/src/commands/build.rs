@@ -2,17 +2,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use engine::{
-    BuildError, BuildOutcome, BuildResult, CheckReport, Environment, OutputDest, OutputKind,
-};
+use engine::{BuildError, BuildOutcome, BuildResult, Environment, OutputDest, OutputKind};
 use executor::WorkerOptions;
 use parser::Diagnostic;
 use progress::{Emitter, Event, EventKind, Sink};
 
-use super::{Done, Failure, Process, print, warn};
-use crate::args::{BuildArgs, BuildCommand, Call, DockerConfig, build_command};
+use super::{Done, Failure, Process, call, print, warn};
+use crate::args::{BuildArgs, BuildCommand, DockerConfig, Method, build_command};
 use crate::exit::Exit;
-use crate::render::{Screen, check_report};
+use crate::render::Screen;
 
 /// Builds.
 pub(crate) fn run(process: &mut Process, typed: &BuildArgs) -> Done {
@@ -26,9 +24,9 @@ pub(crate) fn run(process: &mut Process, typed: &BuildArgs) -> Done {
         require_network: command.require_network,
     };
     let environment = process.environment(&config, options)?;
-    match command.call {
-        Call::Build => build(process, &command, environment),
-        Call::Check => check(process, &command, &environment),
+    match command.call.method {
+        Method::Build => build(process, &command, environment),
+        _ => call::run(process, &command, &environment),
     }
 }
 
@@ -68,27 +66,8 @@ fn build(process: &Process, command: &BuildCommand, environment: Environment) ->
     }
 }
 
-/// Looks at the Dockerfile and builds nothing. Any finding makes the exit code 1 (CALL-05).
-fn check(process: &Process, command: &BuildCommand, environment: &Environment) -> Done {
-    let screen = Screen::start(command.display, Box::new(std::io::stderr()));
-    let events = Emitter::new(screen.sink());
-    let report = engine::check(&command.request, environment, &events, &process.cancel);
-    let ok = report.as_ref().is_ok_and(|report| report.error.is_none());
-    events.emit(EventKind::BuildFinished { ok });
-    screen.finish(&process.cancel);
-    let CheckReport { findings, error } = report?;
-    if error.is_none() || !findings.is_empty() {
-        print(&check_report(&findings))?;
-    }
-    match error {
-        Some(error) => Err(failed_to_solve(error)),
-        None if findings.is_empty() => Ok(Exit::Ok.into()),
-        None => Ok(Exit::Failed.into()),
-    }
-}
-
 /// Says what checks found in a build (LINT-02).
-fn warn_of(command: &BuildCommand, findings: &[Diagnostic]) {
+pub(super) fn warn_of(command: &BuildCommand, findings: &[Diagnostic]) {
     for finding in findings.iter().filter(|_| !command.quiet) {
         let line = finding.source.as_ref().zip(finding.labels.first());
         let line = line.map_or(0, |(source, label)| source.lines(label.span).first);
@@ -97,7 +76,7 @@ fn warn_of(command: &BuildCommand, findings: &[Diagnostic]) {
 }
 
 /// The sentence that tools look for (spec section 11).
-fn failed_to_solve(error: BuildError) -> Failure {
+pub(super) fn failed_to_solve(error: BuildError) -> Failure {
     if error.kind() == engine::BuildErrorKind::Cancelled {
         return error.into();
     }
@@ -117,15 +96,6 @@ fn tell(command: &BuildCommand, result: &BuildResult) -> Done {
     if let Some(path) = &command.metadata_file {
         engine::write_file(path, metadata(result).as_bytes())?;
     }
-    let images = |kind| !matches!(kind, OutputKind::Image | OutputKind::CacheOnly) && !files(kind);
-    if let ([first, _, ..], false) = (&result.images[..], result.names.is_empty())
-        && !outputs.iter().any(|output| images(output.kind))
-    {
-        let platform = &first.platform;
-        warn(&format!(
-            "in the store the names are those of the {platform} image alone; --push and --output type=oci take all platforms"
-        ));
-    }
     let to_stdout = outputs.iter().any(|output| output.dest == Some(OutputDest::Stdout));
     let only_kept = outputs.iter().all(|output| output.kind == OutputKind::Image);
     let nameless = command.request.tags.is_empty() && only_kept;
@@ -135,11 +105,11 @@ fn tell(command: &BuildCommand, result: &BuildResult) -> Done {
     }
 }
 
-/// The config's digest for one image, the index's for several.
+/// The config's digest of a plain image, the index's where there is one (OUT-40).
 fn image_id(result: &BuildResult) -> Option<String> {
-    match &result.images[..] {
-        [image] => Some(image.id.to_string()),
-        _ => result.target.as_ref().map(|target| target.digest.to_string()),
+    match (&result.images[..], &result.index) {
+        ([image], None) => Some(image.id.to_string()),
+        (_, index) => index.as_ref().map(ToString::to_string),
     }
 }
 

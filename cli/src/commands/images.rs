@@ -9,6 +9,7 @@ use oci::{ContainerConfig, Platform, Reference};
 use parser::SourceText;
 use planner::{
     Findings, LowerRequest, OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources,
+    TimedSource,
 };
 
 use super::transfer::{NO_STEPS, shown};
@@ -192,6 +193,10 @@ impl Sources for NoImages {
     }
 
     fn resolve_layout(&self, _: &OciLayout, _: &Platform) -> Result<ResolvedImage, SourceError> {
+        Err(no_image())
+    }
+
+    fn source_time(&self, _: &TimedSource) -> Result<Option<i64>, SourceError> {
         Err(no_image())
     }
 

@@ -3,7 +3,7 @@
 use engine::{BuildError, BuildErrorKind, Environment};
 use oci::{ImageConfig, ImageId, Reference};
 use serde_json::{Value, json};
-use store::{Lease, StoreError, StoredImage};
+use store::{Lease, StoreError, StoredImage, Tagged};
 
 use super::transfer::NO_STEPS;
 use super::{Done, Failure, Process, print};
@@ -46,12 +46,11 @@ fn config(image: &StoredImage) -> Result<ImageConfig, Failure> {
     })
 }
 
-fn shown_id(id: &ImageId, whole: bool) -> String {
-    let id = id.to_string();
+fn shown_id(id: &str, whole: bool) -> String {
     if whole {
-        return id;
+        return id.to_owned();
     }
-    id.strip_prefix("sha256:").unwrap_or(&id).chars().take(SHORT_ID).collect()
+    id.strip_prefix("sha256:").unwrap_or(id).chars().take(SHORT_ID).collect()
 }
 
 /// `2026-11-21 15:04:05` of a date as configs have it.
@@ -84,38 +83,81 @@ fn size_bytes(lease: &Lease, image: &StoredImage) -> Result<u64, Failure> {
 pub(crate) fn images(process: &mut Process, typed: &ImagesArgs) -> Done {
     let Shelf { lease, .. } = Shelf::open(process)?;
     let failed = store_error("cannot list the images");
-    let tags = lease.tags().map_err(&failed)?;
-    let mut images = lease.images().map_err(&failed)?;
-    // The latest first, as people look for what they have just built.
-    images.sort_by(|a, b| b.built_at.cmp(&a.built_at).then(a.id.cmp(&b.id)));
-    let mut table = Table::new(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
-    let mut ids: Vec<String> = Vec::new();
+    let tags = lease.store().all_tagged().map_err(&failed)?;
+    let images = lease.images().map_err(&failed)?;
+    let mut entries = Vec::new();
     for image in &images {
-        let names = names_of(&tags, &image.id);
-        let names: Vec<_> = names.into_iter().filter(|name| is_asked(typed, name)).collect();
-        if names.is_empty() && typed.name.is_some() {
+        let names = single_names(&tags, &image.id);
+        let shown: Vec<&Reference> =
+            names.iter().copied().filter(|name| is_asked(typed, name)).collect();
+        // An image that only an index names is shown by that.
+        let listed = tags.iter().any(|(_, tagged)| tagged.images().contains(&image.id));
+        if shown.is_empty() && (typed.name.is_some() || listed) {
             continue;
         }
-        let id = shown_id(&image.id, typed.no_trunc);
-        ids.push(id.clone());
-        let created = shown_date(config(image)?.created.as_deref());
-        let bytes = size(size_bytes(&lease, image)?);
-        let mut row = |name: &str, tag: &str| {
-            table.row(&[name, tag, &id, &created, &bytes]);
-        };
-        names.iter().for_each(|name| row(&name.familiar_name(), name.tag().unwrap_or("<none>")));
-        if names.is_empty() {
-            row("<none>", "<none>");
+        let id = shown_id(&image.id.to_string(), typed.no_trunc);
+        entries.push(ListEntry::new(&lease, id, shown, &[image])?);
+    }
+    for (name, tagged) in tags.iter().filter(|(name, _)| is_asked(typed, name)) {
+        if let Tagged::Index(index) = tagged {
+            let own = tagged.images();
+            let own: Vec<_> = images.iter().filter(|image| own.contains(&image.id)).collect();
+            let id = shown_id(&index.index.digest.to_string(), typed.no_trunc);
+            entries.push(ListEntry::new(&lease, id, vec![name], &own)?);
         }
     }
+    // The latest first, as people look for what they have just built.
+    entries.sort_by(|a, b| b.built_at.cmp(&a.built_at).then(a.id.cmp(&b.id)));
     if typed.quiet {
-        return print(&ids.iter().map(|id| format!("{id}\n")).collect::<String>());
+        return print(&entries.iter().map(|entry| format!("{}\n", entry.id)).collect::<String>());
     }
+    let mut table = Table::new(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
+    entries.iter().for_each(|entry| entry.rows(&mut table));
     print(&table.to_string())
 }
 
-fn names_of<'t>(tags: &'t [(Reference, ImageId)], id: &ImageId) -> Vec<&'t Reference> {
-    tags.iter().filter(|(_, tagged)| tagged == id).map(|(name, _)| name).collect()
+/// An image of a list, or an index with its images.
+struct ListEntry<'a> {
+    id: String,
+    names: Vec<&'a Reference>,
+    built_at: String,
+    created: String,
+    bytes: String,
+}
+
+impl<'a> ListEntry<'a> {
+    fn new(
+        lease: &Lease,
+        id: String,
+        names: Vec<&'a Reference>,
+        images: &[&StoredImage],
+    ) -> Result<ListEntry<'a>, Failure> {
+        let built_at = images.iter().map(|image| image.built_at.clone()).max().unwrap_or_default();
+        let (mut created, mut bytes) = (None, 0);
+        for image in images {
+            created = created.max(config(image)?.created);
+            bytes += size_bytes(lease, image)?;
+        }
+        let created = shown_date(created.as_deref());
+        Ok(ListEntry { id, names, built_at, created, bytes: size(bytes) })
+    }
+
+    fn rows(&self, table: &mut Table) {
+        let mut row = |name: &str, tag: &str| {
+            table.row(&[name, tag, &self.id, &self.created, &self.bytes]);
+        };
+        let names = self.names.iter();
+        names.for_each(|name| row(&name.familiar_name(), name.tag().unwrap_or("<none>")));
+        if self.names.is_empty() {
+            row("<none>", "<none>");
+        }
+    }
+}
+
+/// Names that mean this image alone.
+fn single_names<'t>(tags: &'t [(Reference, Tagged)], id: &ImageId) -> Vec<&'t Reference> {
+    let own = Tagged::Image(*id);
+    tags.iter().filter(|(_, tagged)| *tagged == own).map(|(name, _)| name).collect()
 }
 
 /// Whether a name is what `shale images NAME` asks for: with a tag that tag, without one all tags.
@@ -130,8 +172,8 @@ pub(crate) fn tag(process: &mut Process, typed: &TagArgs) -> Done {
     let name = tag_name(&typed.name)?;
     let shelf = Shelf::open(process)?;
     let lease = &shelf.lease;
-    let image = shelf.find(&typed.image)?;
-    lease.set_tags(&[(name, image.id)]).map_err(store_error("cannot name the image"))?;
+    let tagged = engine::find_tagged(lease, &typed.image)?;
+    lease.set_tagged(&[(name, tagged)]).map_err(store_error("cannot name the image"))?;
     print("")
 }
 
@@ -145,20 +187,26 @@ pub(crate) fn rmi(process: &mut Process, typed: &RmiArgs) -> Done {
     print(&text)
 }
 
-/// Takes a name away, and the image with its last name.
+/// Takes a name away, and with the last name what it meant: an image, or an index with those images that have no
+/// other name.
 fn remove(shelf: &Shelf, asked: &str, force: bool) -> Result<String, Failure> {
     let failed = store_error("cannot remove the image");
     let lease = &shelf.lease;
-    let image = shelf.find(asked)?;
-    let tags = lease.tags().map_err(&failed)?;
-    let names: Vec<Reference> = names_of(&tags, &image.id).into_iter().cloned().collect();
+    let tagged = engine::find_tagged(lease, asked)?;
+    let tags = lease.store().all_tagged().map_err(&failed)?;
+    let names: Vec<Reference> =
+        tags.iter().filter(|(_, other)| *other == tagged).map(|(name, _)| name.clone()).collect();
     let by_name = names.iter().find(|name| {
         asked.parse::<Reference>().is_ok_and(|asked| asked.to_string() == name.to_string())
     });
     let (removed, left) = match by_name {
         Some(name) => (vec![name.clone()], names.len() - 1),
         None if names.len() > 1 && !force => {
-            let text = format!("image {} has several names", shown_id(&image.id, false));
+            let id = match &tagged {
+                Tagged::Image(id) => id.to_string(),
+                Tagged::Index(index) => index.index.digest.to_string(),
+            };
+            let text = format!("image {} has several names", shown_id(&id, false));
             let all = names.iter().map(Reference::familiar).collect::<Vec<_>>().join(", ");
             return Err(BuildError::new(BuildErrorKind::Dockerfile, text)
                 .with_hint(format!("name one of {all}, or remove all with --force"))
@@ -166,14 +214,25 @@ fn remove(shelf: &Shelf, asked: &str, force: bool) -> Result<String, Failure> {
         }
         None => (names, 0),
     };
+    let others = || tags.iter().filter(|(name, _)| !removed.contains(name));
+    if let (Tagged::Image(id), []) = (&tagged, &removed[..])
+        && let Some((name, _)) = others().find(|(_, other)| other.images().contains(id))
+    {
+        let text =
+            format!("image {} is one of several platforms", shown_id(&id.to_string(), false));
+        return Err(BuildError::new(BuildErrorKind::Dockerfile, text)
+            .with_hint(format!("remove all of them by their name {}", name.familiar()))
+            .into());
+    }
     let mut text = String::new();
-    for name in removed {
-        lease.remove_tag(&name).map_err(&failed)?;
+    for name in &removed {
+        lease.remove_tag(name).map_err(&failed)?;
         text.push_str(&format!("Untagged: {}\n", name.familiar()));
     }
-    if left == 0 {
-        lease.store().remove_image(&image.id).map_err(&failed)?;
-        text.push_str(&format!("Deleted: {}\n", image.id));
+    let kept: Vec<ImageId> = others().flat_map(|(_, tagged)| tagged.images()).collect();
+    for id in tagged.images().iter().filter(|id| left == 0 && !kept.contains(id)) {
+        lease.store().remove_image(id).map_err(&failed)?;
+        text.push_str(&format!("Deleted: {id}\n"));
     }
     Ok(text)
 }
@@ -227,11 +286,12 @@ fn shortened(text: &str) -> String {
 pub(crate) fn inspect(process: &mut Process, typed: &InspectArgs) -> Done {
     let shelf = Shelf::open(process)?;
     let lease = &shelf.lease;
-    let tags = lease.tags().map_err(store_error("cannot list the names"))?;
+    let tags = lease.store().all_tagged().map_err(store_error("cannot list the names"))?;
     let mut documents = Vec::new();
     for asked in &typed.images {
         let image = shelf.find(asked)?;
-        let names = names_of(&tags, &image.id);
+        let names: Vec<_> =
+            tags.iter().filter(|(_, tagged)| tagged.images().contains(&image.id)).collect();
         let bytes = size_bytes(lease, &image)?;
         documents.push(document(&image, &config(&image)?, &names, bytes));
     }
@@ -239,15 +299,21 @@ pub(crate) fn inspect(process: &mut Process, typed: &InspectArgs) -> Done {
     print(&(text.expect("a JSON value can be written") + "\n"))
 }
 
-fn document(image: &StoredImage, config: &ImageConfig, names: &[&Reference], bytes: u64) -> Value {
-    let tags: Vec<String> = names.iter().map(|name| name.familiar()).collect();
-    let digests: Vec<String> = match &image.manifest {
-        Some(manifest) => {
-            let with = |name: &&Reference| name.with_digest(manifest.digest).familiar();
-            names.iter().map(with).collect()
-        }
-        None => Vec::new(),
+fn document(
+    image: &StoredImage,
+    config: &ImageConfig,
+    names: &[&(Reference, Tagged)],
+    bytes: u64,
+) -> Value {
+    let tags: Vec<String> = names.iter().map(|(name, _)| name.familiar()).collect();
+    let digest = |(name, tagged): &&(Reference, Tagged)| {
+        let digest = match tagged {
+            Tagged::Index(index) => Some(index.index.digest),
+            Tagged::Image(_) => image.manifest.as_ref().map(|manifest| manifest.digest),
+        };
+        digest.map(|digest| name.with_digest(digest).familiar())
     };
+    let digests: Vec<String> = names.iter().filter_map(digest).collect();
     let layers: Vec<String> = image.diff_ids.iter().map(ToString::to_string).collect();
     let mut document = json!({
         "Id": image.id.to_string(),

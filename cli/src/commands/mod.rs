@@ -1,6 +1,7 @@
 //! The commands: each takes what was typed, asks the engine, and says what came of it.
 
 mod build;
+mod call;
 mod images;
 mod lookup;
 mod run;

@@ -7,6 +7,7 @@ use std::error::Error;
 use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
 use parser::{Diagnostic, LineRange, Severity, SourceText, Span};
 
+use super::advice::advice;
 use super::escape::plain_text;
 
 /// An error, ready to be laid out.
@@ -60,21 +61,21 @@ pub(crate) fn render_report(report: &Report<'_>, style: Style) -> String {
         [] => text.push_str(&title_alone(&report.message, style)),
         [only] => {
             text.push_str(&finding(only, &report.message, style));
-            hints.extend(&only.help);
+            hints.extend(advice(only));
         }
         [first, others @ ..] => {
             text.push_str(&finding(first, &report.message, style));
-            text.extend(first.help.iter().map(|help| hint(help)));
+            text.extend(advice(first).map(|help| hint(&help)));
             for other in others {
                 text.push_str(&finding(other, &other.message, style));
-                text.extend(other.help.iter().map(|help| hint(help)));
+                text.extend(advice(other).map(|help| hint(&help)));
             }
         }
     }
     for cause in &report.causes {
         text.push_str(&format!("  caused by: {}\n", plain_text(cause)));
     }
-    text.extend(hints.into_iter().chain(&report.hint).map(|help| hint(help)));
+    text.extend(hints.iter().chain(&report.hint).map(|help| hint(help)));
     text
 }
 
@@ -123,7 +124,7 @@ fn underlined(diagnostic: &Diagnostic, source: &SourceText, message: &str, style
     format!("{}\n", renderer(style).render(&report))
 }
 
-/// Underlines a span, of several lines only the first, and never a line break or a half character.
+/// Underlines a span, never a line break at its end or a half character. Of very many or long lines only the first.
 fn annotation<'a>(
     kind: AnnotationKind,
     source: &SourceText,
@@ -139,11 +140,17 @@ fn annotation<'a>(
     while !all.is_char_boundary(end) {
         end += 1;
     }
-    let first_line = all[start..end].split('\n').next().unwrap_or_default().trim_end();
+    let marked = all[start..end].trim_end();
+    let first_line = marked.split('\n').next().unwrap_or_default().trim_end();
     let shown = first_line.char_indices().nth(UNDERLINE_MAX).map_or(first_line.len(), |(at, _)| at);
-    let annotation = kind.span(start..start + shown);
+    let is_small = marked.lines().count() <= LINES_MAX
+        && marked.lines().all(|line| line.chars().count() <= UNDERLINE_MAX);
+    let annotation = kind.span(start..start + if is_small { marked.len() } else { shown });
     if text.is_empty() { annotation } else { annotation.label(plain_text(&text).into_owned()) }
 }
+
+/// Most lines that are shown as one place.
+const LINES_MAX: usize = 12;
 
 /// Most characters of a line that are underlined; what is around them is cut to fit.
 const UNDERLINE_MAX: usize = 120;
@@ -246,8 +253,9 @@ mod tests {
         error: failed to solve: process did not complete
          --> docker/Dockerfile:2:1
           |
-        2 | RUN apt-get update && \
-          | ^^^^^^^^^^^^^^^^^^^^^^^
+        2 | / RUN apt-get update && \
+        3 | |     apt-get install -y gcc
+          | |__________________________^
         docker/Dockerfile:2
         --------------------
            1 |     FROM debian:12

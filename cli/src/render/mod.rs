@@ -2,6 +2,8 @@
 //!
 //! Owns wording and layout of progress and errors. Refuses to know the engine: it reads events and diagnostics.
 
+mod advice;
+mod call;
 mod check;
 mod error;
 mod escape;
@@ -12,6 +14,10 @@ mod steps;
 mod table;
 mod tty;
 
+pub(crate) use call::{
+    check_json, describe_json, describe_text, outline_json, outline_text, targets_json,
+    targets_text,
+};
 pub(crate) use check::check_report;
 pub(crate) use error::{Report, Style, causes, render_report};
 pub(crate) use escape::plain_text;

@@ -42,6 +42,7 @@ fn answers(own: &str, path: &str) -> String {
         "/moved" => to("/file"),
         "/away" => to(&format!("http://localhost:{}/file", own.rsplit(':').next().expect("port"))),
         "/loop" => to("/loop"),
+        _ if path.starts_with("/hop?") => to(&path[5..]),
         "/passwd" => to("file:///etc/passwd"),
         _ => "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_owned(),
     }
@@ -53,13 +54,14 @@ struct Fetched {
 }
 
 fn fetch<'a>(url: &'a str, change: impl FnOnce(&mut HttpRequest<'a>)) -> Fetched {
-    let agent = Agent::new_with_defaults();
+    let agent = |_: &str, _: Option<&str>| Ok(Agent::new_with_defaults());
+    let downloads = Downloads { agent: &agent, cancelled: &|| false };
     let dir = tempfile::tempdir().expect("temporary directory");
     let into = dir.path().join("content");
     let mut request =
-        HttpRequest { url, checksum: None, auth: None, known_etag: None, size_max_bytes: 100 };
+        HttpRequest { url, checksum: None, auth: None, known: None, size_max_bytes: 100 };
     change(&mut request);
-    let result = fetch_http(&agent, &request, &into);
+    let result = fetch_http(&downloads, &request, &into);
     Fetched { result, content: std::fs::read(into).ok() }
 }
 
@@ -70,6 +72,7 @@ fn files_come_with_their_facts() {
     let file = got.result.expect("fetch").expect("file");
     assert_eq!(file.digest, Digest::of(b"hello"));
     assert_eq!((file.size_bytes, file.etag.as_deref()), (5, Some("\"e\"")));
+    assert_eq!(file.location, format!("http://{address}/file"));
     assert_eq!(file.mtime, Some(Mtime { secs: 1_445_412_480, nanos: 0 })); // ADD-34
     assert_eq!(got.content.as_deref(), Some(&b"hello"[..]));
 }
@@ -109,11 +112,47 @@ fn credentials_stay_at_their_host() {
 }
 
 #[test]
+fn credentials_do_not_come_back_from_a_foreign_server() {
+    let (other, _) = server(|_, path| to(path.trim_start_matches("/to/")));
+    let (address, asked) = server(answers);
+    let back = format!("http://{address}/hop?http://{other}/to/http://{address}/file");
+    let auth = HttpAuth::header("Custom c-1");
+    fetch(&back, |request| request.auth = Some(&auth)).result.expect("fetch");
+    let asked = asked.lock().expect("log");
+    let with_auth = |head: &String| head.contains("c-1");
+    assert_eq!(asked.iter().map(with_auth).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
 fn a_known_etag_may_be_enough() {
     let (address, asked) =
         server(|_, _| "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n".to_owned());
-    let got =
-        fetch(&format!("http://{address}/file"), |request| request.known_etag = Some("\"e\""));
+    let url = format!("http://{address}/file");
+    let known = KnownContent { etag: "\"e\"", location: &url };
+    let got = fetch(&url, |request| request.known = Some(known));
     assert_eq!(got.result.expect("fetch"), None); // ADD-36
     assert!(asked.lock().expect("log")[0].to_lowercase().contains("if-none-match: \"e\""));
+}
+
+#[test]
+fn a_server_may_ignore_the_question_but_repeat_the_etag() {
+    let (address, asked) = server(answers);
+    let location = format!("http://{address}/file");
+    for (etag, path, want) in [
+        ("\"e\"", "file", false),
+        ("W/\"e\"", "file", false),
+        ("\"e\"", "moved", false),
+        ("\"old\"", "file", true),
+    ] {
+        let known = KnownContent { etag, location: &location };
+        let url = format!("http://{address}/{path}");
+        let got = fetch(&url, |request| request.known = Some(known));
+        assert_eq!(got.result.expect("fetch").is_some(), want, "{etag} {path}");
+    }
+    // The same ETag at another place is no answer, and is not asked about.
+    asked.lock().expect("log").clear();
+    let known = KnownContent { etag: "\"e\"", location: "http://other/file" };
+    let got = fetch(&location, |request| request.known = Some(known));
+    assert!(got.result.expect("fetch").is_some());
+    assert!(!asked.lock().expect("log")[0].to_lowercase().contains("if-none-match"));
 }

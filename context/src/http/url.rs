@@ -34,11 +34,17 @@ impl Url {
         if host.is_empty() || host.starts_with(':') {
             return Err("the URL has no host");
         }
-        if text.bytes().any(|b| b.is_ascii_control() || b == b' ') {
+        if text.bytes().any(|b| b.is_ascii_control()) || authority.contains(' ') {
             return Err("the URL has a blank or a control character");
         }
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let path = if path.starts_with('/') { escape(path) } else { format!("/{}", escape(path)) };
         Ok((Url { https, authority: host.to_ascii_lowercase(), path }, user))
+    }
+
+    /// Scheme, host, port and path.
+    pub(crate) fn without_query(&self) -> String {
+        let url = self.to_string();
+        url.split('?').next().unwrap_or_default().to_owned()
     }
 
     /// The URL that a redirect means. A user and password there are dropped.
@@ -77,13 +83,11 @@ impl Url {
 
     /// A URL as it may be printed.
     pub(crate) fn redact(text: &str) -> String {
-        match (text.find("://"), text.find('@')) {
-            (Some(scheme), Some(at))
-                if at > scheme && !text[scheme + 3..at].contains(['/', '?', '#']) =>
-            {
-                format!("{}://{}", &text[..scheme], &text[at + 1..])
-            }
-            _ => text.to_owned(),
+        let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        match rest[..end].rsplit_once('@') {
+            Some((user, _)) => format!("{scheme}://{}", &rest[user.len() + 1..]),
+            None => text.to_owned(),
         }
     }
 }
@@ -93,6 +97,18 @@ impl fmt::Display for Url {
         let scheme = if self.https { "https" } else { "http" };
         write!(f, "{scheme}://{}{}", self.authority, self.path)
     }
+}
+
+/// What people write into paths though URLs cannot have it: blanks and letters beyond ASCII.
+fn escape(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'!'..=b'~' if !b"\"<>\\^`{|}".contains(&byte) => out.push(byte as char),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 /// `user:password`, percent-encoded, as the value of a header.
@@ -150,7 +166,13 @@ mod tests {
         );
         assert_eq!(Url::redact("https://u:p@h/x@y"), "https://h/x@y");
         assert_eq!(Url::redact("https://h/x@y"), "https://h/x@y");
-        for bad in ["x", "ftp://h/", "http://", "http:///x", "http://h/a b", "http://@/x"] {
+        assert_eq!(Url::redact("https://u:p@q@h"), "https://h");
+        let (url, _) = Url::parse("http://h/a b/é?x=\"1\"").expect("url");
+        assert_eq!(url.to_string(), "http://h/a%20b/%C3%A9?x=%221%22");
+        assert_eq!(url.without_query(), "http://h/a%20b/%C3%A9");
+        for bad in
+            ["x", "ftp://h/", "http://", "http:///x", "http://h h/x", "http://@/x", "http://h/\n"]
+        {
             assert!(Url::parse(bad).is_err(), "{bad}");
         }
     }

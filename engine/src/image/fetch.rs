@@ -91,7 +91,7 @@ fn joined(result: std::thread::Result<Result<(), BuildError>>) -> Result<(), Bui
 }
 
 /// The blobs of an image's layers: from its manifest, else those that the store has.
-fn layer_descriptors(
+pub(super) fn layer_descriptors(
     session: &Session,
     image: &ImageSource,
 ) -> Result<Vec<Descriptor>, BuildError> {
@@ -129,7 +129,7 @@ fn kept_blobs(session: &Session, image: &ImageSource) -> Result<Vec<Descriptor>,
 }
 
 /// Brings one blob into the store, verified.
-fn download(
+pub(super) fn download(
     session: &Session,
     image: &ImageSource,
     descriptor: &Descriptor,

@@ -4,15 +4,19 @@ use std::error::Error;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use exporter::import::ImageArchive;
 use graph::{ImageOrigin, ImageSource};
 use oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, Reference};
-use planner::{OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources};
+use planner::{OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources, TimedSource};
 
 use crate::error::{BuildError, BuildErrorKind, sources};
+use crate::images;
+use crate::internal::{self, Internal};
 use crate::request::PullPolicy;
 use crate::session::Session;
+use crate::source;
 use crate::stop::lock;
 
 /// Manifests and configs are small; anything larger is no image.
@@ -38,7 +42,11 @@ impl Sources for ImageSources<'_> {
             let message = "not in the store, and --pull=never forbids to ask a registry".to_owned();
             return Err(SourceError { message, kind: SourceErrorKind::NotFound });
         }
-        self.at_registry(reference, platform).map_err(|error| {
+        let number = self.session.images_asked.fetch_add(1, Ordering::Relaxed);
+        let what = Internal::LoadMetadata(number);
+        let name = format!("[internal] load metadata for {reference}");
+        let look = || self.at_registry(reference, platform);
+        internal::step(&self.session.events, what, &name, look).map_err(|error| {
             *lock(&self.session.registry_failed) = true;
             source_error(&error)
         })
@@ -71,6 +79,17 @@ impl Sources for ImageSources<'_> {
         Ok(ResolvedImage { reference, origin, manifest, config: Arc::new(config) })
     }
 
+    fn source_time(&self, timed: &TimedSource) -> Result<Option<i64>, SourceError> {
+        let time = match timed {
+            TimedSource::Http(http) => source::http::time(self.session, http),
+            TimedSource::Git(git) => source::git::time(self.session, git),
+        };
+        time.map_err(|error| {
+            *lock(&self.session.registry_failed) = true;
+            source_error(&error)
+        })
+    }
+
     fn is_ignored(&self, path: &str) -> bool {
         let Some(rules) = self.session.contexts.ignore() else { return false };
         match path {
@@ -88,18 +107,14 @@ impl ImageSources<'_> {
         platform: &Platform,
     ) -> Result<Option<ResolvedImage>, SourceError> {
         let lease = &self.session.lease;
-        let look = || {
-            let Some(id) = lease.tag(reference)? else { return Ok(None) };
-            lease.image(&id)
-        };
-        let image = look().map_err(|e| other(&e))?;
-        let Some(image) = image else { return Ok(None) };
-        let config = ImageConfig::from_json(&image.config).map_err(|e| other(&e))?;
-        let have = config.platform();
-        let fits = have.os == platform.os && have.architecture == platform.architecture;
-        if !fits {
-            return Ok(None);
+        let tagged = lease.tagged(reference).map_err(|e| other(&e))?;
+        let mut images = Vec::new();
+        for id in tagged.map(|tagged| tagged.images()).unwrap_or_default() {
+            images.extend(lease.image(&id).map_err(|e| other(&e))?);
         }
+        let Some(at) = images::fitting(&images, platform) else { return Ok(None) };
+        let image = images.swap_remove(at);
+        let config = ImageConfig::from_json(&image.config).map_err(|e| other(&e))?;
         let origin = ImageOrigin::Store;
         let manifest = image.manifest.map(|manifest| manifest.digest);
         Ok(Some(ResolvedImage {
@@ -148,7 +163,7 @@ fn resolve(
         Document::Index(index) => {
             let entry = index.select(platform).ok_or_else(|| {
                 let text = format!(
-                    "{}: no match for platform {platform} in manifest: not found",
+                    "{}: no match for platform in manifest: not found, it has none for {platform}",
                     reference.familiar()
                 ); // PLAT-13
                 BuildError::new(BuildErrorKind::Registry, text)

@@ -58,24 +58,27 @@ impl Job<'_> {
         let dated = !(picked.path.is_empty() && picked.entry.mtime == Mtime::default());
         let times = timestamps(dated.then_some(picked.entry.mtime));
         rustix::fs::futimens(&merge.into, &times)
-            .map_err(CopyError::file("set times of", &merge.path))?;
-        let mut created = self.created.lock().unwrap_or_else(|lock| lock.into_inner());
-        created.retain(|path| *path != merge.path);
-        Ok(())
+            .map_err(CopyError::file("set times of", &merge.path))
     }
 
-    /// A nested directory, new or not, becomes what the source's is (COPY-43).
+    /// A nested directory, new or not, becomes what the source's is (COPY-43). One that is only on the way to what is
+    /// wanted and was there before gets the source's mode, whatever --chmod says, and keeps its owner (COPY-94).
     fn merge_dir(&self, merge: &Merge<'_>, item: &Item) -> Result<(), CopyError> {
         let path = tree::join(&merge.path, &item.relative);
         let name = last(&path);
         check_name(name, &path)?;
         let parent = open_dir(merge, parent_of(&item.relative))?;
-        match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let made = match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(errno) => return Err(CopyError::file("mkdir", &path)(errno)),
-        }
+        };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
+            Ok(dir) if item.implied && !made => {
+                let mode = Mode::from_raw_mode(item.entry.mode);
+                rustix::fs::fchmod(&dir, mode).map_err(CopyError::file("change the mode of", &path))
+            }
             Ok(dir) => dir_meta(&dir, &path, &self.meta(&item.entry, &path)),
             Err(Errno::NOTDIR | Errno::LOOP) => Err(CopyError::NotDirectory { path }), // COPY-44
             Err(errno) => Err(CopyError::file("open", &path)(errno)),

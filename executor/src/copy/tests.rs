@@ -103,7 +103,6 @@ fn copy_to(dest: &str) -> graph::Copy {
         chown: None,
         chmod: None,
         link: false,
-        epoch: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Mounts at targets that a Dockerfile names: resolved inside the root, made when they are missing.
 
 use std::ffi::CString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -75,7 +75,17 @@ impl Sandbox<'_> {
         let problem = |problem: String| Failure::Mount { target: target.to_owned(), problem };
         let root = self.root()?;
         let made = sys::make_in_root(root, target.as_bytes(), last, Mode::from_raw_mode(0o755))
-            .map_err(|error| problem(error.to_string()))?;
+            .map_err(|error| {
+                problem(match error.kind() {
+                    ErrorKind::IsADirectory => {
+                        "what is mounted is a file, and a directory is there".into()
+                    }
+                    ErrorKind::NotADirectory => {
+                        "a file is there or on the way, where a directory is wanted".into()
+                    }
+                    _ => error.to_string(),
+                })
+            })?;
         let in_kernel = mount::is_on_kernel_filesystem(&made.fd);
         if in_kernel.map_err(|error| problem(error.to_string()))? {
             return Err(problem("nothing can be mounted on /proc and /sys".into()));

@@ -12,6 +12,7 @@ use exporter::{
 };
 use layer::Compression;
 use oci::{Digest, Platform, media};
+use store::LayerBlob;
 
 use crate::fixture::{Fixture, bytes_of, chain, names};
 
@@ -204,7 +205,23 @@ fn blobs_are_made_once_and_converted_when_asked() {
     assert_ne!(kept.images[0].layers[0].media_type, media::OCI_LAYER);
     let forced = of(&image, &ImageOptions { force_compression: true, ..plain }).expect("forced");
     assert_eq!(forced.images[0].layers[0].media_type, media::OCI_LAYER);
+    // The blob that the base names goes before one that fits better (IMG-28).
+    let own = converted.images[0].layers[0].clone();
+    image.layers[0].own = Some(LayerBlob {
+        compression: "zstd".to_owned(),
+        media_type: own.media_type.clone(),
+        digest: own.digest,
+        size_bytes: own.size_bytes,
+    });
+    let of_base = of(&image, &ImageOptions::default()).expect("own");
+    assert_eq!(of_base.images[0].layers[0].digest, own.digest);
+    let force = ImageOptions { force_compression: true, ..ImageOptions::default() };
+    let of_force = of(&image, &force).expect("forced gzip");
+    assert_eq!(of_force.images[0].layers[0].digest, gzip.images[0].layers[0].digest);
     let docker = ImageOptions { oci_types: false, ..ImageOptions::default() };
+    let docker_own = of(&image, &docker).expect("own, docker types");
+    assert_eq!(docker_own.images[0].layers[0].media_type, media::DOCKER_LAYER_ZSTD);
+    image.layers[0].own = None;
     let docker_image = of(&image, &docker).expect("docker types");
     assert_eq!(docker_image.images[0].layers[0].media_type, media::DOCKER_LAYER_GZIP);
     assert_eq!(docker_image.target.media_type, media::DOCKER_MANIFEST);

@@ -88,6 +88,7 @@ impl Fixture {
                 layer: Some(*id),
                 encoding,
                 is_base: false,
+                own: None,
                 pulled_from: None,
             });
         }

@@ -26,8 +26,9 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
-    /// Reads a pattern; gives back the escape sequence that is not allowed, if there is one.
-    pub(super) fn new(text: &str, escape: char) -> Result<Pattern, String> {
+    /// Reads a pattern; gives back the escape sequence that is not allowed, if there is one. The escape character is a
+    /// backslash in every file (EXP-17).
+    pub(super) fn new(text: &str) -> Result<Pattern, String> {
         let mut parts = vec![Vec::new()];
         let mut after_star = false;
         let mut chars = text.chars();
@@ -40,11 +41,10 @@ impl Pattern {
                     continue;
                 }
                 '?' => Token::AnyChar,
-                c if c == escape => match chars.next() {
-                    Some(c @ ('*' | '?' | '}' | '/')) => Token::Char(c),
-                    Some(c) if c == escape => Token::Char(c),
-                    Some(c) => return Err(format!("{escape}{c}")),
-                    None => return Err(escape.to_string()),
+                '\\' => match chars.next() {
+                    Some(c @ ('*' | '?' | '}' | '/' | '\\')) => Token::Char(c),
+                    Some(c) => return Err(format!("\\{c}")),
+                    None => return Err("\\".to_owned()),
                 },
                 c => Token::Char(c),
             };

@@ -47,7 +47,11 @@ fn names() {
         ("${a:", "ERR syntax error: missing '}'"),
         ("${a:-x", "ERR syntax error: missing '}'"),
         ("${a@", "ERR syntax error: missing '}'"),
-        ("$dollar", "$a"), // EXP-38
+        ("${u:-'x}", "ERR syntax error: missing '}'"),
+        ("${a/'x}", "ERR syntax error: missing '/' in ${}"),
+        ("${.}", "ERR unsupported modifier (.) in substitution"),
+        ("[${+x}${%x}]", "[]"), // no name: never set
+        ("$dollar", "$a"),      // EXP-38
     ]);
 }
 
@@ -78,6 +82,7 @@ fn other_modifiers_are_refused() {
         ("${a=w}", "ERR unsupported modifier (=) in substitution"),
         ("${a:#w}", "ERR unsupported modifier (:#) in substitution"),
         ("${a:1:2}", "ERR unsupported modifier (:1) in substitution"),
+        ("${a:1${u:?no}}", "ERR u: no"),
         ("${a@Q}", "ERR unsupported modifier (@) in substitution"),
         ("${a^}", "ERR unsupported modifier (^) in substitution"),
         ("${a,}", "ERR unsupported modifier (,) in substitution"),
@@ -142,7 +147,8 @@ fn quotes_and_escapes() {
     ]);
     // EXP-34
     assert_eq!(expand('`', "`$a c:\\x \"`\"`n\""), "$a c:\\x \"`n");
-    assert_eq!(expand('`', "${star#`*}|${star#\\*}"), "|*");
+    // EXP-17: in patterns it is a backslash all the same.
+    assert_eq!(expand('`', "${star#`*}|${star#\\*}"), "*|");
 }
 
 #[test]
@@ -203,6 +209,13 @@ fn hostile_words_end_soon() {
     let bomb = "$a".repeat(1000);
     let error = Expander::new('\\').word(&bomb, &doubling).unwrap_err();
     assert_eq!(error.reason(), "result is too long");
+    // Parts that are not used count as well.
+    let bomb = "${a:+}".repeat(10_000);
+    let error = Expander::new('\\').word(&bomb, &doubling).unwrap_err();
+    assert_eq!(error.reason(), "result is too long");
+    let growing = "${a///".repeat(20) + &"x}".repeat(20);
+    let wide = |_: &str| Some("a".repeat(500));
+    assert!(Expander::new('\\').word(&growing, &wide).is_err());
     let slow = |_: &str| Some("a".repeat(2_000_000));
     let pattern = format!("${{x//{}b/c}}", "a".repeat(2000));
     let error = Expander::new('\\').word(&pattern, &slow).unwrap_err();

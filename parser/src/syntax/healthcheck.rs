@@ -23,9 +23,8 @@ pub(super) fn healthcheck(line: &Line<'_>) -> Result<Kind, Fault> {
         return Err(line.wrong_arguments(message));
     }
     let args = line.args();
-    let word_end = args.find(char::is_whitespace).unwrap_or(args.len());
-    let command = args[word_end..].trim_start();
-    let command_start = args.len() - command.len();
+    let (word_end, command_start) = word_and_command(line);
+    let command = &args[command_start..];
     let word = args[..word_end].to_uppercase();
     if word == "NONE" {
         if !command.is_empty() {
@@ -55,6 +54,18 @@ pub(super) fn healthcheck(line: &Line<'_>) -> Result<Kind, Fault> {
         start_interval_ns: time(&flags, "start-interval")?,
         retries: retries(&flags)?,
     }))
+}
+
+/// Whether a command in JSON form has strings only.
+pub(super) fn check_form(line: &Line<'_>) -> Result<(), Fault> {
+    command_of(line, word_and_command(line).1).map(|_| ())
+}
+
+/// Where the first word of the arguments ends and where the command begins.
+fn word_and_command(line: &Line<'_>) -> (usize, usize) {
+    let args = line.args();
+    let word_end = args.find(char::is_whitespace).unwrap_or(args.len());
+    (word_end, args.len() - args[word_end..].trim_start().len())
 }
 
 fn command_of(line: &Line<'_>, start: usize) -> Result<Command, Fault> {

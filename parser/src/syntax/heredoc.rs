@@ -1,8 +1,8 @@
 //! Heredoc words and their bodies (LEX-100 to LEX-124).
 //!
-//! Heredocs are looked for with rules of their own: the escape character is always a backslash
-//! (LEX-47), `$` and braces mean nothing (LEX-111), and blanks behind `<<` do not end the word
-//! (LEX-112).
+//! Heredocs are looked for in the whole joined line with rules of their own, which are in `scan`.
+
+mod scan;
 
 use std::ops::Range;
 
@@ -29,16 +29,16 @@ pub(crate) struct FoundHeredoc<'s> {
     pub(crate) body: Body<'s>,
 }
 
-/// The heredocs of a line's arguments; the offset is that of the arguments in the line.
-pub(super) fn find(args: &str, offset: usize) -> Vec<HeredocWord> {
+/// The heredocs of a line with these arguments.
+pub(super) fn find(line: &str, args: &str) -> Vec<HeredocWord> {
     if !args.contains("<<") || json_form::array(args).is_some() {
         return Vec::new();
     }
-    // A quote without an end: no heredoc at all (LEX-109).
-    let words = split(args).unwrap_or_default();
+    // A quote or a brace without an end, a substitution that is none: no heredoc at all (LEX-109).
+    let words = scan::words(line).unwrap_or_default();
     let found = words.into_iter().filter_map(|range| {
-        let mut word = word(&args[range.clone()])?;
-        word.range = offset + range.start..offset + range.end;
+        let mut word = word(&line[range.clone()])?;
+        word.range = range;
         Some(word)
     });
     found.collect()
@@ -52,65 +52,13 @@ pub(super) fn word(text: &str) -> Option<HeredocWord> {
         Some(rest) => (rest, true),
         None => (rest, false),
     };
-    if rest.contains('<') {
+    if rest.contains('<') || scan::words(rest).is_none() {
         return None;
     }
     let (name, is_quoted) = unquote(rest.trim())?;
     let fd = text[..digits].parse().unwrap_or(0);
     let range = 0..text.len();
     (!name.is_empty()).then_some(HeredocWord { name, fd, chomp, expand: !is_quoted, range })
-}
-
-/// The words of a line; `None` when a quote has no end.
-fn split(text: &str) -> Option<Vec<Range<usize>>> {
-    let mut words = Vec::new();
-    let mut start = None;
-    let mut at = 0;
-    while let Some(c) = text[at..].chars().next() {
-        if c.is_whitespace() {
-            if let Some(start) = start.take() {
-                words.push(start..at);
-            }
-            at += c.len_utf8();
-        } else {
-            start.get_or_insert(at);
-            at += unit_length(&text[at..], c)?;
-        }
-    }
-    if let Some(start) = start {
-        words.push(start..at);
-    }
-    Some(words)
-}
-
-/// The length of what cannot be cut at the start of a text: a quoted part, an escaped character,
-/// `<<` with the blanks behind it, or one character.
-fn unit_length(text: &str, first: char) -> Option<usize> {
-    match first {
-        '\'' => Some(text[1..].find('\'')? + 2),
-        '"' => double_quoted_length(text),
-        '\\' => Some(1 + text[1..].chars().next().map_or(0, char::len_utf8)),
-        '<' if text.starts_with("<<") && !text.starts_with("<<<") => {
-            let sign = if text.starts_with("<<-") { 3 } else { 2 };
-            Some(text.len() - text[sign..].trim_start().len())
-        }
-        '<' => Some(text.len() - text.trim_start_matches('<').len()),
-        c => Some(c.len_utf8()),
-    }
-}
-
-fn double_quoted_length(text: &str) -> Option<usize> {
-    let mut chars = text.char_indices().skip(1);
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some(at + 1),
-            '\\' => {
-                chars.next();
-            }
-            _ => {}
-        }
-    }
-    None
 }
 
 /// A name without quotes and escapes, and whether it had quotes (LEX-104). `None` when it is more
@@ -141,16 +89,17 @@ fn unquote(text: &str) -> Option<(String, bool)> {
 impl FoundHeredoc<'_> {
     /// As the tree has it.
     pub(super) fn to_ast(&self, place: impl Fn(&Range<usize>) -> Span) -> Heredoc {
-        let body =
-            if self.word.chomp { strip_tabs(self.body.text) } else { self.body.text.to_owned() };
-        Heredoc {
-            name: self.word.name.clone(),
-            fd: self.word.fd,
-            expand: self.word.expand,
-            chomp: self.word.chomp,
-            body,
-            span: place(&self.word.range),
-        }
+        let text = self.body.text;
+        let body = if self.word.chomp { strip_tabs(text) } else { text.to_owned() };
+        self.word.to_ast(body, place(&self.word.range))
+    }
+}
+
+impl HeredocWord {
+    /// As the tree has it, with this body.
+    pub(super) fn to_ast(&self, body: String, span: Span) -> Heredoc {
+        let HeredocWord { fd, chomp, expand, .. } = *self;
+        Heredoc { name: self.name.clone(), fd, expand, chomp, body, span }
     }
 }
 
@@ -181,7 +130,7 @@ mod tests {
             let chomp = if word.chomp { " chomp" } else { "" };
             format!("{} {}{expand}{chomp}", word.fd, word.name)
         };
-        let found: Vec<String> = find(args, 0).iter().map(print).collect();
+        let found: Vec<String> = find(args, args).iter().map(print).collect();
         assert_eq!(found, expect, "{args}");
     }
 
@@ -193,6 +142,8 @@ mod tests {
         check("<<$V <<a.b <<E\\OF", &["0 $V", "0 a.b", "0 EOF"]);
         check("cat << EOF", &["0 EOF"]);
         check("cat <<\"a b\"", &["0 a b quoted"]);
+        check("<< -EOF", &["0 -EOF"]);
+        check("<<${V} ${a:-\"'\"} $((x)) <<B", &["0 ${V}", "0 B"]);
     }
 
     #[test]
@@ -211,6 +162,14 @@ mod tests {
             "it's <<X",
             "<<\"EOF /x",
             "[\"<<X\"]",
+            "<<- EOF",
+            "<<${V:-x}",
+            "<<\"${V:-x}\"",
+            "${x:-y}<<EOF",
+            "${x^^} <<EOF",
+            "\"${#x}\" <<EOF",
+            "${x:-'} <<EOF",
+            "${x <<EOF",
         ] {
             check(text, &[]);
         }

@@ -14,10 +14,13 @@ pub(super) fn label(line: &Line<'_>) -> Result<Kind, Fault> {
     pairs(line).map(Kind::Label)
 }
 
+/// Whether the arguments have one of the two forms.
+pub(super) fn check_form(line: &Line<'_>) -> Result<(), Fault> {
+    raw_pairs(line).map(|_| ())
+}
+
 fn pairs(line: &Line<'_>) -> Result<KeyValues, Fault> {
-    let words = words::split_quoted(line.args(), line.escape);
-    let is_old_form = words.first().is_some_and(|first| !line.args()[first.clone()].contains('='));
-    let pairs = if is_old_form { old_form(line)? } else { new_form(line, &words)? };
+    let (pairs, is_old_form) = raw_pairs(line)?;
     line.no_flags()?;
     if pairs.is_empty() {
         return Err(line.wrong_arguments(format!("{} requires at least one argument", line.name)));
@@ -28,6 +31,14 @@ fn pairs(line: &Line<'_>) -> Result<KeyValues, Fault> {
     }
     let pairs = pairs.into_iter().map(|(key, value)| (line.word(key), line.word(value)));
     Ok(KeyValues { pairs: pairs.collect(), legacy: is_old_form })
+}
+
+/// The pairs, and whether they are in the old form.
+fn raw_pairs(line: &Line<'_>) -> Result<(Pairs, bool), Fault> {
+    let words = words::split_quoted(line.args(), line.escape);
+    let is_old_form = words.first().is_some_and(|first| !line.args()[first.clone()].contains('='));
+    let pairs = if is_old_form { old_form(line)? } else { new_form(line, &words)? };
+    Ok((pairs, is_old_form))
 }
 
 type Pairs = Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>;

@@ -105,21 +105,43 @@ pub(crate) fn keyword<'l>(logical: &'l LogicalLine<'_>) -> &'l str {
 
 /// Cuts a line into keyword, flags and arguments.
 pub(crate) fn cut<'l>(logical: &'l LogicalLine<'l>, escape: char) -> Line<'l> {
+    cut_at(logical, 0, escape)
+}
+
+/// Cuts the instruction that begins at an offset of a line.
+fn cut_at<'l>(logical: &'l LogicalLine<'l>, start: usize, escape: char) -> Line<'l> {
     let text = logical.text.as_ref();
-    let end = keyword(logical).len();
+    let end = text[start..].find(words::is_blank).map_or(text.len(), |length| start + length);
     let (flags, args_start) = flags::take(text, end, escape);
     let args_start = text.len() - text[args_start..].trim_start().len();
-    let name = text[..end].to_uppercase();
-    Line { logical, escape, keyword: 0..end, name, flags, args: args_start..text.len() }
+    let name = text[start..end].to_uppercase();
+    Line { logical, escape, keyword: start..end, name, flags, args: args_start..text.len() }
 }
 
 impl Line<'_> {
     /// The heredocs that this line announces, in order (LEX-100 to LEX-112).
     pub(crate) fn heredocs(&self) -> Vec<HeredocWord> {
         match self.name.as_str() {
-            "RUN" | "COPY" | "ADD" => heredoc::find(self.args(), self.args.start),
-            "ONBUILD" => onbuild::heredocs(self.args(), self.args.start, self.escape),
+            "RUN" | "COPY" | "ADD" => heredoc::find(&self.logical.text, self.args()),
+            "ONBUILD" => onbuild::inner(self).heredocs_of_trigger(),
             _ => Vec::new(),
+        }
+    }
+
+    /// As [`Line::heredocs`], where there is no instruction inside another one.
+    fn heredocs_of_trigger(&self) -> Vec<HeredocWord> {
+        if self.name == "ONBUILD" { Vec::new() } else { self.heredocs() }
+    }
+
+    /// Checks what BuildKit checks while it reads a line, before it knows what the instruction means.
+    fn check_form(&self) -> Result<(), Fault> {
+        match self.name.as_str() {
+            "ENV" | "LABEL" => key_value::check_form(self),
+            "HEALTHCHECK" => healthcheck::check_form(self),
+            "RUN" | "CMD" | "ENTRYPOINT" | "SHELL" | "COPY" | "ADD" | "VOLUME" => {
+                self.json_form().map(|_| ())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -167,6 +189,8 @@ impl Line<'_> {
             let is_lower = !keyword.contains(char::is_uppercase);
             let best = if is_lower { best.to_lowercase() } else { best.to_owned() };
             message.push_str(&format!(" (did you mean {best}?)"));
+        } else if keyword.is_empty() {
+            help = Some("nothing follows the escape character".to_owned());
         } else if keyword.starts_with(|c: char| !c.is_alphabetic()) {
             help = Some(
                 "a line that belongs to the one above needs an escape character at its end"

@@ -71,11 +71,9 @@ fn transfer(
     found: &[FoundHeredoc<'_>],
 ) -> Result<Transfer, Fault> {
     let dest = words.pop().unwrap_or_default();
-    let is_json = line.json_form()?.is_some();
-    if !is_json && heredoc::word(&dest.text).is_some() {
+    if heredoc::word(&dest.text).is_some() {
         let message = format!("{} cannot accept a heredoc as a destination", line.name);
-        let start = line.logical.text.len() - dest.text.len();
-        let fault = Fault::new("heredoc", message).at(start..line.logical.text.len(), "");
+        let fault = Fault::new("heredoc", message).at(dest.span, "");
         return Err(fault.help("put the destination behind the heredoc's word"));
     }
     let bodies: HashMap<&str, &FoundHeredoc<'_>> =
@@ -83,16 +81,17 @@ fn transfer(
     let mut names_seen = HashSet::new();
     let (mut sources, mut heredocs) = (Vec::new(), Vec::new());
     for word in words {
-        let Some(announced) = heredoc::word(&word.text).filter(|_| !is_json) else {
+        let Some(announced) = heredoc::word(&word.text) else {
             sources.push(word);
             continue;
         };
+        // Without a body where no heredoc was looked for, as in JSON form (LEX-101).
+        let heredoc = match bodies.get(announced.name.as_str()) {
+            Some(found) => found.to_ast(|range| line.place(range)),
+            None => announced.to_ast(String::new(), word.span),
+        };
         // Of several with one name one file results, with the last body (LEX-113).
-        if let Some(found) = bodies
-            .get(announced.name.as_str())
-            .filter(|found| names_seen.insert(found.word.name.as_str()))
-        {
-            let heredoc = found.to_ast(|range| line.place(range));
+        if names_seen.insert(announced.name) {
             heredocs.push(Heredoc { span: word.span, ..heredoc });
         }
     }

@@ -90,7 +90,6 @@ fn copy() -> Copy {
         chown: None,
         chmod: None,
         link: false,
-        epoch: None,
     }
 }
 
@@ -133,7 +132,12 @@ fn different_runs() -> Vec<(&'static str, Vertex)> {
         ("run network", run_with(|run| run.network = Network::None)), // RUN-23
         ("run host network", run_with(|run| run.network = Network::Host)),
         ("run security", run_with(|run| run.security = Security::Insecure)),
-        ("run device", run_with(|run| run.devices.push("v/c=d".to_owned()))),
+        (
+            "run device",
+            run_with(|run| {
+                run.devices.push(DeviceName { name: "v/c=d".to_owned(), required: false })
+            }),
+        ),
         ("run hostname", run_with(|run| run.hostname = Some("h".to_owned()))), // XENV-04
         ("run host", run_with(|run| run.extra_hosts.push(("h".to_owned(), "1.2.3.4".to_owned())))),
         ("run ulimit", run_with(|run| run.ulimits.push(ulimit))), // XENV-16
@@ -161,13 +165,10 @@ fn different_copies() -> Vec<(&'static str, Vertex)> {
     let who = |user: &str, group: Option<&str>| {
         Some(Who { user: user.to_owned(), group: group.map(str::to_owned) })
     };
-    let change = |operator, source| ModeChange { who: 7, operator, source };
-    let bits = |rwx, conditional_execute, set_id, sticky| ModeSource::Bits {
-        rwx,
-        conditional_execute,
-        set_id,
-        sticky,
+    let chmod = |changes: &[ModeChange]| {
+        copy_with(|copy| copy.chmod = Some(Mode::Symbolic(changes.to_vec())))
     };
+    let class = |from, to, operator| ModeChange::Class { from, to, operator };
     vec![
         ("mkdir", mkdir("/w", "", None)), // WDIR-12
         ("mkdir path", mkdir("/x", "", None)),
@@ -181,14 +182,10 @@ fn different_copies() -> Vec<(&'static str, Vertex)> {
         ("copy chown", copy_with(|copy| copy.chown = who("1", None))),
         ("copy chown group", copy_with(|copy| copy.chown = who("1", Some("")))),
         ("copy chmod", copy_with(|copy| copy.chmod = Some(Mode::Octal(0o644)))),
-        (
-            "copy chmod symbolic",
-            copy_with(|copy| {
-                let class = ModeSource::Class(4);
-                let changes = vec![change('+', bits(1, false, true, false)), change('=', class)];
-                copy.chmod = Some(Mode::Symbolic(changes));
-            }),
-        ),
+        ("copy chmod symbolic", chmod(&[ModeChange::Set(1), class(4, 7, '=')])), // COPY-63
+        ("copy chmod clear", chmod(&[ModeChange::Clear(1), class(4, 7, '=')])),
+        ("copy chmod execute", chmod(&[ModeChange::SetExecute(1), class(4, 7, '=')])),
+        ("copy chmod class", chmod(&[ModeChange::Set(1), class(4, 7, '+')])),
         ("copy link", copy_with(|copy| copy.link = true)),
         ("copy heredoc", copy_with(|copy| copy.sources = vec![inline("f", "x")])), // COPY-114
         ("copy heredoc body", copy_with(|copy| copy.sources = vec![inline("f", "y")])),
@@ -277,14 +274,38 @@ fn what_does_not_count_makes_the_same_key() {
     let copy_of = |path: &str| copy_with(|copy| copy.sources = vec![tree(path)]);
     check("directories of the path (CACHE-23)", &copy_of("a/d"), &copy_of("b/d"));
     check("a slash at the end (CACHE-25)", &copy_of("d"), &copy_of("d/"));
-    let with_epoch = copy_with(|copy| copy.epoch = Some(1));
-    check("epoch of a copy (EPO-16)", &vertex(Op::Copy(copy())), &with_epoch);
     let mut moved = plain.clone();
     moved.id = VertexId(3);
     moved.below = None;
     moved.no_cache = true;
     moved.origin.name = "elsewhere".to_owned();
     check("place and origin (CACHE-01)", &plain, &moved);
+}
+
+#[test]
+fn what_follows_a_dated_workdir_is_another_result() {
+    let graph = |epoch| {
+        let place = |vertex: Vertex, id, below: Option<u32>| Vertex {
+            id: VertexId(id),
+            below: below.map(VertexId),
+            ..vertex
+        };
+        let vertices = vec![
+            place(mkdir("/w", "", epoch), 0, None),
+            place(vertex(Op::Run(run())), 1, Some(0)),
+            place(vertex(Op::Copy(copy())), 2, Some(1)),
+        ];
+        Graph { vertices, ..Graph::default() }
+    };
+    let identity = |epoch, at: usize| {
+        let graph = graph(epoch);
+        dated(&graph, &graph.vertices[at], StackIdentity::default())
+    };
+    for at in [1, 2] {
+        assert_ne!(identity(Some(1), at), identity(Some(2), at)); // WDIR-12
+        assert_eq!(identity(None, at), StackIdentity::default());
+    }
+    assert_eq!(identity(Some(1), 0), identity(Some(2), 0));
 }
 
 #[test]
@@ -319,8 +340,12 @@ fn downloads_and_commits() {
         keep_git_dir,
         submodules: true,
         commit_times: false,
+        fetch_by_commit: false,
     };
-    let commit = |source: &GitSource| git_content(source, "0123");
+    let commit = |source: &GitSource| git_content(source, "0123", &[]);
     assert_eq!(commit(&git(None, false)), commit(&git(Some("01"), false))); // ADD-56
     assert_ne!(commit(&git(None, false)), commit(&git(None, true))); // ADD-61
+    let named = |keep| git_content(&git(None, keep), "0123", &["refs/tags/v1"]);
+    assert_eq!(commit(&git(None, false)), named(false));
+    assert_ne!(commit(&git(None, true)), named(true));
 }

@@ -50,9 +50,10 @@ pub(crate) fn instruction(
     }
 }
 
-/// LINT-31: reported at the one that does not count.
+/// LINT-31: reported at the one that does not count; whether it is wanted says the comment above the one that does.
 fn only_last(findings: &Findings, keyword: &str, earlier: &mut Option<Site>, site: &Site) {
     if let Some(earlier) = earlier.replace(site.clone()) {
+        let earlier = Site { check: site.check.clone(), ..earlier };
         let message = format!(
             "Multiple {keyword} instructions should not be used in the same stage because only \
              the last one will be used"
@@ -145,6 +146,7 @@ pub(crate) fn copied_from_context(
     let clean = crate::lower::clean_path(path);
     if sources.is_ignored(clean.trim_start_matches('/')) {
         let shown = match clean.trim_start_matches('/') {
+            "" if path.starts_with('/') => "/",
             "" => ".",
             relative => relative,
         };

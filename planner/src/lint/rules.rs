@@ -66,6 +66,20 @@ impl Rule {
         self.facts().is_experimental
     }
 
+    /// Whether a comment above the instruction that is named can say that the rule is not wanted there (LEX-56). Rules
+    /// that compare instructions, or look at images, are switched off for the whole file only.
+    pub(super) fn is_about_one_instruction(self) -> bool {
+        !matches!(
+            self,
+            Rule::NoEmptyContinuation
+                | Rule::ConsistentInstructionCasing
+                | Rule::DuplicateStageName
+                | Rule::ReservedStageName
+                | Rule::InvalidBaseImagePlatform
+                | Rule::InvalidDefaultArgInFrom
+        )
+    }
+
     fn facts(self) -> &'static Facts {
         &RULES[self as usize]
     }

@@ -131,6 +131,10 @@ fn commands() {
         &[&many(2, "ENTRYPOINT"), &many(3, "HEALTHCHECK")],
     );
     check("FROM plain AS a\nCMD [\"a\"]\nUSER a\nUSER b\nFROM a\nCMD [\"b\"]", &[]);
+    // The later one is asked whether it is wanted.
+    let skip = "# check=skip=MultipleInstructionsDisallowed";
+    check(&format!("FROM plain\nCMD []\n{skip}\nCMD []"), &[]);
+    check(&format!("FROM plain\n{skip}\nCMD []\nCMD []"), &[&many(3, "CMD")]);
 }
 
 #[test]
@@ -317,6 +321,11 @@ fn descriptions() {
     let want = [&*want[0], &*want[1]];
     check(&format!("# check=experimental=all\n{text}"), &want); // LINT-39
     check(&format!("# check=skip=all;experimental=InvalidDefinitionDescription\n{text}"), &want); // LINT-05
+    // One instruction can ask for it, none can refuse it.
+    let one = "# check=experimental=all\n# x\nARG a\n# x\nARG b\nFROM plain";
+    check(&format!("# check=skip=Other\n#\n{one}"), &[&bad(5, "ARG", "a")]);
+    let skip = "# check=experimental=all\n#\n# check=skip=all\n# x\nARG a\nFROM plain";
+    check(skip, &[&bad(5, "ARG", "a")]);
 }
 
 #[test]
@@ -336,9 +345,66 @@ fn rules_that_are_not_wanted() {
         "FROM plain\n# check=skip=MaintainerDeprecated\nMAINTAINER a\n# check=what\nMAINTAINER b",
         &[&format!("5 {maintainer}")],
     );
-    let outcome = run("# check=error=maybe\nFROM plain", &request()); // ERR-10
-    let error = outcome.error.expect("a bad option");
-    assert!(error.starts_with("failed to parse check options: "), "{error}");
+    // The first one of several comments counts, even when it cannot be read.
+    let two = "FROM plain\n# check=skip=A\n# check=skip=MaintainerDeprecated\nMAINTAINER a";
+    check(two, &[&format!("4 {maintainer}")]);
+    check(&two.replace("skip=A", "what"), &[&format!("4 {maintainer}")]);
+    // What stands behind a blank is a reason.
+    check("FROM plain\n# check=skip=MaintainerDeprecated it is old\nMAINTAINER a", &[]);
+}
+
+#[test]
+fn rules_that_only_the_file_switches_off() {
+    let skip = "# check=skip=all\n";
+    check(
+        &format!(
+            "FROM plain AS a\n{skip}FROM plain AS a\n{skip}FROM plain AS scratch\n\
+             {skip}run x\n{skip}RUN y \\\n\n  z"
+        ),
+        &[
+            "3 DuplicateStageName: Duplicate stage name \"a\", stage names should be unique",
+            "5 ReservedStageName: Stage name should not use the same name as reserved stage \"scratch\"",
+            concat!(
+                "7 ConsistentInstructionCasing: Command 'run' should match the case of the command ",
+                "majority (uppercase)"
+            ),
+            "11 NoEmptyContinuation: Empty continuation line",
+        ],
+    );
+    let image = "Base image arm was pulled with platform \"linux/arm64\", expected \"linux/amd64\" for \
+                 current build";
+    check(&format!("{skip}\n# x\n{skip}FROM arm"), &[]);
+    check(&format!("# about\n{skip}FROM arm"), &[&format!("3 InvalidBaseImagePlatform: {image}")]);
+    let name = "Default value for ARG plain:$V results in empty or invalid base image name";
+    let given = with_args(&[("V", "1")]);
+    let text = format!("ARG V\n{skip}FROM plain:$V");
+    check_with(&text, &given, &[&format!("3 InvalidDefaultArgInFrom: {name}")]);
+}
+
+#[test]
+fn options_that_cannot_be_read() {
+    let errors = |text: &str, request: &LowerRequest| {
+        let source = SourceText::new("Dockerfile", text);
+        let errors = Findings::new(&parser::parse(&source), &source, request).map(|_| ());
+        let error = errors.expect_err(text).remove(0);
+        let line = error.labels.first().map(|label| source.lines(label.span).first);
+        (error.message, line)
+    };
+    // ERR-10, LEX-54: at the directive; before any mistake in the file.
+    let unknown =
+        |option: &str| format!("failed to parse check options: invalid check option {option:?}");
+    assert_eq!(errors("# escape=`\n# check=foo=bar\nRNU x", &request()), (unknown("foo"), Some(2)));
+    assert_eq!(errors("# check=foo\nFROM plain", &request()), (unknown("foo"), Some(1)));
+    let (message, line) = errors("# check=error=maybe\nFROM plain", &request());
+    let start = "failed to parse check options: failed to parse check option \"error=maybe\": ";
+    assert!(message.starts_with(start) && line == Some(1), "{message}");
+    let given = with_args(&[("BUILDKIT_DOCKERFILE_CHECK", "x=y")]);
+    let want = "failed to parse build-arg:BUILDKIT_DOCKERFILE_CHECK: invalid check option \"x\"";
+    assert_eq!(errors("# check=skip=all\nFROM plain", &given), (want.to_owned(), None));
+    // An empty argument takes the directive's place too (LINT-06).
+    let empty = with_args(&[("BUILDKIT_DOCKERFILE_CHECK", "")]);
+    let outcome = run("# check=foo\nFROM plain AS A", &empty);
+    assert_eq!((outcome.error, outcome.findings.len()), (None, 1));
 }
 
 #[test]
@@ -393,6 +459,13 @@ fn triggers_have_the_place_of_from() {
         "FROM legacy",
         &[
             "1 LegacyKeyValueFormat: \"ENV key=value\" should be used instead of legacy \"ENV key value\" format",
+        ],
+    );
+    // A comment above FROM is not about triggers.
+    check(
+        "# about\n# check=skip=LegacyKeyValueFormat\nFROM legacy",
+        &[
+            "3 LegacyKeyValueFormat: \"ENV key=value\" should be used instead of legacy \"ENV key value\" format",
         ],
     );
 }

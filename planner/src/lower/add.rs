@@ -27,15 +27,21 @@ pub(super) fn lower(
         return Err(site.error("add-checksum", message)); // ADD-40
     }
     let mut sources = Vec::new();
-    for path in &words.sources {
+    for (path, word) in words.sources.iter().zip(&add.transfer.sources) {
         let checksum = checksum.as_deref();
         // Decided for each source after expansion (ADD-02).
         let source = match git::parse(path, GitForm::Add) {
             Some(written) => {
-                let written = written.map_err(|e| site.error("git-reference", e.to_string()))?;
+                let written = written
+                    .map_err(|e| site.error_in("git-reference", e.to_string(), word.span))?;
                 git_source(build, add, written, checksum, site)?
             }
-            None if is_url(path) => http_source(build, add, path, checksum, site)?,
+            None if is_url(path) => {
+                let http = http_source(path, checksum);
+                let http = http.map_err(|message| site.error("add-checksum", message))?;
+                let input = build.lowering.http(http, site)?;
+                CopySource::Http { input, unpack: unpack(add.unpack.unwrap_or(false)) } // ADD-30
+            }
             None => local_source(build, add, path, checksum, site)?,
         };
         sources.push(source);
@@ -66,20 +72,10 @@ fn local_source(
     Ok(CopySource::Tree { input, selection: selection(path, &add.transfer, false), unpack })
 }
 
-fn http_source(
-    build: &mut StageBuild<'_, '_>,
-    add: &ast::Add,
-    url: &str,
-    checksum: Option<&str>,
-    site: &Site,
-) -> Result<CopySource, Fail> {
-    let checksum = match checksum {
-        None => None,
-        Some(text) => Some(parse_digest(text).map_err(|m| site.error("add-checksum", m))?),
-    };
-    let http = HttpSource { url: url.to_owned(), checksum, file_name: file_name(url) };
-    let input = build.lowering.http(http);
-    Ok(CopySource::Http { input, unpack: unpack(add.unpack.unwrap_or(false)) }) // ADD-30
+/// The file at a URL; the error says what is wrong with the checksum.
+pub(crate) fn http_source(url: &str, checksum: Option<&str>) -> Result<HttpSource, String> {
+    let checksum = checksum.map(parse_digest).transpose()?;
+    Ok(HttpSource { url: url.to_owned(), checksum, file_name: file_name(url) })
 }
 
 /// ADD-54, ADD-55.
@@ -91,13 +87,12 @@ fn git_source(
     site: &Site,
 ) -> Result<CopySource, Fail> {
     let fail = |message: String| site.error("git-reference", message);
-    let WrittenGit { mut source, keep_git_dir } = written;
-    if let (Some(flag), Some(query)) = (add.keep_git_dir, keep_git_dir)
+    if let (Some(flag), Some(query)) = (add.keep_git_dir, written.keep_git_dir)
         && flag != query
     {
         return Err(fail("inconsistent keep-git-dir configuration".to_owned()));
     }
-    source.keep_git_dir = add.keep_git_dir.or(keep_git_dir).unwrap_or(false);
+    let mut source = written.with(add.keep_git_dir.unwrap_or(false), false);
     if let Some(wanted) = checksum {
         git::check_commit(wanted).map_err(|error| fail(error.to_string()))?;
         if let Some(query) = source.checksum.as_deref().filter(|query| *query != wanted) {
@@ -105,21 +100,22 @@ fn git_source(
         }
         source.checksum = Some(wanted.to_owned());
     }
-    Ok(whole_repository(build, source, add))
+    whole_repository(build, source, add, site)
 }
 
 fn whole_repository(
     build: &mut StageBuild<'_, '_>,
     source: GitSource,
     add: &ast::Add,
-) -> CopySource {
+    site: &Site,
+) -> Result<CopySource, Fail> {
     let selection = Selection {
         path: "/".to_owned(),
         exclude: add.transfer.exclude.iter().map(|word| word.text.clone()).collect(),
         ..Selection::default()
     };
-    let input = build.lowering.git(source);
-    CopySource::Tree { input, selection, unpack: Unpack::No }
+    let input = build.lowering.git(source, site)?;
+    Ok(CopySource::Tree { input, selection, unpack: Unpack::No })
 }
 
 fn unpack(archives: bool) -> Unpack {

@@ -18,8 +18,8 @@ pub(super) fn lower(
     site: &Site,
 ) -> Result<(), Fail> {
     let words = Words::expand(build, &copy.transfer, site)?;
-    for source in &words.sources {
-        check_source(source, site)?;
+    for (source, word) in words.sources.iter().zip(&copy.transfer.sources) {
+        check_source(source, site).map_err(|fail| site.narrowed(fail, word.span))?;
         if copy.from.is_none() {
             let lowering = &build.lowering;
             lint::copied_from_context(lowering.findings, lowering.sources, "Copy", source, site);
@@ -47,7 +47,7 @@ fn check_source(source: &str, site: &Site) -> Result<(), Fail> {
     Ok(())
 }
 
-pub(super) fn is_url(source: &str) -> bool {
+pub(crate) fn is_url(source: &str) -> bool {
     source.starts_with("http://") || source.starts_with("https://")
 }
 
@@ -67,7 +67,8 @@ fn input(
             from.span,
         ));
     }
-    match names::tree(build, &expanded, &Asker::Copy, site)? {
+    let tree = names::tree(build, &expanded, &Asker::Copy, site);
+    match tree.map_err(|fail| site.narrowed(fail, from.span))? {
         Tree::Stack(vertex) | Tree::Source(vertex) => Ok(vertex),
     }
 }
@@ -121,6 +122,7 @@ impl Words {
                     let expanded = heredoc_body(&heredoc.body, &value).map_err(|error| {
                         site.error_in("expansion", error.to_string(), heredoc.span)
                     })?;
+                    build.take_room(expanded.text.len(), site)?;
                     build.report_unset(&expanded.unset, site);
                     expanded.text
                 }
@@ -150,13 +152,20 @@ impl Words {
         site: &Site,
     ) -> Result<(), Fail> {
         let history = self.history(shown.0);
+        let at_flag = |code, message: String, flag: &Option<Word>| {
+            site.error_in(code, message, flag.as_ref().map(|word| word.span).unwrap_or_default())
+        };
         let chmod = match &*self.chmod {
             "" => None,
-            text => Some(chmod::parse(text).map_err(|m| site.error("invalid-chmod", m))?),
+            text => {
+                Some(chmod::parse(text).map_err(|m| at_flag("invalid-chmod", m, &transfer.chmod))?)
+            }
         };
         let chown = match &*self.chown {
             "" => None,
-            text => Some(checked_who(text, site)?),
+            text => {
+                Some(checked_who(text).map_err(|m| at_flag("invalid-chown", m, &transfer.chown))?)
+            }
         };
         let dest_is_dir = matches!(&*self.dest, "" | "." | "/.")
             || self.dest.ends_with('/')
@@ -178,13 +187,12 @@ impl Words {
             chown,
             link: transfer.link && chmod.is_none(), // COPY-84
             chmod,
-            epoch: build.lowering.variant.epoch,
         };
         build.push_layer(Op::Copy(copy), shown.1, history, site);
         Ok(())
     }
 
-    /// COPY-04.
+    /// COPY-04; without what opens a URL, for an image goes to other people (security.md E4).
     fn history(&self, begin: &str) -> String {
         let mut text = begin.to_owned();
         for (flag, value) in [("chown", &self.chown), ("chmod", &self.chmod)] {
@@ -193,7 +201,7 @@ impl Words {
             }
         }
         for source in &self.sources {
-            text += &format!(" {source}");
+            text += &format!(" {}", display::without_users(source));
         }
         for heredoc in &self.heredocs {
             text += &format!(" <<{}", heredoc.name);
@@ -211,12 +219,11 @@ pub(super) fn parse_who(text: &str) -> Who {
 }
 
 /// COPY-58.
-fn checked_who(text: &str, site: &Site) -> Result<Who, Fail> {
+fn checked_who(text: &str) -> Result<Who, String> {
     let who = parse_who(text);
     let negative = |name: &str| name.parse::<i64>().is_ok_and(|id| id < 0);
     if negative(&who.user) || who.group.as_deref().is_some_and(negative) {
-        let message = format!("invalid chown parameter: '{text}'. an id cannot be negative");
-        return Err(site.error("invalid-chown", message));
+        return Err(format!("invalid chown parameter: '{text}'. an id cannot be negative"));
     }
     Ok(who)
 }

@@ -2,21 +2,44 @@
 
 use crate::scope::Variables;
 
+/// Values that a name of a step may have in it.
+const VALUES_BYTES_MAX: usize = 64 << 10;
+
 /// Puts the values of known variables into a text; everything else stays as written (INS-10). A cheap likeness of
-/// expansion for names of steps: modifiers are left alone, what cannot be read is no error.
+/// expansion for names of steps: modifiers are left alone, what cannot be read is no error, long values stay names.
 pub(super) fn with_values(text: &str, variables: &Variables) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    let mut room = VALUES_BYTES_MAX;
     while let Some(at) = rest.find('$') {
         let escaped = rest[..at].ends_with('\\');
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         let (name, length) = name_behind(&rest[1..]);
         match variables.get(name) {
-            Some(value) if !escaped => out.push_str(value),
+            Some(value) if !escaped && value.len() <= room => {
+                out.push_str(value);
+                room -= value.len();
+            }
             _ => out.push_str(&rest[..length + 1]),
         }
         rest = &rest[length + 1..];
+    }
+    out + rest
+}
+
+/// Takes the user and password out of the http URLs in a text; a token often stands there alone.
+pub(super) fn without_users(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("://") {
+        out.push_str(before);
+        out.push_str("://");
+        let end = behind.find(|c: char| "/?#\"'".contains(c) || c.is_whitespace());
+        let authority = &behind[..end.unwrap_or(behind.len())];
+        let is_http = before.ends_with("http") || before.ends_with("https");
+        let user = authority.rfind('@').filter(|_| is_http).map_or(0, |at| at + 1);
+        rest = &behind[user..];
     }
     out + rest
 }
@@ -69,6 +92,15 @@ fn decimal(parts: u64, unit: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_are_shown_without_users() {
+        let check = |text: &str, want: &str| assert_eq!(without_users(text), want);
+        check("ADD https://u:p@h/a@b http://t@h#x@ /", "ADD https://h/a@b http://h#x@ /");
+        check("ADD https://u:p@q@h", "ADD https://h");
+        check("ADD [\"https://u@h\", \"@\"]", "ADD [\"https://h\", \"@\"]");
+        check("ADD ssh://git@h/r git@h:r /", "ADD ssh://git@h/r git@h:r /");
+    }
 
     #[test]
     fn durations_print_like_go() {

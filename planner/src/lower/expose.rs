@@ -16,7 +16,9 @@ pub(super) fn lower(
     words.sort_by(|a, b| a.text.cmp(&b.text));
     let mut ports = Vec::new();
     for word in words {
-        for specification in build.state.variables.words(word, site)? {
+        let specifications = build.state.variables.words(word, site)?;
+        build.take_room(specifications.iter().map(String::len).sum(), site)?;
+        for specification in specifications {
             let (ip, host, container) = split(&specification);
             let protocol = container.split_once('/').map_or("", |(_, protocol)| protocol);
             let names_host = !ip.is_empty() || !host.is_empty();
@@ -24,6 +26,9 @@ pub(super) fn lower(
             lint::exposed_port(findings, &specification, protocol, names_host, site);
             let parsed = parse(&specification)
                 .map_err(|message| site.error_in("invalid-port", message, word.span))?;
+            // A range is short and long at once.
+            build
+                .take_room(parsed.iter().map(|port| size_of_val(port) + port.len()).sum(), site)?;
             ports.extend(parsed);
         }
     }
@@ -79,9 +84,11 @@ fn check_ip(ip: &str) -> Result<(), String> {
 }
 
 fn range(text: &str) -> Option<(u16, u16)> {
+    // Go's number parser, which BuildKit uses, takes a sign.
     let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        if digits { text.parse::<u16>().ok() } else { None }
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        let all_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        if all_digits { digits.parse::<u16>().ok() } else { None }
     };
     match text.split_once('-') {
         None => number(text).map(|port| (port, port)),
@@ -107,6 +114,8 @@ mod tests {
         check("53/UDP", "53/udp");
         check("0", "0/tcp"); // EXPO-03
         check("80-82/sctp", "80/sctp 81/sctp 82/sctp");
+        check("+80-+81", "80/tcp 81/tcp");
+        check("++80", "invalid containerPort: ++80");
         check("127.0.0.1::81", "81/tcp"); // EXPO-01
         check("8080:90", "90/tcp");
         check("8000-8010:90", "90/tcp");

@@ -1,7 +1,10 @@
 //! What a stage starts from: nothing, another stage, an image, a named context (FROM-07 to FROM-18).
 
+use std::borrow::Cow;
+use std::rc::Rc;
+
 use graph::{Copy, CopySource, GitSource, HttpSource, LocalSource, Op, Origin, Selection, Unpack};
-use graph::{ImageSource, VertexId};
+use graph::{ImageSource, PlannedHistory, VertexId};
 use oci::{ImageConfig, Platform, Reference};
 use parser::Span;
 use parser::ast::Kind;
@@ -36,7 +39,11 @@ impl Lowering<'_> {
         let base = self.variant.bases[number].clone();
         let platform = self.variant.platform_of(number).clone();
         match base.kind {
-            BaseKind::Stage(below) => Ok(self.stage(below, site)?.as_ref().clone()),
+            BaseKind::Stage(below) => {
+                let mut state = self.stage(below, site)?.as_ref().clone();
+                state.variables.set_all(&state.config);
+                Ok(state)
+            }
             BaseKind::Scratch => Ok(empty_state(self.scratch(&platform), &platform)),
             BaseKind::Image => {
                 let contexts = &self.outline.request.contexts;
@@ -81,6 +88,7 @@ impl Lowering<'_> {
         platform: &Platform,
         site: &Site,
     ) -> Result<StageState, Fail> {
+        let context = &self.by_policy(context, site)?;
         match &context.value {
             ContextValue::Image(reference) => {
                 let image = self.image(reference, &context.name, platform, site)?;
@@ -91,10 +99,19 @@ impl Lowering<'_> {
                 Ok(self.state_of_image(image, platform, site, None))
             }
             ContextValue::Scratch => Ok(empty_state(self.scratch(platform), platform)),
+            ContextValue::Target(target) => {
+                let result = self.target_of_context(target, &context.name, site)?;
+                Ok(result_as_base(&result))
+            }
             ContextValue::Local(_) | ContextValue::Git(_) | ContextValue::Http(_) => {
                 let tree = self.tree_of_context(context, platform, site)?;
                 let top = self.whole(tree, &context.name);
-                Ok(empty_state(top, platform))
+                self.vertices.locate(top, (site.span.start, site.span.end));
+                let mut state = empty_state(top, platform);
+                // Every layer has an entry; no instruction stands for this one.
+                let created_by = described(context);
+                state.history.push(PlannedHistory { created_by, vertex: Some(top) });
+                Ok(state)
             }
         }
     }
@@ -106,6 +123,7 @@ impl Lowering<'_> {
         platform: &Platform,
         site: &Site,
     ) -> Result<Tree, Fail> {
+        let context = &self.by_policy(context, site)?;
         match &context.value {
             ContextValue::Image(reference) => {
                 let image = self.image(reference, &context.name, platform, site)?;
@@ -116,10 +134,51 @@ impl Lowering<'_> {
                 Ok(Tree::Stack(self.image_vertex(image, platform, site, None)))
             }
             ContextValue::Scratch => Ok(Tree::Stack(self.scratch(platform))),
+            ContextValue::Target(target) => {
+                Ok(Tree::Stack(self.target_of_context(target, &context.name, site)?.top))
+            }
             ContextValue::Local(_) => Ok(Tree::Source(self.local(&context.name))),
-            ContextValue::Git(git) => Ok(Tree::Source(self.git(git.clone()))),
-            ContextValue::Http(url) => Ok(Tree::Stack(self.http_tree(url, &context.name))),
+            ContextValue::Git(git) => Ok(Tree::Source(self.git(git.clone(), site)?)),
+            ContextValue::Http(url) => Ok(Tree::Stack(self.http_tree(url, &context.name, site)?)),
         }
+    }
+
+    /// A context with what the policy puts in its image's place, which need not be an image (NCTX-15).
+    fn by_policy<'c>(
+        &self,
+        context: &'c NamedContext,
+        site: &Site,
+    ) -> Result<Cow<'c, NamedContext>, Fail> {
+        let ContextValue::Image(reference) = &context.value else {
+            return Ok(Cow::Borrowed(context));
+        };
+        let fail = |message: String| site.error("source-policy", message);
+        let Some(new) = self.request().policy.image(reference).map_err(fail)? else {
+            return Ok(Cow::Borrowed(context));
+        };
+        if let Some(name) = new.strip_prefix("local://") {
+            let contexts = &self.outline.request.contexts;
+            let local = contexts.iter().find(|context| context.name == name);
+            let local = local.filter(|local| matches!(local.value, ContextValue::Local(_)));
+            let missing = || fail(format!("source policy: there is no directory called {name}"));
+            return local.cloned().map(Cow::Owned).ok_or_else(missing);
+        }
+        let value = ContextValue::parse(&context.name, &new).map_err(|e| fail(e.to_string()))?;
+        Ok(Cow::Owned(NamedContext { name: context.name.clone(), value }))
+    }
+
+    /// The result of the stage that a context names (NCTX-10).
+    fn target_of_context(
+        &mut self,
+        target: &str,
+        context: &str,
+        site: &Site,
+    ) -> Result<Rc<StageState>, Fail> {
+        let number = self.outline.target_named(target).map_err(|hint| {
+            let message = format!("failed to find target {target} for context {context}{hint}");
+            site.error("unknown-target", message)
+        })?;
+        self.stage_itself(number, site)
     }
 
     /// Asks for an image, once in a build.
@@ -130,6 +189,7 @@ impl Lowering<'_> {
         platform: &Platform,
         site: &Site,
     ) -> Result<ImageSource, Fail> {
+        let reference = &self.image_by_policy(reference, site)?;
         let known = self.images.0.iter().find(|(r, p, _)| r == reference && p == platform);
         if let Some((_, _, image)) = known {
             return Ok(image.clone());
@@ -141,6 +201,18 @@ impl Lowering<'_> {
         let image = resolved.into_source();
         self.images.0.push((reference.clone(), platform.clone(), image.clone()));
         Ok(image)
+    }
+
+    /// The image that the policy lets be used (NCTX-15).
+    fn image_by_policy(&self, reference: &Reference, site: &Site) -> Result<Reference, Fail> {
+        let fail = |message: String| site.error("source-policy", message);
+        let Some(new) = self.request().policy.image(reference).map_err(fail)? else {
+            return Ok(reference.clone());
+        };
+        let image = new.strip_prefix("docker-image://").and_then(|image| image.parse().ok());
+        image.ok_or_else(|| {
+            fail(format!("source policy: {reference} cannot become {new}, which is no image"))
+        })
     }
 
     fn layout_image(
@@ -199,7 +271,7 @@ impl Lowering<'_> {
         let platform = platform_of(&config, wanted);
         let has_path = config.config.env.iter().any(|entry| entry.starts_with("PATH="));
         if !has_path {
-            config.config.env.push(format!("PATH={DEFAULT_PATH}")); // FROM-18
+            add_path(&mut config);
         }
         if !config.config.working_dir.is_empty() {
             config.config.working_dir = super::workdir::join("/", &config.config.working_dir);
@@ -236,17 +308,18 @@ impl Lowering<'_> {
         self.source(Op::Local(LocalSource { name: name.to_owned() }), shown)
     }
 
-    pub(super) fn git(&mut self, git: GitSource) -> VertexId {
-        let name = match &git.reference {
-            Some(reference) => format!("{}#{reference}", git.remote),
-            None => git.remote.clone(),
-        };
-        self.source(Op::Git(git), name)
+    pub(super) fn git(&mut self, git: GitSource, site: &Site) -> Result<VertexId, Fail> {
+        let policy = &self.request().policy;
+        policy.git(&git).map_err(|message| site.error("source-policy", message))?;
+        let name = git_name(&git);
+        Ok(self.source(Op::Git(git), name))
     }
 
-    pub(super) fn http(&mut self, http: HttpSource) -> VertexId {
-        let name = http.url.clone();
-        self.source(Op::Http(http), name)
+    pub(super) fn http(&mut self, http: HttpSource, site: &Site) -> Result<VertexId, Fail> {
+        let policy = &self.request().policy;
+        let http = policy.http(http).map_err(|message| site.error("source-policy", message))?;
+        let name = without_user(&http.url);
+        Ok(self.source(Op::Http(http), name))
     }
 
     /// Sources are the same for every platform.
@@ -261,12 +334,13 @@ impl Lowering<'_> {
     }
 
     /// A URL as a tree: one file called `context` (NCTX-09).
-    fn http_tree(&mut self, url: &str, name: &str) -> VertexId {
+    fn http_tree(&mut self, url: &str, name: &str, site: &Site) -> Result<VertexId, Fail> {
         let file_name = "context".to_owned();
         let http = HttpSource { url: url.to_owned(), checksum: None, file_name };
-        let input = self.http(http);
+        let input = self.http(http, site)?;
         let source = CopySource::Http { input, unpack: Unpack::No };
-        self.onto_nothing(source, "/context", format!("[context {name}] load {url}"))
+        let shown = without_user(url);
+        Ok(self.onto_nothing(source, "/context", format!("[context {name}] load {shown}")))
     }
 
     /// All of a tree as a stack.
@@ -301,9 +375,55 @@ impl Lowering<'_> {
             chown: None,
             chmod: None,
             link: false,
-            epoch: None,
         };
         self.source(Op::Copy(copy), name)
+    }
+}
+
+/// What the history says of a layer that is a named context, in BuildKit's words.
+fn described(context: &NamedContext) -> String {
+    match &context.value {
+        ContextValue::Git(git) => {
+            format!("git snapshot for {}", git_name(git))
+        }
+        ContextValue::Http(url) => format!("http url {}", without_user(url)),
+        _ => format!("local source for {}", context.name),
+    }
+}
+
+/// A remote and its reference, as it may be printed.
+fn git_name(git: &GitSource) -> String {
+    let remote = without_user(&git.remote);
+    match &git.reference {
+        Some(reference) => format!("{remote}#{reference}"),
+        None => remote,
+    }
+}
+
+/// A URL without the user and password in it.
+pub(crate) fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{host}{}", &rest[end..]),
+        None => url.to_owned(),
+    }
+}
+
+/// A finished result as a base: what is in its config stays, its build's own variables do not.
+fn result_as_base(result: &StageState) -> StageState {
+    StageState {
+        variables: Variables::of_config(&result.config),
+        args: Vec::new(),
+        workdir_seen: false,
+        ..result.clone()
+    }
+}
+
+/// FROM-18. Windows has a PATH of its own.
+fn add_path(config: &mut ImageConfig) {
+    if config.os != "windows" {
+        config.config.env.push(format!("PATH={DEFAULT_PATH}"));
     }
 }
 
@@ -317,7 +437,7 @@ fn empty_state(top: VertexId, platform: &Platform) -> StageState {
         os_version: text(&platform.os_version),
         ..ImageConfig::default()
     };
-    config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+    add_path(&mut config);
     config.config.working_dir = "/".to_owned();
     StageState {
         variables: Variables::of_config(&config),
@@ -344,7 +464,7 @@ fn platform_of(config: &ImageConfig, wanted: &Platform) -> Platform {
 }
 
 /// Reads the name of an image (FROM-12, ERR-50).
-pub(super) fn parse_name(name: &str, site: &Site) -> Result<Reference, Fail> {
+pub(crate) fn parse_name(name: &str, site: &Site) -> Result<Reference, Fail> {
     name.parse().map_err(|error: oci::ParseReferenceError| {
         site.error("invalid-reference", format!("failed to parse stage name {name:?}: {error}"))
     })

@@ -21,6 +21,9 @@ pub(super) struct Mounts {
     ssh_count: usize,
 }
 
+/// Mode of a cache directory unless the mount says another (MNT-35).
+const CACHE_MODE: u32 = 0o755;
+
 const TYPES: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
 
 const KEYS: [&str; 18] = [
@@ -92,13 +95,13 @@ impl Options {
     fn take(&mut self, key: &str, value: Option<String>) -> Result<(), String> {
         let Some(value) = value else { return self.take_bare(key) };
         match key {
-            "type" => match TYPES.contains(&&*value) {
-                true => self.kind = value,
-                false => {
+            "type" => {
+                self.kind = value.to_lowercase();
+                if !TYPES.contains(&&*self.kind) {
                     let hint = did_you_mean(&value, TYPES);
-                    return Err(format!("unsupported mount type {value:?}{hint}"));
+                    return Err(format!("unsupported mount type {:?}{hint}", self.kind));
                 }
-            },
+            }
             "from" => self.from = Some(value),
             "source" | "src" => self.source = Some(value),
             "target" | "dst" | "destination" => self.target = Some(value),
@@ -151,20 +154,23 @@ impl Options {
         if self.required.is_some() && !matches!(kind, "secret" | "ssh") {
             return Err(format!("unexpected key 'required' for mount type '{kind}'"));
         }
+        if self.sharing.is_some() && kind == "secret" {
+            return Err("secret mount should not define sharing".to_owned());
+        }
         if self.sharing.is_some() && kind != "cache" {
             return Err(format!("invalid cache sharing set for {kind} mount"));
         }
-        if kind == "ssh" && self.source.is_some() {
+        if kind == "ssh" && is_given(&self.source) {
             return Err("ssh does not support source".to_owned());
         }
         if kind == "secret" {
-            if self.from.is_some() {
+            if is_given(&self.from) {
                 return Err("secret mount should not have a from".to_owned());
             }
-            if self.source.is_some() && self.id.is_some() {
+            if is_given(&self.source) && is_given(&self.id) {
                 return Err("both source and id can't be set".to_owned());
             }
-            if self.source.is_none() && self.id.is_none() && self.target.is_none() {
+            if ![&self.source, &self.id, &self.target].into_iter().any(is_given) {
                 let message = "invalid secret mount. one of source, target required";
                 return Err(message.to_owned());
             }
@@ -242,7 +248,7 @@ impl Options {
         };
         let namespace = build.request().build_arg("BUILDKIT_CACHE_MOUNT_NS").unwrap_or_default();
         Ok(MountKind::Cache {
-            id: self.cache_id(namespace, target),
+            id: self.cache_id(namespace),
             sharing: self.sharing.unwrap_or_default(),
             input,
             source,
@@ -253,29 +259,27 @@ impl Options {
     }
 
     /// Another owner or mode is another cache (MNT-31, MNT-32).
-    fn cache_id(&self, namespace: &str, target: &str) -> String {
+    fn cache_id(&self, namespace: &str) -> String {
         let written = self.target.as_deref().filter(|target| !target.is_empty());
         let id = match (&self.id, written) {
             (Some(id), _) if !id.is_empty() => id.clone(),
             (_, Some(target)) if target.starts_with('/') => workdir::clean(target),
             (_, Some(target)) => workdir::clean(target).trim_start_matches('/').to_owned(),
-            (_, None) => target.to_owned(),
+            (_, None) => ".".to_owned(), // nothing, cleaned
         };
-        let mut id = format!("{namespace}/{id}");
-        for (key, value) in [("uid", self.uid), ("gid", self.gid)] {
-            if let Some(value) = value {
-                id += &format!("#{key}={value}");
-            }
+        let id = format!("{namespace}/{id}");
+        let (uid, gid, mode) = (self.uid, self.gid, self.mode);
+        if uid.is_none() && gid.is_none() && mode.is_none() {
+            return id;
         }
-        match self.mode {
-            Some(mode) => format!("{id}#mode={mode:o}"),
-            None => id,
-        }
+        let (uid, gid) = (uid.unwrap_or(0), gid.unwrap_or(0));
+        format!("{id}#uid={uid}#gid={gid}#mode={:o}", mode.unwrap_or(CACHE_MODE))
     }
 
     fn secret(&self, build: &StageBuild<'_, '_>, mounts: &mut Mounts) -> Mount {
         let target = self.target.as_deref().filter(|target| !target.is_empty());
-        let id = self.id.as_deref().or(self.source.as_deref());
+        let id = [&self.source, &self.id].into_iter().find(|id| is_given(id));
+        let id = id.and_then(|id| id.as_deref());
         let id = id.unwrap_or_else(|| base_name(target.unwrap_or_default())).to_owned();
         let target = match (target, &self.env) {
             (Some(target), _) => self.path(build, target),
@@ -311,6 +315,11 @@ impl Options {
         };
         Mount { target, read_only: self.read_only.unwrap_or(true), kind }
     }
+}
+
+/// An option without a text is like none.
+fn is_given(option: &Option<String>) -> bool {
+    option.as_ref().is_some_and(|text| !text.is_empty())
 }
 
 /// What stands behind the last slash.

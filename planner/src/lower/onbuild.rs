@@ -11,7 +11,8 @@ pub(super) fn parse(triggers: Vec<String>, from: &Site) -> Result<Vec<(Instructi
 }
 
 fn parse_one(trigger: String, from: &Site) -> Result<(Instruction, Site), Fail> {
-    let site = Site { trigger: Some(trigger.clone()), escape: '\\', ..from.clone() };
+    // A comment above FROM is not about what the base's author wrote.
+    let site = Site { trigger: Some(trigger.clone()), check: None, ..from.clone() };
     let text = SourceText::new("ONBUILD", &trigger);
     let mut instruction = parser::parse_trigger(&text).map_err(|diagnostics| {
         let error = diagnostics.iter().find(|d| d.severity == Severity::Error);

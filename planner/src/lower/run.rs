@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use graph::{InlineFile, Network, Op, Run, Security};
+use graph::{DeviceName, InlineFile, Network, Op, Run, Security};
 use parser::ast::{self, Command, Word};
+use parser::did_you_mean;
 
 use super::mounts::{self, Mounts};
 use super::{StageBuild, commands, workdir};
 use crate::Entitlement;
+use crate::git::parse_bool;
 use crate::scope::{Variables, proxies};
 use crate::site::{Fail, Site};
 
@@ -22,7 +24,7 @@ pub(super) fn lower(
 ) -> Result<(), Fail> {
     let network = network(build, run.network.as_ref(), site)?;
     let security = security(build, run.security.as_ref(), site)?;
-    let devices = devices(build, &run.devices, site)?;
+    let devices = devices(&run.devices, site)?;
     let mounts = mounts::lower(build, &run.mounts, site)?;
     let (argv, scripts) = argv(build, run, site)?;
     if argv.iter().any(|argument| argument.contains('\0')) {
@@ -31,6 +33,7 @@ pub(super) fn lower(
     }
     let history = history(build, &argv);
     let variables = environment(&build.state.variables, &mounts);
+    build.take_room(variables.bytes(), site)?;
     let name = name_with_secrets(name, &variables, &mounts);
     let request = build.request();
     let hostname = request.hostname.as_deref();
@@ -171,24 +174,39 @@ fn security(
     }
 }
 
-/// RUN-27, RUN-28.
-fn devices(build: &StageBuild<'_, '_>, flags: &[Word], site: &Site) -> Result<Vec<String>, Fail> {
-    for flag in flags {
-        let mut fields = flag.text.split(',');
-        let name = fields.next().unwrap_or_default();
-        if name.is_empty() {
-            return Err(site.error("invalid-device", "a device needs a name"));
-        }
-        if let Some(other) = fields.find(|field| *field != "required") {
-            let message = format!("unexpected key '{other}' in '{}'", flag.text);
-            return Err(site.error("invalid-device", message));
-        }
-        if !build.request().allows(&Entitlement::Device(Some(name.to_owned()))) {
-            let message = format!("device {name} is requested by the build but not allowed");
-            let mut fail = site.error("not-allowed", message);
-            fail.help = Some(format!("allow it with `--allow device={name}`"));
-            return Err(fail);
+/// RUN-27. What a name means, and whether it is allowed, is known where the machine's devices are.
+fn devices(flags: &[Word], site: &Site) -> Result<Vec<DeviceName>, Fail> {
+    flags
+        .iter()
+        .map(|flag| device(&flag.text).map_err(|m| site.error("invalid-device", m)))
+        .collect()
+}
+
+fn device(text: &str) -> Result<DeviceName, String> {
+    let fields = parser::csv_fields(text);
+    let fields = fields.map_err(|error| format!("failed to parse csv devices: {error}"))?;
+    let mut device = DeviceName { name: String::new(), required: false };
+    for field in fields {
+        match field.split_once('=').map(|(key, value)| (key.to_ascii_lowercase(), value)) {
+            None if field.eq_ignore_ascii_case("required") => device.required = true,
+            Some((key, value)) if key == "name" && device.name.is_empty() => {
+                value.clone_into(&mut device.name);
+            }
+            Some((key, _)) if key == "name" => {
+                return Err(format!("device name already set to {}", device.name));
+            }
+            Some((key, value)) if key == "required" => {
+                let invalid = || format!("invalid value for required: {value}");
+                device.required = parse_bool(value).ok_or_else(invalid)?;
+            }
+            _ if device.name.is_empty() => device.name = field,
+            None => return Err(format!("invalid field '{field}' must be a key=value pair")),
+            Some((key, _)) => {
+                let known = ["name", "required"];
+                let hint = did_you_mean(&key, known);
+                return Err(format!("unexpected key '{key}' in '{field}'{hint}"));
+            }
         }
     }
-    Ok(flags.iter().map(|flag| flag.text.clone()).collect())
+    if device.name.is_empty() { Err("a device needs a name".to_owned()) } else { Ok(device) }
 }

@@ -12,12 +12,13 @@ pub(super) fn arg(build: &mut StageBuild<'_, '_>, arg: &Arg, site: &Site) -> Res
     let mut texts = Vec::new();
     for (name, default) in &arg.items {
         let name = &name.text;
+        let globals = &build.lowering.variant.globals;
         let value = match (build.request().build_arg(name), default) {
-            (Some(value), _) => Some(value.to_owned()), // EXP-77
+            (Some(value), _) => Some(resolved_epoch(build, name, value)), // EXP-77
             (None, Some(default)) => Some(build.word(default, site)?),
-            (None, None) => build.lowering.variant.globals.get(name).map(str::to_owned),
+            (None, None) => globals.get(name).map(|value| resolved_epoch(build, name, value)),
         };
-        let value = value.map(|value| resolved_epoch(build, name, value));
+        build.take_room(value.as_ref().map_or(0, String::len), site)?;
         if let Some(value) = &value
             && !is_scan_argument(name)
         {
@@ -33,15 +34,13 @@ pub(super) fn arg(build: &mut StageBuild<'_, '_>, arg: &Arg, site: &Site) -> Res
     Ok(())
 }
 
-/// RUN sees the number that an epoch's name stands for (EPO-06).
-fn resolved_epoch(build: &StageBuild<'_, '_>, name: &str, value: String) -> String {
-    match build.lowering.variant.epoch {
-        Some(seconds)
-            if name == epoch::NAME && value.parse::<i64>().is_err() && !value.is_empty() =>
-        {
-            seconds.to_string()
-        }
-        _ => value,
+/// RUN sees the number that an epoch's name stands for, and nothing when it stands for none (EPO-06).
+fn resolved_epoch(build: &StageBuild<'_, '_>, name: &str, value: &str) -> String {
+    match value.parse::<i64>() {
+        _ if name != epoch::NAME => value.to_owned(),
+        Ok(seconds) => seconds.to_string(),
+        Err(_) if value.is_empty() => String::new(),
+        Err(_) => build.lowering.epoch.map(|seconds| seconds.to_string()).unwrap_or_default(),
     }
 }
 

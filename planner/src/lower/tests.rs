@@ -15,7 +15,7 @@ use parser::{Diagnostic, Severity, SourceText};
 use super::{Lowered, lower};
 use crate::{
     Findings, LowerRequest, NamedContext, OciLayout, ResolvedImage, SourceError, SourceErrorKind,
-    Sources, outline,
+    Sources, TimedSource, outline,
 };
 
 /// A few images, each for any platform unless it says so itself.
@@ -54,6 +54,20 @@ const IMAGES: [(&str, &str); 8] = [
 ];
 
 impl Sources for FakeSources {
+    fn source_time(&self, source: &TimedSource) -> Result<Option<i64>, SourceError> {
+        let at = match source {
+            TimedSource::Http(http) => &http.url,
+            TimedSource::Git(git) => &git.remote,
+        };
+        match at.rsplit_once('/').and_then(|(_, time)| time.trim_end_matches(".git").parse().ok()) {
+            Some(seconds) => Ok(Some(seconds)),
+            None if at.ends_with("/none") => Ok(None),
+            None => {
+                Err(SourceError { message: format!("{at} is gone"), kind: SourceErrorKind::Other })
+            }
+        }
+    }
+
     fn resolve_image(
         &self,
         reference: &Reference,

@@ -46,6 +46,16 @@ impl Vertices {
         id
     }
 
+    /// Gives a vertex that no instruction made the place of the one that wants it.
+    pub(super) fn locate(&mut self, id: VertexId, span: (u32, u32)) {
+        self.list[id.0 as usize].origin.span.get_or_insert(span);
+    }
+
+    /// A vertex that was added.
+    pub(super) fn get(&self, id: VertexId) -> &Vertex {
+        &self.list[id.0 as usize]
+    }
+
     pub(super) fn into_list(self) -> Vec<Vertex> {
         self.list
     }

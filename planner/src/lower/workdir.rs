@@ -28,7 +28,7 @@ pub(super) fn lower(
     let mkdir = Mkdir {
         path: clean(&directory),
         owner: parse_who(&build.state.config.config.user),
-        epoch: build.lowering.variant.epoch, // WDIR-10
+        epoch: build.lowering.epoch, // WDIR-10
     };
     build.push_layer(Op::Mkdir(mkdir), name, history, site);
     Ok(())

@@ -8,7 +8,10 @@ use oci::{ChainId, DiffId, Digest};
 
 use super::fixture::*;
 use crate::fault::testing;
-use crate::{CacheMountRequest, GcPolicy, LayerBlob, Store, StoreOptions, StoredManifest};
+use crate::{
+    CacheMountRequest, GcPolicy, LayerBlob, Store, StoreOptions, StoredManifest, Tagged,
+    TaggedIndex, VerifyDepth,
+};
 
 #[test]
 fn opening_makes_a_private_store_and_checks_who_may_write_it() {
@@ -225,6 +228,44 @@ fn tags_name_whole_images_only_and_move() {
     store.remove_image(&broken.id).expect("remove");
     assert!(store.remove_tag(&tag).expect("remove") && !store.remove_tag(&tag).expect("again"));
     assert_sound(&store, "after all");
+}
+
+#[test]
+fn a_tag_names_an_index_with_all_its_images() {
+    let root = Root::new();
+    let store = root.open();
+    let lease = store.lease().expect("lease");
+    let document = |text: &str| StoredManifest {
+        media_type: oci::media::OCI_MANIFEST.to_owned(),
+        bytes: text.as_bytes().to_vec(),
+        digest: digest(text),
+    };
+    let id = commit(&lease).expect("commit");
+    let images = ["{\"a\":1}", "{\"a\":2}"].map(|config| image(&[id], config));
+    let listed = |manifest: &str| TaggedIndex {
+        index: document("{\"manifests\":[]}"),
+        images: images.iter().map(|image| (image.id, document(manifest))).collect(),
+    };
+    let tag = reference("several:1");
+    let tagged = Tagged::Index(listed("{ \"m\": 1}\n"));
+    let set = |tagged: &Tagged| lease.set_tagged(&[(tag.clone(), tagged.clone())]);
+    lease.put_image(&images[0]).expect("put");
+    assert!(set(&tagged).expect_err("one image is not there").is_missing());
+    lease.put_image(&images[1]).expect("put");
+    set(&tagged).expect("tag");
+    assert_eq!(store.tagged(&tag).expect("read").as_ref(), Some(&tagged));
+    assert_eq!(store.tag(&tag).expect("read"), Some(images[0].id), "the first one");
+    let listed_images = images.each_ref().map(|image| (tag.clone(), image.id));
+    assert_eq!(store.tags().expect("list"), listed_images);
+    let mut wrong = listed("{}");
+    wrong.index.digest = digest("something else");
+    assert!(set(&Tagged::Index(wrong)).is_err());
+    store.gc(&GcPolicy { all: true, ..GcPolicy::default() }).expect("collect");
+    assert!(images.iter().all(|image| store.image(&image.id).expect("read").is_some()));
+    assert_sound(&store, "with an index");
+    store.remove_image(&images[1].id).expect("remove");
+    let problems = store.verify(VerifyDepth::Contents).expect("verify");
+    assert!(format!("{problems:?}").contains("missing"), "{problems:?}");
 }
 
 #[test]

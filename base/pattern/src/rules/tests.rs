@@ -33,6 +33,25 @@ fn wildcards_stop_at_slashes() {
     check("a+b*\n(x)*\n$?", "a+bc (x) $1", "aab x");
 }
 
+/// Bars and braces have the meaning of expressions as soon as there is a wildcard: the peer means to quote them and
+/// fails.
+#[test]
+fn bars_and_braces_are_not_quoted() {
+    check("a|b", "a|b a|b/x", "a b");
+    check("?a|b", "xa xab zb x/b", "a zbz x/bz");
+    check("x{2}?", "xxa", "xa x{2}a xxxa");
+    check("x{1,2}[a]", "xa xxa", "xxxa a");
+    check("x{1,}[a]", "xa xxxa", "a");
+    check("*.{js,ts}\nx{?", "a.{js,ts} x{1", "a.js a.ts");
+    for bad in ["?{2}{3}", "*{2}", "**/{2}*", "{2}?", "?{2,1}", "?{1001}"] {
+        assert!(IgnoreFile::parse(bad.as_bytes()).is_err(), "{bad}");
+    }
+    // A small file must not take all memory and time.
+    assert!(IgnoreFile::parse("?x{1000}\n".repeat(16).as_bytes()).is_ok());
+    assert!(IgnoreFile::parse("?x{1000}\n".repeat(17).as_bytes()).is_err());
+    assert!(IgnoreFile::parse(format!("?[{}]{{1000}}", "abcdefgh".repeat(2)).as_bytes()).is_err());
+}
+
 #[test]
 fn double_stars_span_directories() {
     check("**/x", "x a/x a/b/x x/y", "xx a/xx"); // IGN-09
@@ -92,6 +111,10 @@ fn directories_without_exceptions_need_no_look() {
     check("*\n!?/x", "b", true);
     check("*\n!a/*/x", "a/q", true);
     check("*\n!a/*/x", "a/q/r", false);
+    check("*\n!x{2}/?", "xx", true);
+    check("*\n!?|b", "q/r", true);
+    check("*\n!x[^a]y", "x", true);
+    check("*\n!?\\S", "q", true);
 }
 
 /// Every answer of a rule that may not be asked agrees with a plain search over all small trees.

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use graph::Network;
 
 use super::*;
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, Method};
 
 fn around() -> Surroundings {
     let vars = [("HOME", "/home/me"), ("FROM_ENV", "env value"), ("SOURCE_DATE_EPOCH", "77")];
@@ -39,7 +39,7 @@ fn one_directory_is_the_context() {
     let request = &command.request;
     assert!(matches!(&request.context, ContextInput::Directory(dir) if dir == Path::new("/tmp")));
     assert!(matches!(request.dockerfile, DockerfileInput::Default));
-    assert_eq!((command.call, command.display), (Call::Build, Display::Plain));
+    assert_eq!((command.call.method, command.display), (Method::Build, Display::Plain));
     bad(&[], "CONTEXT"); // CLI-01
     bad(&["tmp", "usr"], "unexpected argument");
     bad(&["no/such"], "unable to prepare context: path \"no/such\" not found"); // ERR-72
@@ -189,12 +189,16 @@ fn what_has_no_effect_is_said() {
 
 #[test]
 fn modes_are_checked() {
-    assert_eq!(good(&["--check", "tmp"]).call, Call::Check);
-    assert_eq!(good(&["--call=check", "tmp"]).call, Call::Check);
+    let method = |arguments: &[&str]| good(arguments).call.method;
+    assert_eq!(method(&["--check", "tmp"]), Method::Check);
+    assert_eq!(method(&["--check=false", "tmp"]), Method::Build);
+    assert_eq!(method(&["--call=build", "--check", "tmp"]), Method::Check);
+    assert_eq!(method(&["--call=check", "tmp"]), Method::Check);
+    assert_eq!(method(&["--print", "outline", "tmp"]), Method::Outline); // CLI-52
     assert_eq!(good(&["--progress", "rawjson", "tmp"]).display, Display::RawJson);
     let sandbox = good(&["--network=sandbox", "tmp"]);
     assert_eq!((sandbox.request.plan.network, sandbox.require_network), (Network::Default, true));
-    bad(&["--call=outline", "tmp"], "--call=outline is not supported yet");
+    bad(&["--call=image", "tmp"], "unsupported method of --call: image");
     bad(&["--progress", "loud", "tmp"], "invalid progress");
     bad(&["--progress", "tty", "tmp"], "needs a terminal");
     bad(&["--network", "mine", "tmp"], "network mode \"mine\" not supported");

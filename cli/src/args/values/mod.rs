@@ -3,11 +3,14 @@
 mod annotation;
 mod csv;
 mod output;
+mod policy;
 mod secret;
 mod small;
 
 pub(crate) use annotation::{add_annotation, add_annotation_attribute};
+pub(crate) use csv::fields as csv_fields;
 pub(crate) use output::parse_output;
+pub(crate) use policy::read_policy;
 pub(crate) use secret::{parse_secret, parse_ssh};
 pub(crate) use small::{
     add_host, entitlement, go_bool, image_name, limit, network, pair, platforms, size_bytes,

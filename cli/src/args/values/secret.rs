@@ -1,8 +1,10 @@
 //! `--secret` and `--ssh` (spec CLI-40, CLI-42).
 
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 
 use engine::SecretInput;
+use executor::{Agent, Keys};
 
 use super::csv;
 use crate::args::{Surroundings, UsageError};
@@ -64,33 +66,43 @@ fn file_value(id: &str, path: &str, around: &Surroundings) -> Result<SecretInput
     }
 }
 
-/// Reads `default`, or `id[=socket]`.
-pub(crate) fn parse_ssh(
-    text: &str,
-    around: &Surroundings,
-) -> Result<(String, PathBuf), UsageError> {
-    use std::os::unix::fs::FileTypeExt as _;
-    let (id, sockets) = text.split_once('=').unwrap_or((text, ""));
+/// Reads `default`, or `id[=socket]`, or `id=keyfile[,keyfile…]`.
+pub(crate) fn parse_ssh(text: &str, around: &Surroundings) -> Result<(String, Agent), UsageError> {
+    let (id, sources) = text.split_once('=').unwrap_or((text, ""));
     let id = if id.is_empty() { "default" } else { id };
-    let path = match sockets {
-        "" => around.raw("SSH_AUTH_SOCK").map(PathBuf::from).ok_or_else(|| {
+    let paths: Vec<PathBuf> = match sources {
+        "" => vec![around.raw("SSH_AUTH_SOCK").map(PathBuf::from).ok_or_else(|| {
             UsageError::new(format!(
                 "invalid empty ssh agent socket for {id}: make sure SSH_AUTH_SOCK is set"
             ))
-        })?,
-        path => PathBuf::from(path),
+        })?],
+        sources => csv::fields(sources)?.into_iter().map(PathBuf::from).collect(),
     };
-    let path = around.absolute(path);
-    let facts = std::fs::metadata(&path).map_err(|error| {
-        UsageError::new(format!("ssh agent {id}: cannot use {}: {error}", path.display()))
-    })?;
-    if !facts.file_type().is_socket() {
-        let message = format!("ssh agent {id}: {} is not a socket", path.display());
-        return Err(UsageError::new(message).with_hint(
-            "key files are not supported yet; start an ssh-agent and add the key to it",
-        ));
+    let paths: Vec<PathBuf> = paths.iter().map(|path| around.absolute(path)).collect();
+    let mut sockets = 0;
+    for path in &paths {
+        let facts = std::fs::metadata(path).map_err(|error| {
+            UsageError::new(format!("ssh agent {id}: cannot use {}: {error}", path.display()))
+        })?;
+        sockets += usize::from(facts.file_type().is_socket());
     }
-    Ok((id.to_owned(), path))
+    let agent = match (&paths[..], sockets) {
+        ([path], 1) => Agent::Socket(path.clone()),
+        (_, 0) => Agent::Keys(keys(id, &paths)?),
+        _ => {
+            let message = format!("ssh agent {id}: name one socket, or key files alone");
+            return Err(UsageError::new(message));
+        }
+    };
+    Ok((id.to_owned(), agent))
+}
+
+fn keys(id: &str, paths: &[PathBuf]) -> Result<Keys, UsageError> {
+    let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    Keys::read(&paths).map_err(|(at, error)| {
+        let message = format!("ssh agent {id}: key file {} {error}", paths[at].display());
+        UsageError::new(message).with_hint(error.hint())
+    })
 }
 
 #[cfg(test)]
@@ -139,9 +151,14 @@ mod tests {
         let socket = dir.path().join("agent");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
         let text = format!("deploy={}", socket.display());
-        assert_eq!(parse_ssh(&text, &around()), Ok(("deploy".to_owned(), socket)));
+        let (id, agent) = parse_ssh(&text, &around()).expect("a socket");
+        assert!(id == "deploy" && matches!(agent, Agent::Socket(path) if path == socket));
         let error = parse_ssh("default", &around()).expect_err("no agent");
         assert!(error.message.contains("SSH_AUTH_SOCK"), "{error}");
-        assert!(parse_ssh("k=/etc/passwd", &around()).is_err());
+        let error = parse_ssh(&format!("{text},/etc/passwd"), &around()).expect_err("both");
+        assert!(error.message.contains("one socket, or key files alone"), "{error}");
+        let error = parse_ssh("k=/etc/passwd", &around()).expect_err("no key");
+        assert!(error.message.contains("key file /etc/passwd holds no private key"), "{error}");
+        assert!(parse_ssh("k=/no/such/file", &around()).is_err());
     }
 }

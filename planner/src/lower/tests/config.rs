@@ -207,4 +207,55 @@ fn epoch() {
     let context = LowerRequest { context_epoch: Some(9), ..context };
     let history = ["ARG SOURCE_DATE_EPOCH=9", "RUN |1 SOURCE_DATE_EPOCH=9 x # buildkit"]; // EPO-06
     check_history("FROM scratch\nARG SOURCE_DATE_EPOCH\nRUN [\"x\"]", &context, &history);
+    let nothing = with_args(&[("SOURCE_DATE_EPOCH", "context")]);
+    let history = ["ARG SOURCE_DATE_EPOCH=", "RUN |1 SOURCE_DATE_EPOCH= x # buildkit"];
+    check_history("FROM scratch\nARG SOURCE_DATE_EPOCH\nRUN [\"x\"]", &nothing, &history);
+}
+
+#[test]
+fn epochs_of_sources() {
+    let epoch = |text: &str, value: &str, contexts: &[&str]| {
+        let LowerRequest { contexts, .. } = with_contexts(contexts);
+        let request = with_args(&[("SOURCE_DATE_EPOCH", value), ("X", "http://h/14")]);
+        let built = build(text, &LowerRequest { contexts, ..request });
+        built.map(|lowered| lowered.epoch).map_err(|errors| errors[0].message.clone())
+    };
+    let ok = |text: &str, value: &str, contexts: &[&str], want: Option<i64>| {
+        assert_eq!(epoch(text, value, contexts), Ok(want), "{text}");
+    };
+    let bad = |text: &str, value: &str, contexts: &[&str], want: &str| {
+        assert_eq!(epoch(text, value, contexts), Err(want.to_owned()), "{text}");
+    };
+    let last = "\nFROM scratch";
+    let stage = |body: &str| format!("FROM scratch AS Src\n{body}{last}");
+    ok(&stage("ADD http://h/11 /"), "src", &[], Some(11)); // EPO-05
+    ok(&stage("ADD http://h/x/12.git#v1 /"), "SRC", &[], Some(12));
+    ok(&stage("ARG V=13\nADD http://h/$V /"), "src", &[], Some(13));
+    ok(&stage("ARG X\nADD ${X} /"), "src", &[], Some(14));
+    ok(&stage("ADD http://h/none /"), "src", &[], None);
+    bad(
+        &stage("ADD http://h/x /"),
+        "src",
+        &[],
+        "cannot find the time for SOURCE_DATE_EPOCH: http://h/x is gone",
+    );
+    let name = "SOURCE_DATE_EPOCH stage";
+    bad(&format!("FROM plain AS src{last}"), "src", &[], &format!("{name} must use FROM scratch"));
+    let one = format!("{name} must contain exactly one remote ADD");
+    bad(&stage(""), "src", &[], &one);
+    bad(&stage("ADD http://h/1 /\nADD http://h/2 /"), "src", &[], &one);
+    bad(&stage("ADD http://h/1 http://h/2 /"), "src", &[], &format!("{one} source"));
+    bad(
+        &stage("ADD file /"),
+        "src",
+        &[],
+        &format!("{name} source must be a single HTTP(S) or Git ADD"),
+    );
+    let run = format!("{name} does not meet source-only requirements: unsupported env instruction");
+    bad(&stage("ENV a=b\nADD http://h/1 /"), "src", &[], &run);
+    ok("FROM scratch", "ctx", &["ctx=http://h/21"], Some(21));
+    ok("FROM scratch", "ctx", &["ctx=http://h/22.git"], Some(22));
+    ok("FROM scratch", "ctx", &["ctx=docker-image://plain"], None);
+    ok(&stage("ADD http://h/11 /"), "src", &["src=http://h/23"], Some(23));
+    bad("FROM scratch", "foo", &[], "invalid SOURCE_DATE_EPOCH: foo"); // EPO-03
 }

@@ -159,11 +159,11 @@ fn platform_of_the_result() {
         (os.to_owned(), architecture.to_owned(), variant.map(str::to_owned))
     };
     // PLAT-06, PLAT-14
-    assert_eq!(platform("FROM arm", &request()), is("linux", "arm64", Some("v8")));
+    assert_eq!(platform("FROM arm", &request()), is("linux", "arm64", None));
     let amd = with_platforms(&["linux/amd64"]);
     assert_eq!(platform("FROM arm", &amd), is("linux", "amd64", None));
     let arm = with_platforms(&["linux/arm64"]);
-    assert_eq!(platform("FROM arm", &arm), is("linux", "arm64", Some("v8")));
+    assert_eq!(platform("FROM arm", &arm), is("linux", "arm64", None));
     let v7 = with_platforms(&["linux/arm/v7"]);
     assert_eq!(platform("FROM scratch", &v7), is("linux", "arm", Some("v7"))); // PLAT-03
 }
@@ -191,4 +191,41 @@ fn caches_that_are_not_used() {
     assert_eq!(forced(&LowerRequest { no_cache: true, ..request() }), [2, 3]); // CACHE-40, WDIR-13
     let filter = vec!["A".to_owned(), "stage-1".to_owned()];
     assert_eq!(forced(&LowerRequest { no_cache_filter: filter, ..request() }), [2]); // CACHE-41
+}
+
+#[test]
+fn targets_as_contexts() {
+    // NCTX-10: the result of a stage, its environment but not its arguments.
+    let text = "FROM plain AS lib\nARG V=1\nENV E=2\nRUN x\nFROM base AS app\nRUN echo $V $E\n\
+                FROM app\nCOPY --from=other f /";
+    check_vertices(
+        text,
+        &with_contexts(&["base=target:lib", "other=input:LIB", "unused=target:nosuch"]),
+        &[
+            "0 [lib 1/2] FROM docker.io/library/plain:latest: image plain",
+            "1 [lib 2/2] RUN x on 0: run [\"/bin/sh\", \"-c\", \"x\"]",
+            "2 [app 2/2] RUN echo $V 2 on 1: run [\"/bin/sh\", \"-c\", \"echo $V $E\"]",
+            "3 [stage-2 1/1] COPY --from=other f / on 2: copy 1:f to //",
+        ],
+    );
+    // NCTX-11: what a context names is the stage itself, also when another context replaces it.
+    check_vertices(
+        "FROM plain AS a\nRUN a\nFROM plain AS b\nRUN b\nFROM scratch\nCOPY --from=a / /\nCOPY --from=b / /",
+        &with_contexts(&["a=target:b", "b=target:a"]),
+        &[
+            "0 [b 1/2] FROM docker.io/library/plain:latest: image plain",
+            "1 [b 2/2] RUN b on 0: run [\"/bin/sh\", \"-c\", \"b\"]",
+            "2 [a 2/2] RUN a on 0: run [\"/bin/sh\", \"-c\", \"a\"]",
+            "3 FROM scratch: scratch",
+            "4 [stage-2 1/2] COPY --from=a / / on 3: copy 1:/ to //",
+            "5 [stage-2 2/2] COPY --from=b / / on 4: copy 2:/ to //",
+        ],
+    );
+    let error = |text: &str, contexts: &[&str], want: &str| {
+        check_error(text, &with_contexts(contexts), want);
+    };
+    let circular = "1-1: circular dependency detected on stage: app";
+    error("FROM base AS app", &["base=target:app"], circular);
+    let missing = "2-2: failed to find target lb for context x (did you mean lib?)";
+    error("FROM scratch AS lib\nFROM x", &["x=target:lb"], missing);
 }

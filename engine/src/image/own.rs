@@ -1,0 +1,99 @@
+//! The blobs that a base image itself names for its layers. A result names the same ones, whatever else the store has
+//! of the same tars: else the digest of a build would depend on what was built before it (IMG-28).
+//!
+//! Owns finding them for a target. Which blob is written in the end is the exporter's choice.
+
+use std::sync::Arc;
+
+use graph::{Graph, ImageOrigin, ImageSource, Op, Target};
+use oci::{DiffId, Reference};
+use progress::EventKind;
+use store::{LayerBlob, StoreError};
+
+use super::fetch::{download, layer_blob, layer_descriptors};
+use crate::error::{BuildError, BuildErrorKind, sources};
+use crate::session::Session;
+use crate::stop::Stop;
+
+/// The base image of a result.
+pub(crate) struct Base(ImageSource);
+
+impl Base {
+    /// What a target's layers begin with; `None` for one that is made from nothing.
+    pub(crate) fn of(graph: &Graph, target: &Target) -> Option<Base> {
+        let mut vertex = graph.vertex(target.top);
+        while let Some(below) = vertex.below {
+            vertex = graph.vertex(below);
+        }
+        match &vertex.op {
+            Op::Image(image) if image.config.rootfs == target.config.rootfs => {
+                Some(Base(image.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The blobs of its layers, brought into the store if they are not there; `None` for one that cannot be had (the
+    /// store has the layer all the same). `vertex` gets the progress.
+    pub(crate) fn blobs(
+        &self,
+        session: &Arc<Session>,
+        vertex: u32,
+    ) -> Result<Vec<Option<LayerBlob>>, Stop> {
+        let Base(image) = self;
+        let store = |error| BuildError::store("cannot note a layer's blob", error);
+        if image.manifest.is_none() {
+            return Ok(Vec::new());
+        }
+        // The manifest may have been dropped since the layers were unpacked.
+        let Ok(descriptors) = layer_descriptors(session, image) else { return Ok(Vec::new()) };
+        let mut failed: Option<BuildError> = None;
+        let mut blobs = Vec::new();
+        for (descriptor, diff_id) in descriptors.iter().zip(&image.config.rootfs.diff_ids) {
+            // A registry that does not answer is waited for once, not for each layer.
+            let is_there = match failed {
+                Some(_) => session.lease.has_blob(&descriptor.digest).map_err(store)?,
+                None => match download(session, image, descriptor, vertex) {
+                    Ok(()) => true,
+                    Err(error) if error.kind() == BuildErrorKind::DiskFull => {
+                        return Err(error.into());
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        false
+                    }
+                },
+            };
+            session.check_cancelled()?;
+            let blob = is_there.then(|| layer_blob(descriptor));
+            if let Some(blob) = &blob {
+                note(session, *diff_id, blob).map_err(store)?;
+            }
+            blobs.push(blob);
+        }
+        if let Some(error) = failed {
+            let why: Vec<String> = sources(&error).map(ToString::to_string).collect();
+            let message = format!(
+                "the layers of {} are written anew, which can change the result's digest: {}",
+                image.reference.familiar(),
+                why.join(": ")
+            );
+            session.events.emit(EventKind::Warning { vertex: None, message });
+        }
+        Ok(blobs)
+    }
+
+    /// The repository that has the blobs.
+    pub(crate) fn repository(&self) -> Option<&Reference> {
+        (self.0.origin == ImageOrigin::Registry).then_some(&self.0.reference)
+    }
+}
+
+/// Keeps a blob from being dropped, unless another one of the kind is kept already.
+fn note(session: &Session, diff_id: DiffId, blob: &LayerBlob) -> Result<(), StoreError> {
+    let known = session.lease.layer_blobs(diff_id)?;
+    match known.iter().any(|known| known.compression == blob.compression) {
+        true => Ok(()),
+        false => session.lease.set_layer_blob(diff_id, blob),
+    }
+}
