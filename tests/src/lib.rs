@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up shall panic")]
 
 mod binary;
+pub mod cases;
 mod dockerd;
 mod leftovers;
 mod registry;

@@ -108,3 +108,37 @@ fn facts_on_the_result_go_to_files() {
         assert!(facts[member].is_string(), "{member} in {facts}"); // OUT-13
     }
 }
+
+#[test]
+fn epo_12_each_output_has_its_own_times() {
+    let Some(world) = prepared() else { return };
+    let layers = |file: &str| {
+        let read = |name: &str| {
+            let text = world.program("tar", &["-xOf", file, name]);
+            serde_json::from_str::<serde_json::Value>(text.ok()).unwrap()
+        };
+        let path = |blob: &serde_json::Value| {
+            format!("blobs/{}", blob["digest"].as_str().unwrap().replace(':', "/"))
+        };
+        let manifest = read(&path(&read("index.json")["manifests"][0]));
+        read(&path(&manifest["config"]))["rootfs"]["diff_ids"].clone()
+    };
+    let epoch = ["--build-arg", "SOURCE_DATE_EPOCH=1000000000"];
+    let build = |outputs: &[&str]| world.build(&[&epoch[..], outputs].concat()).ok().to_owned();
+    let rewritten = "type=oci,dest=../rewritten.tar,rewrite-timestamp=true";
+    let plain = "type=oci,dest=../plain.tar";
+    for (first, second) in [(rewritten, plain), (plain, rewritten)] {
+        build(&["-o", first, "-o", second, "-t", "app"]);
+        let [rewritten, plain] = ["../rewritten.tar", "../plain.tar"].map(layers);
+        assert_eq!(rewritten[0], plain[0], "the base's layer stays");
+        assert_ne!(rewritten[1], plain[1]);
+        build(&["-o", "type=oci,dest=../alone.tar"]);
+        assert_eq!(layers("../alone.tar"), plain);
+        build(&["-o", "type=oci,dest=../alone.tar,rewrite-timestamp=true"]);
+        assert_eq!(layers("../alone.tar"), rewritten);
+        // The first one is what the name means.
+        world.shale(&["save", "--format", "oci", "-o", "../saved.tar", "app"]).ok();
+        let named = if first.contains("rewrite") { rewritten } else { plain };
+        assert_eq!(layers("../saved.tar"), named);
+    }
+}

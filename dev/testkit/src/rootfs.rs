@@ -54,7 +54,11 @@ pub fn busybox_tar() -> Option<Vec<u8>> {
 }
 
 /// Makes tars for tests.
-pub struct TarBuilder(tar::Builder<Vec<u8>>);
+pub struct TarBuilder {
+    tar: tar::Builder<Vec<u8>>,
+    owner: (u64, u64),
+    mtime: u64,
+}
 
 impl Default for TarBuilder {
     fn default() -> TarBuilder {
@@ -65,7 +69,19 @@ impl Default for TarBuilder {
 impl TarBuilder {
     /// An empty archive.
     pub fn new() -> TarBuilder {
-        TarBuilder(tar::Builder::new(Vec::new()))
+        TarBuilder { tar: tar::Builder::new(Vec::new()), owner: (0, 0), mtime: 1 }
+    }
+
+    /// Sets user and group of what is added from now on; root at first.
+    pub fn owned_by(mut self, uid: u64, gid: u64) -> TarBuilder {
+        self.owner = (uid, gid);
+        self
+    }
+
+    /// Sets the time of what is added from now on, in seconds since the epoch; 1 at first.
+    pub fn at(mut self, mtime: u64) -> TarBuilder {
+        self.mtime = mtime;
+        self
     }
 
     /// Adds a directory.
@@ -90,7 +106,7 @@ impl TarBuilder {
 
     /// The bytes of the archive.
     pub fn finish(self) -> Vec<u8> {
-        self.0.into_inner().unwrap()
+        self.tar.into_inner().unwrap()
     }
 
     fn entry(
@@ -104,13 +120,13 @@ impl TarBuilder {
         let mut header = tar::Header::new_ustar();
         header.set_entry_type(kind);
         header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(1);
+        header.set_uid(self.owner.0);
+        header.set_gid(self.owner.1);
+        header.set_mtime(self.mtime);
         header.set_size(content.len() as u64);
         match target {
-            Some(target) => self.0.append_link(&mut header, path, target).unwrap(),
-            None => self.0.append_data(&mut header, path, content).unwrap(),
+            Some(target) => self.tar.append_link(&mut header, path, target).unwrap(),
+            None => self.tar.append_data(&mut header, path, content).unwrap(),
         }
         self
     }

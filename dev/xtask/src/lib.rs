@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod coverage;
 mod crates;
 mod lines;
 mod tree;
 
 use std::path::Path;
 
+pub use coverage::write as coverage;
 pub use tree::SourceFile;
 
 /// A rule that the source breaks.
@@ -27,7 +29,8 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// Checks the whole tree below `top`: sizes, words, order of crates (rules of ARCHITECTURE.md and CONTRIBUTING.md).
+/// Checks the whole tree below `top`: sizes, words, order of crates (rules of ARCHITECTURE.md and CONTRIBUTING.md),
+/// and that each behaviour has its case.
 ///
 /// # Errors
 /// When the tree cannot be read or cargo does not answer.
@@ -37,6 +40,7 @@ pub fn tidy(top: &Path) -> std::io::Result<Vec<Finding>> {
         findings.extend(lines::check(&file));
     }
     findings.extend(crates::check(top)?);
+    findings.extend(coverage::check(top)?);
     findings.sort();
     Ok(findings)
 }

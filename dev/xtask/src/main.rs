@@ -1,4 +1,5 @@
-//! `cargo xtask tidy`: checks the source against the project's own rules.
+//! `cargo xtask tidy`: checks the source against the project's own rules. `cargo xtask coverage`: writes the table of
+//! behaviours and their cases.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for a terminal")]
@@ -7,19 +8,33 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // The crate lies two levels below the top.
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     match std::env::args().nth(1).as_deref() {
-        Some("tidy") => tidy(),
+        Some("tidy") => tidy(&top),
+        Some("coverage") => coverage(&top),
         _ => {
-            eprintln!("usage: cargo xtask tidy");
+            eprintln!("usage: cargo xtask tidy|coverage");
             ExitCode::from(2)
         }
     }
 }
 
-fn tidy() -> ExitCode {
-    // The crate lies two levels below the top.
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    match xtask::tidy(&top) {
+fn coverage(top: &Path) -> ExitCode {
+    match xtask::coverage(top) {
+        Ok(summary) => {
+            println!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn tidy(top: &Path) -> ExitCode {
+    match xtask::tidy(top) {
         Ok(findings) => {
             findings.iter().for_each(|finding| println!("{finding}"));
             println!("tidy: {} findings", findings.len());
