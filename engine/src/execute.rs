@@ -251,7 +251,9 @@ fn exec_error(work: &Work, error: ExecError) -> BuildError {
         ExecError::ProgramNotFound { .. } => {
             "the program has to be in the stage's file system, and what it needs; scratch has none"
         }
-        ExecError::User(_) if matches!(work.vertex().op, Op::Run(_)) => "make the user in a RUN above, or give a number",
+        ExecError::User(_) if matches!(work.vertex().op, Op::Run(_)) => {
+            "make the user in a RUN above, or give a number"
+        }
         _ => return BuildError::of(kind, error).saying(text),
     };
     BuildError::of(kind, error).saying(text).with_hint(hint)

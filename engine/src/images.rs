@@ -84,18 +84,19 @@ fn by_id(lease: &Lease, id: &ImageId) -> Result<StoredImage, BuildError> {
     })
 }
 
-/// The place of the image that fits a platform best: the same, else the same but for its variant.
+/// The place of the image that fits a platform: of several as a manifest is taken from an index; one alone whatever
+/// its variant.
 pub(crate) fn fitting(images: &[StoredImage], wanted: &Platform) -> Option<usize> {
     let platform = |image: &StoredImage| {
         ImageConfig::from_json(&image.config).ok().map(|config| config.platform())
     };
     let platforms: Vec<Option<Platform>> = images.iter().map(platform).collect();
-    let same = |have: &Option<Platform>| have.as_ref() == Some(wanted);
-    let similar = |have: &Option<Platform>| {
-        have.as_ref()
-            .is_some_and(|have| have.os == wanted.os && have.architecture == wanted.architecture)
-    };
-    platforms.iter().position(same).or_else(|| platforms.iter().position(similar))
+    if let [Some(only)] = &platforms[..] {
+        let fits = only.os == wanted.os && only.architecture == wanted.architecture;
+        return fits.then_some(0);
+    }
+    let of = |wanted: &Platform| platforms.iter().position(|have| have.as_ref() == Some(wanted));
+    wanted.best_first().iter().find_map(of)
 }
 
 /// The image of a name, an id or the beginning of an id; of several platforms this machine's.

@@ -228,11 +228,7 @@ pub(crate) fn job(session: &Session) -> Job<'_> {
     }
 }
 
-fn exported(
-    session: &Arc<Session>,
-    built: &Built,
-    rewritten: bool,
-) -> Result<BuiltImage, Stop> {
+fn exported(session: &Arc<Session>, built: &Built, rewritten: bool) -> Result<BuiltImage, Stop> {
     let form = built.form(rewritten);
     let base = built.base.as_ref();
     let blobs = base.map(|base| base.blobs(session, Internal::Export.vertex())).transpose()?;

@@ -56,7 +56,8 @@ impl Platform {
             let os_version = self.os_version.clone();
             Platform { os_version, ..Platform::new(&self.os, architecture, &variant) }
         };
-        let number = |text: &str| text.parse::<u32>().ok();
+        // A Dockerfile may name any variant, and each level below it is one more entry.
+        let number = |text: &str| text.parse::<u8>().ok().map(u32::from);
         let variant = self.variant.strip_prefix('v').unwrap_or(&self.variant);
         let (major, minor) = variant.split_once('.').unwrap_or((variant, "0"));
         let mut all = vec![self.clone()];
@@ -232,6 +233,8 @@ mod tests {
             ),
         );
         check("linux/s390x", "linux/s390x");
+        check("linux/amd64/v4000000000", "linux/amd64/v4000000000 linux/386");
+        assert!(Platform::new("linux", "arm64", "v9.255").best_first().len() < 300);
     }
 
     #[test]

@@ -95,11 +95,17 @@ impl fmt::Display for Reference {
     }
 }
 
+/// No reference is longer than host, name, tag and digest may be; longer texts are not read to their end.
+const TEXT_BYTES_MAX: usize = 4096;
+
 impl FromStr for Reference {
     type Err = ParseReferenceError;
 
     fn from_str(text: &str) -> Result<Reference, ParseReferenceError> {
         let invalid = || ParseReferenceError("invalid reference format".to_owned());
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(invalid());
+        }
         if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(ParseReferenceError(format!(
                 "invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"

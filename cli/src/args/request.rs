@@ -59,7 +59,8 @@ pub(crate) fn build_command(
     check_archives(&outputs.outputs, &plan)?;
     let mut ssh = collect(&typed.ssh, |text| values::parse_ssh(text, around))?;
     if typed.ssh.is_empty() && needs_ssh(&context, &plan) && around.raw("SSH_AUTH_SOCK").is_some() {
-        // The user named the repository, so no Dockerfile decides that the agent is used.
+        // As buildx does it: who names such a repository wants it read. Steps of its Dockerfile that mount the agent
+        // get it, too.
         ssh.extend([values::parse_ssh("default", around)?]);
     }
     let request = BuildRequest {

@@ -7,10 +7,10 @@ use executor::WorkerOptions;
 use parser::Diagnostic;
 use progress::{Emitter, Event, EventKind, Sink};
 
-use super::{Done, Failure, Process, call, print, warn};
+use super::{Done, Failure, Process, call, print, say, warn};
 use crate::args::{BuildArgs, BuildCommand, DockerConfig, Method, build_command};
 use crate::exit::Exit;
-use crate::render::Screen;
+use crate::render::{Display, Screen, finding_status};
 
 /// Builds.
 pub(crate) fn run(process: &mut Process, typed: &BuildArgs) -> Done {
@@ -71,7 +71,11 @@ pub(super) fn warn_of(command: &BuildCommand, findings: &[Diagnostic]) {
     for finding in findings.iter().filter(|_| !command.quiet) {
         let line = finding.source.as_ref().zip(finding.labels.first());
         let line = line.map_or(0, |(source, label)| source.lines(label.span).first);
-        warn(&format!("{}: {} (line {line})", finding.code, finding.message));
+        let short = format!("{}: {} (line {line})", finding.code, finding.message);
+        match command.display {
+            Display::RawJson => say(&format!("{}\n", finding_status(finding, &short))),
+            _ => warn(&short),
+        }
     }
 }
 

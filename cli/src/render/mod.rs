@@ -21,6 +21,7 @@ pub(crate) use call::{
 pub(crate) use check::check_report;
 pub(crate) use error::{Report, Style, causes, render_report};
 pub(crate) use escape::plain_text;
+pub(crate) use rawjson::finding_status;
 pub(crate) use screen::{Display, LAST_WORDS, Screen};
 pub(crate) use steps::size;
 pub(crate) use table::Table;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use parser::Diagnostic;
+use planner::Rule;
 use progress::{Event, EventKind, Outcome, Stream};
 use serde_json::{Value, json};
 
@@ -90,6 +92,28 @@ impl RawJson {
     fn time(&self, at: Duration) -> String {
         self.began.saturating_add(at).map_or_else(|_| self.began.to_string(), |t| t.to_string())
     }
+}
+
+/// What a check found as a status: the short text, what the rule is about, its page, and the lines (LINT-02).
+pub(crate) fn finding_status(finding: &Diagnostic, short: &str) -> String {
+    let rule = Rule::named(finding.code);
+    let about = rule.map_or("", Rule::description);
+    let mut warning = json!({
+        "level": 1, "short": STANDARD.encode(short), "detail": [STANDARD.encode(about)],
+    });
+    if let Some(url) = rule.and_then(Rule::url) {
+        warning["url"] = json!(url);
+    }
+    if let (Some(source), Some(label)) = (&finding.source, finding.labels.first()) {
+        warning["sourceInfo"] = json!({
+            "filename": &*source.name, "data": STANDARD.encode(&*source.text),
+            "language": "Dockerfile",
+        });
+        let lines = source.lines(label.span);
+        let range = |line| json!({ "start": { "line": line }, "end": { "line": line } });
+        warning["range"] = (lines.first..=lines.last).map(range).collect();
+    }
+    json!({ "warnings": [warning] }).to_string()
 }
 
 /// Readers want a digest as a vertex's name; the number alone says as much.

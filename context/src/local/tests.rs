@@ -197,6 +197,41 @@ fn a_settled_file_is_not_read_again() {
     assert_eq!(tree.digest(b"f").expect("digest"), Digest::of(b"one"));
 }
 
+/// A file with a record in the stat cache has no capabilities, so one with capabilities never gets one.
+#[test]
+fn capabilities_are_seen_in_every_run() {
+    testkit::need!("root");
+    let context = context("x=1 y=1");
+    for name in ["x", "y"] {
+        let mode = PermissionsExt::from_mode(0o755);
+        fs::set_permissions(context.path(name), mode).expect("chmod");
+    }
+    let capability = *b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let give = |name: &str| {
+        let file = fs::File::open(context.path(name)).expect("open");
+        sys::xattr::set(&file, CAPABILITY, &capability).expect("setxattr");
+    };
+    give("x");
+    let settled = |name: &str| {
+        let stat = FileStat::new(&rustix::fs::stat(context.path(name)).expect("stat"));
+        stat.is_settled(file_clock())
+    };
+    let seen = |tree: &LocalTree, name: &str| {
+        let entry = tree.entry(name.as_bytes()).expect("entry").expect(name);
+        tree.learned(&entry, tree.digest(name.as_bytes()).expect("digest"));
+        !entry.xattrs.is_empty()
+    };
+    while !settled("x") || !settled("y") {
+        std::thread::yield_now();
+    }
+    for _ in 0..2 {
+        let tree = context.tree("");
+        assert_eq!([seen(&tree, "x"), seen(&tree, "y")], [true, false]); // INS-08
+    }
+    give("y");
+    assert!(seen(&context.tree(""), "y"));
+}
+
 #[test]
 fn git_checkouts_have_plain_modes() {
     let context = context("f=1 x=2 d/y=3");

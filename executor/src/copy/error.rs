@@ -27,6 +27,12 @@ pub(crate) enum CopyError {
     #[error("{operation} /{}", String::from_utf8_lossy(.path))]
     File { operation: &'static str, path: Vec<u8>, source: io::Error },
     #[error(
+        "cannot copy `/{}` to /{}",
+        String::from_utf8_lossy(.from),
+        String::from_utf8_lossy(.to)
+    )]
+    Content { from: Vec<u8>, to: Vec<u8>, source: io::Error },
+    #[error(
         "copy /{}: a character device with the numbers 0, 0 would mean a deletion in a layer",
         String::from_utf8_lossy(.path)
     )]

@@ -80,7 +80,11 @@ impl Job<'_> {
         let digest = copy_content(&mut from, &mut to, known, (&self.no_clone, self.cancel));
         let digest = match digest {
             Err(_) if self.cancel.is_cancelled() => return Err(CopyError::Cancelled),
-            other => other.map_err(CopyError::file("copy to", path))?,
+            other => other.map_err(|source| CopyError::Content {
+                from: entry.path.clone(),
+                to: path.to_vec(),
+                source,
+            })?,
         };
         file_meta(&to, path, meta)?;
         if known.is_none() {

@@ -119,7 +119,10 @@ impl Program {
 
     fn run(&self) -> io::Result<bool> {
         // An interpreter opens the file by its path after the execution, so the descriptor has to last.
-        let mut file = File::from(rustix::fs::memfd_create("shale-probe", MemfdFlags::CLOEXEC)?);
+        let new = |flags| rustix::fs::memfd_create("shale-probe", MemfdFlags::CLOEXEC | flags);
+        // Kernels before 6.3 do not know the flag; later ones can be set so that nothing is executed without.
+        let file = new(MemfdFlags::EXEC).or_else(|_| new(MemfdFlags::empty()));
+        let mut file = File::from(file?);
         file.write_all(&self.bytes())?;
         // The kernel executes nothing that is open for writing.
         let own = format!("/proc/self/fd/{}", file.as_raw_fd());

@@ -83,7 +83,11 @@ fn mount_errors() {
     check(&["tmpfs=/a/../sys"], &["true"], "mount at `/a/../sys`: nothing can be mounted");
     check(&["tmpfs=/dev"], &["true"], "mount at `/dev`: /dev is made by the engine");
     check(&["bind=/x:nosuch"], &["true"], "mount at `/x`: \"nosuch\": not found");
-    check(&["tmpfs=/etc/passwd"], &["true"], "mount at `/etc/passwd`: a file is there or on the way");
+    check(
+        &["tmpfs=/etc/passwd"],
+        &["true"],
+        "mount at `/etc/passwd`: a file is there or on the way",
+    );
     check(&["workdir=/etc/passwd"], &["true"], "working directory `/etc/passwd`");
 }
 

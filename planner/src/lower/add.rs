@@ -22,7 +22,8 @@ pub(super) fn lower(
         Some(word) => Some(build.word(word, site)?).filter(|sum| !sum.is_empty()),
         None => None,
     };
-    if checksum.is_some() && words.sources.len() + add.transfer.heredocs.len() > 1 {
+    // A heredoc beside the one source is no other source: the checksum is not about it.
+    if checksum.is_some() && words.sources.len() > 1 {
         let message = "checksum can't be specified for multiple sources";
         return Err(site.error("add-checksum", message)); // ADD-40
     }

@@ -6,7 +6,7 @@ use parser::expand::heredoc_body;
 
 use super::from::Tree;
 use super::names::{self, Asker};
-use super::{StageBuild, chmod, workdir};
+use super::{StageBuild, chmod, display, workdir};
 use crate::git::{self, GitForm};
 use crate::lint;
 use crate::site::{Fail, Site};

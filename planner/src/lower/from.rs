@@ -44,7 +44,10 @@ impl Lowering<'_> {
                 state.variables.set_all(&state.config);
                 Ok(state)
             }
-            BaseKind::Scratch => Ok(empty_state(self.scratch(&platform), &platform)),
+            BaseKind::Scratch => {
+                let platform = self.variant.platform.clone(); // PLAT-03: its own flag means nothing
+                Ok(empty_state(self.scratch(&platform), &platform))
+            }
             BaseKind::Image => {
                 let contexts = &self.outline.request.contexts;
                 if let Some(context) = context_value::find(contexts, &base.name, &platform) {

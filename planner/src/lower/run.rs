@@ -135,8 +135,7 @@ fn history(build: &StageBuild<'_, '_>, argv: &[String]) -> String {
 /// RUN-20 to RUN-22.
 fn network(build: &StageBuild<'_, '_>, flag: Option<&Word>, site: &Site) -> Result<Network, Fail> {
     let network = match flag.map(|word| word.text.as_str()) {
-        None => build.request().network,
-        Some("default") => Network::Default,
+        None | Some("default") => build.request().network, // the word means no flag at all
         Some("none") => Network::None,
         Some("host") => Network::Host,
         Some(other) => {

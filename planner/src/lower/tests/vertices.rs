@@ -127,7 +127,7 @@ fn what_a_run_gets() {
     assert_eq!(first.hostname.as_deref(), Some("box")); // XENV-04
     assert_eq!(first.extra_hosts, [pair(("db", "10.0.0.1"))]);
     assert_eq!(first.network, graph::Network::None); // RUN-22
-    assert_eq!(run(3).network, graph::Network::Default);
+    assert_eq!(run(3).network, graph::Network::None); // the word is no flag
 }
 
 #[test]
