@@ -10,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use parser::SourceText;
 use planner::LowerRequest;
+use sys::Cancel;
 use tree::Tree;
 
 use crate::error::{BuildError, BuildErrorKind};
@@ -178,18 +179,36 @@ fn from_stream(session: &Session, mut file: std::fs::File) -> Result<Found, Buil
     head.truncate(length);
     file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
     if !context::looks_like_archive(&head) {
-        let mut bytes = Vec::new();
-        file.take(DOCKERFILE_MAX_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+        let bytes = read_whole(file).map_err(|e| unreadable_dockerfile("-", e))?;
         return empty(session, Some(bytes));
     }
     let ingest = source::new_ingest(session)?;
     let into = ingest.path().join("context-files");
     std::fs::create_dir(&into).map_err(unreadable)?;
-    let tree = context::unpack_context(&mut file, &into);
+    // A few bytes can be an archive without end.
+    let tree = context::unpack_context(Cancellable { file, cancel: &session.cancel }, &into);
+    if session.cancel.is_cancelled() {
+        return Err(BuildError::cancelled());
+    }
     let tree = tree.map_err(|e| source::context_error("", e))?;
     session.contexts.keep(ingest);
     let epoch = tree.newest().map(|mtime| mtime.secs);
     Ok(Found { tree: Arc::new(tree), dockerfile: None, epoch })
+}
+
+/// A file that ends when nobody wants it any more.
+struct Cancellable<'a> {
+    file: std::fs::File,
+    cancel: &'a Cancel,
+}
+
+impl std::io::Read for Cancellable<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.cancel.is_cancelled() {
+            true => Err(std::io::Error::other("the build was cancelled")),
+            false => self.file.read(buffer),
+        }
+    }
 }
 
 /// Enough for a compressed stream's beginning and one tar header in it.
@@ -237,11 +256,7 @@ fn in_tree(found: &Found, path: &str) -> Result<Vec<u8>, BuildError> {
         let Some(resolved) = resolved else { return Ok(None) };
         let file = found.tree.open(&resolved);
         let file = file.map_err(|e| missing().because(e))?;
-        let mut bytes = Vec::new();
-        file.take(DOCKERFILE_MAX_BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(|e| missing().because(e))?;
-        Ok::<_, BuildError>(Some(bytes))
+        read_whole(file).map(Some).map_err(|e| unreadable_dockerfile(path, e))
     };
     if let Some(bytes) = open(path)? {
         return Ok(bytes);
@@ -275,13 +290,13 @@ fn read_named(context: Option<&Path>, path: &Path, shown: &str) -> Result<Vec<u8
 }
 
 fn read_in_context(dir: &Path, below: &Path, shown: &str) -> Result<Vec<u8>, BuildError> {
-    let failed = |e| unreadable(shown, e);
+    let failed = |e| unreadable_dockerfile(shown, e);
     let root = std::fs::File::open(dir).map_err(failed)?;
     let read = |path: &Path| {
         sys::read_small(root.as_fd(), path.as_os_str().as_bytes(), DOCKERFILE_MAX_BYTES)
     };
     let mut found = read(below).map_err(|error| match dir.join(below).is_dir() {
-        true => unreadable(shown, std::io::ErrorKind::IsADirectory.into()),
+        true => unreadable_dockerfile(shown, std::io::ErrorKind::IsADirectory.into()),
         false => failed(error),
     })?;
     if found.is_none() && below.file_name().is_some_and(|name| name == "Dockerfile") {
@@ -299,22 +314,26 @@ fn read_file(path: &Path, shown: &str) -> Result<Vec<u8>, BuildError> {
         Some(lower) if !path.exists() && lower.exists() => lower, // CTX-04
         _ => path.to_owned(),
     };
-    let failed = |e| unreadable(shown, e);
+    let failed = |e| unreadable_dockerfile(shown, e);
     let file = match std::fs::File::open(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(not_found(shown)),
         file => file.map_err(failed)?,
     };
+    read_whole(file).map_err(failed)
+}
+
+/// All of a Dockerfile; a part of one would be another one.
+fn read_whole(file: impl std::io::Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = file.take(DOCKERFILE_MAX_BYTES + 1).read_to_end(&mut bytes);
-    read.map_err(failed)?;
+    file.take(DOCKERFILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > DOCKERFILE_MAX_BYTES {
-        true => Err(failed(rustix::io::Errno::FBIG.into())),
+        true => Err(rustix::io::Errno::FBIG.into()),
         false => Ok(bytes),
     }
 }
 
 /// A directory is no failure of files: the command line names the wrong thing.
-fn unreadable(shown: &str, error: std::io::Error) -> BuildError {
+fn unreadable_dockerfile(shown: &str, error: std::io::Error) -> BuildError {
     let text = format!("failed to read dockerfile: open {shown}");
     match error.kind() {
         std::io::ErrorKind::IsADirectory => {

@@ -21,7 +21,7 @@ use graph::{
 use oci::{Digest, Hasher, Platform};
 
 /// Raised when the meaning or the encoding of keys changes: old records are then not found.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
 
 /// A content that is no layer, whose digest the operation digest wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
