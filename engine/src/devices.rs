@@ -7,9 +7,9 @@ use graph::{DeviceName, Graph, Op, Run};
 use planner::Entitlement;
 
 use crate::error::{BuildError, BuildErrorKind};
+use crate::place;
 use crate::session::Session;
 use crate::stop::Stop;
-use crate::vertex;
 
 /// Fails if a step requires a device that there is not, or wants one that the build was not allowed. Steps that are
 /// cached count too, as with BuildKit.
@@ -18,7 +18,7 @@ pub(crate) fn check(session: &Session, graph: &Graph) -> Result<(), Stop> {
         if let Op::Run(run) = &step.op
             && let Err(refused) = of(session, run)
         {
-            return Err(vertex::at_origin(session, &step.origin, refused).into());
+            return Err(place::at_origin(session, &step.origin, refused).into());
         }
     }
     Ok(())

@@ -20,12 +20,12 @@ use crate::foreign;
 use crate::image;
 use crate::lookup::{self, Form};
 use crate::mounts;
+use crate::place;
 use crate::reason;
 use crate::source;
 use crate::stack_tree;
 use crate::stop::Stop;
 use crate::value::{StackValue, Value};
-use crate::vertex;
 use crate::work::Work;
 
 /// How often a copy is made again when its files change meanwhile (design D5).
@@ -164,7 +164,7 @@ fn commit(
         wants_diff_id: is_in_result(&work.graph, work.vertex()),
     };
     let own = work.clone();
-    finish::start(session, new, move |stop| vertex::located(&own, stop));
+    finish::start(session, new, move |stop| place::located(&own, stop));
     let (own, result) = if work.is_linked() {
         (Stack { base: None, layers: vec![layer] }, work.linked_on_below(layer))
     } else {

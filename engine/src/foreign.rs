@@ -7,9 +7,9 @@ use oci::Platform;
 use planner::key;
 
 use crate::error::{BuildError, BuildErrorKind};
+use crate::place;
 use crate::session::Session;
 use crate::stop::Stop;
-use crate::vertex;
 
 /// Fails if a step that will surely run is for a platform whose programs do not start here. One that ran before may
 /// be a hit and need nothing; whether it is turns out when its turn comes.
@@ -24,7 +24,7 @@ pub(crate) fn check(session: &Session, graph: &Graph) -> Result<(), Stop> {
             continue;
         };
         if will_run(session, step)? {
-            return Err(vertex::at_origin(session, &step.origin, failed).into());
+            return Err(place::at_origin(session, &step.origin, failed).into());
         }
     }
     Ok(())

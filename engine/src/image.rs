@@ -17,10 +17,10 @@ use crate::session::Session;
 use crate::stop::{Stop, lock};
 use crate::value::{LazyStack, StackValue};
 
-pub(crate) use fetch::{download_all, layer_blob};
+pub(crate) use fetch::download_all;
 pub(crate) use own::Base;
-pub(crate) use resolve::{ImageSources, config_bytes};
-pub(crate) use unpack::new_dir;
+pub(crate) use resolve::{ImageSources, config_bytes, fitting};
+pub(crate) use unpack::{layer_blob, new_dir};
 
 /// The value of an image vertex: present if the store has its layers unpacked, else lazy.
 pub(crate) fn value(session: &Session, image: &ImageSource) -> Result<StackValue, Stop> {

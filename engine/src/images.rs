@@ -73,7 +73,7 @@ pub(crate) fn find(lease: &Lease, text: &str) -> Result<StoredImage, BuildError>
         images.push(by_id(lease, &id)?);
     }
     let host = Platform::host();
-    let at = fitting(&images, &host).unwrap_or(0);
+    let at = image::fitting(&images, &host).unwrap_or(0);
     Ok(images.swap_remove(at))
 }
 
@@ -82,21 +82,6 @@ fn by_id(lease: &Lease, id: &ImageId) -> Result<StoredImage, BuildError> {
     image.ok_or_else(|| {
         BuildError::new(BuildErrorKind::Files, format!("image {id} has vanished from the store"))
     })
-}
-
-/// The place of the image that fits a platform: of several as a manifest is taken from an index; one alone whatever
-/// its variant.
-pub(crate) fn fitting(images: &[StoredImage], wanted: &Platform) -> Option<usize> {
-    let platform = |image: &StoredImage| {
-        ImageConfig::from_json(&image.config).ok().map(|config| config.platform())
-    };
-    let platforms: Vec<Option<Platform>> = images.iter().map(platform).collect();
-    if let [Some(only)] = &platforms[..] {
-        let fits = only.os == wanted.os && only.architecture == wanted.architecture;
-        return fits.then_some(0);
-    }
-    let of = |wanted: &Platform| platforms.iter().position(|have| have.as_ref() == Some(wanted));
-    wanted.best_first().iter().find_map(of)
 }
 
 /// The image of a name, an id or the beginning of an id; of several platforms this machine's.

@@ -27,6 +27,7 @@ mod load;
 mod lookup;
 mod mounts;
 mod output;
+mod place;
 mod plan;
 mod reason;
 pub mod request;

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use graph::{Network, Op, Origin, Vertex};
-use parser::Diagnostic;
+use graph::{Network, Op, Vertex};
 use planner::key;
 use progress::{EventKind, Outcome};
 
-use crate::error::{BuildError, BuildErrorKind};
+use crate::error::BuildError;
 use crate::execute;
 use crate::internal::End as _;
 use crate::lookup::{self, Found};
+use crate::place;
 use crate::reason::Because;
-use crate::session::Session;
 use crate::source;
 use crate::stop::Stop;
 use crate::value::{StackValue, Value};
@@ -31,7 +30,7 @@ pub(crate) fn evaluate(work: &Work) -> Result<Value, Stop> {
         Op::Git(git) => shown(work, || source::git::look(&work.session, git)),
         Op::Run(_) | Op::Copy(_) | Op::Mkdir(_) => layer(work).map(Value::Stack),
     };
-    value.map_err(|stop| located(work, stop))
+    value.map_err(|stop| place::located(work, stop))
 }
 
 /// A source that takes time is shown as work.
@@ -109,40 +108,4 @@ fn tell_end<T>(work: &Work, result: &Result<T, Stop>) {
         Err(end) => end.outcome(),
     };
     work.session.events.emit(EventKind::Finished { vertex: work.number(), outcome });
-}
-
-/// A failure with the place of its instruction.
-pub(crate) fn located(work: &Work, stop: Stop) -> Stop {
-    let Stop::Failed(error) = stop else { return stop };
-    if !error.diagnostics().is_empty() || error.kind() == BuildErrorKind::Cancelled {
-        return Stop::Failed(error);
-    }
-    Stop::Failed(at_origin(&work.session, &place(work).origin, error))
-}
-
-/// An error with the place of an instruction.
-pub(crate) fn at_origin(session: &Session, origin: &Origin, error: BuildError) -> BuildError {
-    let (Some(source), Some((start, end))) = (session.source.get(), origin.span) else {
-        return error;
-    };
-    let span = parser::Span { start, end };
-    let mut place = Diagnostic::error("step-failed", error.to_string(), source, span);
-    if let Some(trigger) = &origin.trigger {
-        place = place.with_help(format!("the base image's trigger says: ONBUILD {trigger}"));
-    }
-    error.at(place)
-}
-
-/// The vertex itself, or, for a source that no instruction stands for, the first one that reads it.
-fn place(work: &Work) -> &Vertex {
-    let mut vertex = work.vertex();
-    for later in &work.graph.vertices[work.id.0 as usize..] {
-        if vertex.origin.span.is_some() {
-            break;
-        }
-        if later.below == Some(vertex.id) || later.op.inputs().contains(&vertex.id) {
-            vertex = later;
-        }
-    }
-    vertex
 }

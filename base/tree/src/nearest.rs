@@ -1,6 +1,6 @@
 //! Names that look like one that is missing, for the error's help.
 
-use crate::select::deepest;
+use crate::resolve::deepest;
 use crate::{Tree, join};
 
 /// How many are worth naming.

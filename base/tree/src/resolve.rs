@@ -109,6 +109,11 @@ pub(crate) fn ancestors(path: &[u8]) -> Vec<Vec<u8>> {
     dirs
 }
 
+/// The deepest directory of a path that is there.
+pub(crate) fn deepest(tree: &dyn Tree, path: &[u8]) -> Option<Vec<u8>> {
+    ancestors(path).into_iter().rev().find_map(|dir| resolve(tree, &dir, true).ok().flatten())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,6 @@ use layer::Entry;
 use pattern::{PatternError, Rules, Wildcard, clean, has_wildcards};
 
 use crate::nearest::nearest;
-use crate::resolve::ancestors;
 use crate::{Tree, TreeError, join, resolve};
 
 /// One source: a path that was named, or one that a wildcard matched.
@@ -156,11 +155,6 @@ fn select_parents(
         picked.push(one);
     }
     Ok(picked)
-}
-
-/// The deepest directory of a path that is there.
-pub(crate) fn deepest(tree: &dyn Tree, path: &[u8]) -> Option<Vec<u8>> {
-    ancestors(path).into_iter().rev().find_map(|dir| resolve(tree, &dir, true).ok().flatten())
 }
 
 #[cfg(test)]

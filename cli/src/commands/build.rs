@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::{BuildError, BuildOutcome, BuildResult, Environment, OutputDest, OutputKind};
 use executor::WorkerOptions;
-use parser::Diagnostic;
 use progress::{Emitter, Event, EventKind, Sink};
 
-use super::{Done, Failure, Process, call, print, say, warn};
+use super::problems::{failed_to_solve, warn_of};
+use super::{Done, Process, call, print, warn};
 use crate::args::{BuildArgs, BuildCommand, DockerConfig, Method, build_command};
 use crate::exit::Exit;
-use crate::render::{Display, Screen, finding_status};
+use crate::render::Screen;
 
 /// Builds.
 pub(crate) fn run(process: &mut Process, typed: &BuildArgs) -> Done {
@@ -64,28 +64,6 @@ fn build(process: &Process, command: &BuildCommand, environment: Environment) ->
             Err(failed_to_solve(error))
         }
     }
-}
-
-/// Says what checks found in a build (LINT-02).
-pub(super) fn warn_of(command: &BuildCommand, findings: &[Diagnostic]) {
-    for finding in findings.iter().filter(|_| !command.quiet) {
-        let line = finding.source.as_ref().zip(finding.labels.first());
-        let line = line.map_or(0, |(source, label)| source.lines(label.span).first);
-        let short = format!("{}: {} (line {line})", finding.code, finding.message);
-        match command.display {
-            Display::RawJson => say(&format!("{}\n", finding_status(finding, &short))),
-            _ => warn(&short),
-        }
-    }
-}
-
-/// The sentence that tools look for (spec section 11).
-pub(super) fn failed_to_solve(error: BuildError) -> Failure {
-    if error.kind() == engine::BuildErrorKind::Cancelled {
-        return error.into();
-    }
-    let message = format!("failed to solve: {error}");
-    error.saying(message).into()
 }
 
 /// Writes the result's files and prints its id.

@@ -3,7 +3,7 @@
 use engine::{BuildError, BuildErrorKind, CheckReport, Environment};
 use progress::{Emitter, EventKind};
 
-use super::build::{failed_to_solve, warn_of};
+use super::problems::{failed_to_solve, warn_of};
 use super::{Done, Process, print};
 use crate::args::{BuildCommand, Method};
 use crate::exit::Exit;

@@ -4,6 +4,7 @@ mod build;
 mod call;
 mod images;
 mod lookup;
+mod problems;
 mod run;
 mod transfer;
 

@@ -10,10 +10,10 @@ use graph::{ImageOrigin, ImageSource, LayerId, Stack};
 use oci::{ChainId, Descriptor, DiffId, Document};
 use progress::EventKind;
 use registry::RegistryError;
-use store::{LayerBlob, StoreError};
+use store::StoreError;
 
 use super::resolve::registry_error;
-use super::unpack::unpack;
+use super::unpack::{layer_blob, unpack};
 use super::{known_stack_layers, malformed};
 use crate::error::{BuildError, BuildErrorKind, sources};
 use crate::session::Session;
@@ -224,25 +224,5 @@ impl Read for Counted<'_> {
             });
         }
         Ok(count)
-    }
-}
-
-/// What the store notes of a blob that came with an image.
-pub(crate) fn layer_blob(descriptor: &Descriptor) -> LayerBlob {
-    LayerBlob {
-        compression: compression_of(&descriptor.media_type).to_owned(),
-        media_type: descriptor.media_type.clone(),
-        digest: descriptor.digest,
-        size_bytes: descriptor.size_bytes,
-    }
-}
-
-fn compression_of(media_type: &str) -> &'static str {
-    if media_type.ends_with("gzip") {
-        "gzip"
-    } else if media_type.ends_with("zstd") {
-        "zstd"
-    } else {
-        "none"
     }
 }

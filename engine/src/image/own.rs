@@ -10,7 +10,8 @@ use oci::{DiffId, Reference};
 use progress::EventKind;
 use store::{LayerBlob, StoreError};
 
-use super::fetch::{download, layer_blob, layer_descriptors};
+use super::fetch::{download, layer_descriptors};
+use super::unpack::layer_blob;
 use crate::error::{BuildError, BuildErrorKind, sources};
 use crate::session::Session;
 use crate::stop::Stop;

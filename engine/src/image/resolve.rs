@@ -10,9 +10,9 @@ use exporter::import::ImageArchive;
 use graph::{ImageOrigin, ImageSource};
 use oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, Reference};
 use planner::{OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources, TimedSource};
+use store::StoredImage;
 
 use crate::error::{BuildError, BuildErrorKind, sources};
-use crate::images;
 use crate::internal::{self, Internal};
 use crate::request::PullPolicy;
 use crate::session::Session;
@@ -112,7 +112,7 @@ impl ImageSources<'_> {
         for id in tagged.map(|tagged| tagged.images()).unwrap_or_default() {
             images.extend(lease.image(&id).map_err(|e| other(&e))?);
         }
-        let Some(at) = images::fitting(&images, platform) else { return Ok(None) };
+        let Some(at) = fitting(&images, platform) else { return Ok(None) };
         let image = images.swap_remove(at);
         let config = ImageConfig::from_json(&image.config).map_err(|e| other(&e))?;
         let origin = ImageOrigin::Store;
@@ -291,4 +291,19 @@ fn chain_text(error: &dyn Error) -> String {
 
 fn other(error: &dyn Error) -> SourceError {
     SourceError { message: chain_text(error), kind: SourceErrorKind::Other }
+}
+
+/// The place of the image that fits a platform: of several as a manifest is taken from an index; one alone whatever
+/// its variant.
+pub(crate) fn fitting(images: &[StoredImage], wanted: &Platform) -> Option<usize> {
+    let platform = |image: &StoredImage| {
+        ImageConfig::from_json(&image.config).ok().map(|config| config.platform())
+    };
+    let platforms: Vec<Option<Platform>> = images.iter().map(platform).collect();
+    if let [Some(only)] = &platforms[..] {
+        let fits = only.os == wanted.os && only.architecture == wanted.architecture;
+        return fits.then_some(0);
+    }
+    let of = |wanted: &Platform| platforms.iter().position(|have| have.as_ref() == Some(wanted));
+    wanted.best_first().iter().find_map(of)
 }

@@ -7,8 +7,8 @@ use graph::{ImageSource, LayerId};
 use layer::{ApplyOptions, Toc};
 use oci::{ChainId, Descriptor, DiffId};
 use rustix::fs::{Mode, OFlags};
+use store::LayerBlob;
 
-use super::fetch::layer_blob;
 use super::{known_stack_layers, malformed};
 use crate::error::BuildError;
 use crate::finish;
@@ -84,4 +84,24 @@ pub(crate) fn new_dir(ingest: &store::Ingest, name: &str) -> Result<OwnedFd, Bui
     rustix::fs::mkdirat(ingest.dir(), name, Mode::from_raw_mode(0o755)).map_err(fail)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(ingest.dir(), name, flags, Mode::empty()).map_err(fail)
+}
+
+/// What the store notes of a blob that came with an image.
+pub(crate) fn layer_blob(descriptor: &Descriptor) -> LayerBlob {
+    LayerBlob {
+        compression: compression_of(&descriptor.media_type).to_owned(),
+        media_type: descriptor.media_type.clone(),
+        digest: descriptor.digest,
+        size_bytes: descriptor.size_bytes,
+    }
+}
+
+fn compression_of(media_type: &str) -> &'static str {
+    if media_type.ends_with("gzip") {
+        "gzip"
+    } else if media_type.ends_with("zstd") {
+        "zstd"
+    } else {
+        "none"
+    }
 }
