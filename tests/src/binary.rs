@@ -11,11 +11,6 @@ pub(crate) fn shale() -> &'static Path {
     BINARY.get_or_init(|| for_everybody(&built()))
 }
 
-/// Whether the program was built for speed, so that limits of time mean something.
-pub fn is_release() -> bool {
-    built().to_string_lossy().contains("release")
-}
-
 /// `SHALE`, else the program that cargo builds beside this one.
 fn built() -> PathBuf {
     if let Some(path) = std::env::var_os("SHALE") {

@@ -15,7 +15,6 @@ mod run;
 mod users;
 mod world;
 
-pub use binary::is_release;
 pub use dockerd::Dockerd;
 pub use registry::Registry;
 pub use run::Run;

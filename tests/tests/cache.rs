@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use world::{World, is_release};
+use world::World;
 
 const TWO_FILES: &str = "\
 FROM base AS a
@@ -26,7 +26,7 @@ fn prepared() -> Option<World> {
 }
 
 #[test]
-fn the_second_build_executes_nothing_and_is_quick() {
+fn the_second_build_executes_nothing() {
     let Some(world) = prepared() else { return };
     let first = world.build(&["-t", "app"]);
     first.ok();
@@ -34,10 +34,6 @@ fn the_second_build_executes_nothing_and_is_quick() {
     let second = world.build(&["-t", "app"]);
     second.ok();
     assert_eq!(second.ran(), Vec::<String>::new(), "{second}");
-    let fastest = (0..10).map(|_| world.build(&["-t", "app"]).took).min().unwrap();
-    if is_release() {
-        assert!(fastest < Duration::from_millis(30), "a build without work took {fastest:?}");
-    }
 }
 
 #[test]
