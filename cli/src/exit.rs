@@ -21,6 +21,10 @@ pub(crate) enum Exit {
     DiskFull = 5,
     /// The store was written by a newer version.
     NewerStore = 6,
+    /// `shale run`: the program cannot be executed.
+    NotExecutable = 126,
+    /// `shale run`: the program is not in the image.
+    NoProgram = 127,
     /// Interrupted, as by Ctrl-C.
     Interrupted = 130,
     /// Terminated, as by `kill`.
@@ -38,6 +42,8 @@ impl Exit {
             BuildErrorKind::Registry => Exit::Registry,
             BuildErrorKind::DiskFull => Exit::DiskFull,
             BuildErrorKind::NewerStore => Exit::NewerStore,
+            BuildErrorKind::NotExecutable => Exit::NotExecutable,
+            BuildErrorKind::NoProgram => Exit::NoProgram,
             BuildErrorKind::Cancelled if terminated => Exit::Terminated,
             BuildErrorKind::Cancelled => Exit::Interrupted,
             // Steps, files, and kinds that a later engine may add.

@@ -13,6 +13,24 @@ use crate::error::Failure;
 
 const SIZE_MAX_BYTES: u64 = 1 << 20;
 
+/// An ignore file that was found.
+#[derive(Clone, Debug)]
+pub struct LoadedIgnore {
+    /// What it says.
+    pub rules: IgnoreRules,
+    /// Its name, without the directory it is in.
+    pub name: String,
+    text: Vec<u8>,
+}
+
+impl LoadedIgnore {
+    /// The line that hides a path of the context: its number, counted from 1, and its pattern.
+    pub fn hiding_line(&self, path: &[u8]) -> Option<(usize, String)> {
+        let (line, pattern) = IgnoreFile::hiding_line(&self.text, path)?;
+        Some((line, String::from_utf8_lossy(pattern).into_owned()))
+    }
+}
+
 /// Reads the rules of a directory context: `<Dockerfile>.dockerignore` beside the Dockerfile if there is one, else
 /// `.dockerignore` in the root of the context. Named contexts and Dockerfiles from elsewhere give no `dockerfile`.
 /// `None` when there is neither.
@@ -22,7 +40,7 @@ const SIZE_MAX_BYTES: u64 = 1 << 20;
 pub fn load_ignore(
     context: &Path,
     dockerfile: Option<&Path>,
-) -> Result<Option<IgnoreRules>, ContextError> {
+) -> Result<Option<LoadedIgnore>, ContextError> {
     if let Some(dockerfile) = dockerfile {
         let mut name = dockerfile.as_os_str().to_owned();
         name.push(".dockerignore");
@@ -33,7 +51,7 @@ pub fn load_ignore(
     read(&context.join(".dockerignore"))
 }
 
-fn read(path: &Path) -> Result<Option<IgnoreRules>, ContextError> {
+fn read(path: &Path) -> Result<Option<LoadedIgnore>, ContextError> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
@@ -53,7 +71,8 @@ fn read(path: &Path) -> Result<Option<IgnoreRules>, ContextError> {
         let (path, line) = (path.components().collect(), line_of_mistake(&text));
         ContextError(Failure::Ignore { path, line, source })
     };
-    IgnoreFile::parse(&text).map(Some).map_err(fail)
+    let rules = IgnoreFile::parse(&text).map_err(fail)?;
+    Ok(Some(LoadedIgnore { rules, name: name.to_string_lossy().into_owned(), text }))
 }
 
 /// The line that makes a text no ignore file: the last one of the shortest beginning that is none.
@@ -87,7 +106,7 @@ mod tests {
         let dockerfile = context.join("Dockerfile");
         let hides = |dockerfile: Option<&Path>, path: &str| {
             let rules = load_ignore(context, dockerfile).expect("load");
-            rules.map(|rules| rules.is_ignored(path.as_bytes()))
+            rules.map(|loaded| loaded.rules.is_ignored(path.as_bytes()))
         };
         assert_eq!(hides(Some(&dockerfile), "a"), None);
         fs::write(context.join(".dockerignore"), "a").expect("write");
@@ -96,6 +115,10 @@ mod tests {
         assert_eq!(hides(Some(&dockerfile), "a"), Some(false)); // IGN-01
         assert_eq!(hides(Some(&dockerfile), "b"), Some(true));
         assert_eq!(hides(None, "a"), Some(true));
+        let loaded = load_ignore(context, Some(&dockerfile)).expect("load").expect("there");
+        assert_eq!(loaded.name, "Dockerfile.dockerignore");
+        assert_eq!(loaded.hiding_line(b"b/c"), Some((1, "b".to_owned())));
+        assert_eq!(loaded.hiding_line(b"a"), None);
     }
 
     #[test]

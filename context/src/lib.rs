@@ -22,6 +22,6 @@ pub use git::{GitCheckout, GitRequest, ResolvedGit, fetch_git, open_git, resolve
 pub use http::{
     AgentError, AgentFor, Downloads, HttpAuth, HttpFile, HttpRequest, KnownContent, fetch_http,
 };
-pub use ignore::load_ignore;
+pub use ignore::{LoadedIgnore, load_ignore};
 pub use local::{LocalTree, View};
 pub use stat_cache::stat_cache_name;

@@ -1,9 +1,9 @@
 //! The contexts of a build, open, and the directories of fetched files.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
-use pattern::IgnoreRules;
+use context::LoadedIgnore;
 use tree::Tree;
 
 use crate::stop::lock;
@@ -13,7 +13,7 @@ use crate::stop::lock;
 pub(crate) struct Contexts {
     trees: Mutex<HashMap<String, Arc<dyn Tree>>>,
     kept: Mutex<Vec<store::Ingest>>,
-    ignore: OnceLock<IgnoreRules>,
+    ignores: Mutex<HashMap<String, Arc<LoadedIgnore>>>,
 }
 
 impl Contexts {
@@ -27,14 +27,14 @@ impl Contexts {
         lock(&self.trees).insert(name.to_owned(), tree);
     }
 
-    /// Notes what the ignore file of the main context says.
-    pub(crate) fn set_ignore(&self, rules: IgnoreRules) {
-        let _ = self.ignore.set(rules);
+    /// Notes the ignore file of a context.
+    pub(crate) fn set_ignore(&self, name: &str, ignore: LoadedIgnore) {
+        lock(&self.ignores).insert(name.to_owned(), Arc::new(ignore));
     }
 
-    /// What the ignore file of the main context says, if there is one.
-    pub(crate) fn ignore(&self) -> Option<&IgnoreRules> {
-        self.ignore.get()
+    /// The ignore file of a context, if it has one; the main context has no name.
+    pub(crate) fn ignore(&self, name: &str) -> Option<Arc<LoadedIgnore>> {
+        lock(&self.ignores).get(name).cloned()
     }
 
     /// Keeps a directory until the build ends.

@@ -38,6 +38,10 @@ pub enum BuildErrorKind {
     Cancelled,
     /// Reading the context, writing an output, or the store failed.
     Files,
+    /// `shale run`: the program is not in the image.
+    NoProgram,
+    /// `shale run`: the program is there and cannot be executed.
+    NotExecutable,
 }
 
 impl BuildError {

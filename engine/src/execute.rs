@@ -224,21 +224,26 @@ impl OutputSink for Output<'_> {
     }
 }
 
+/// Whose turn it is, as the kind that decides the exit code.
+pub(crate) fn kind_of(error: &ExecError) -> BuildErrorKind {
+    match error.kind() {
+        ExecErrorKind::Environment => BuildErrorKind::Environment,
+        ExecErrorKind::Cancelled => BuildErrorKind::Cancelled,
+        ExecErrorKind::DiskFull => BuildErrorKind::DiskFull,
+        _ => BuildErrorKind::Step,
+    }
+}
+
 /// What the executor could not do, in BuildKit's words where people grep for them.
 fn exec_error(work: &Work, error: ExecError) -> BuildError {
     if work.session.cancel.is_cancelled() {
         return BuildError::cancelled();
     }
     let missing = sources(&error).find_map(|cause| cause.downcast_ref::<SelectError>());
-    if let Some(failed) = missing.and_then(lookup::of_selection) {
+    if let Some(failed) = missing.and_then(|error| lookup::of_selection(work, error)) {
         return failed;
     }
-    let kind = match error.kind() {
-        ExecErrorKind::Environment => BuildErrorKind::Environment,
-        ExecErrorKind::Cancelled => BuildErrorKind::Cancelled,
-        ExecErrorKind::DiskFull => BuildErrorKind::DiskFull,
-        _ => BuildErrorKind::Step,
-    };
+    let kind = kind_of(&error);
     let text = match &work.vertex().op {
         // ERR-36, ERR-37, ERR-76
         Op::Run(run) => {

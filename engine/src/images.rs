@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use exporter::import::{ImageArchive, ImportedImage};
-use exporter::{BuiltImage, ImageOptions, LayerSource, Prepared};
+use exporter::{BuiltImage, ExportError, ExportErrorKind, ImageOptions, LayerSource, Prepared};
 use graph::{ImageSource, Stack};
 use layer::ApplyOptions;
 use oci::{
@@ -306,7 +306,7 @@ pub fn load(
 ) -> Result<Vec<Loaded>, BuildError> {
     let session = environment::session_for(environment, events, cancel)?;
     let ingest = crate::source::new_ingest(&session)?;
-    let archive = ImageArchive::unpack(archive, ingest.path()).map_err(BuildError::export)?;
+    let archive = ImageArchive::unpack(archive, ingest.path()).map_err(no_archive)?;
     let mut loaded = Vec::new();
     for listed in archive.listed() {
         session.check_cancelled()?;
@@ -316,6 +316,19 @@ pub fn load(
         loaded.push(Loaded { id, names: listed.names.clone() });
     }
     Ok(loaded)
+}
+
+/// What cannot be read as an archive, with what can.
+fn no_archive(error: ExportError) -> BuildError {
+    let is_foreign = matches!(error.kind(), ExportErrorKind::Malformed | ExportErrorKind::NotFound);
+    let failed = BuildError::export(error);
+    match is_foreign {
+        true => failed.with_hint(
+            "archives of `docker save`, `podman save` and `shale save` and OCI layouts as a tar are read, \
+             plain or compressed; for a tar of files there is `shale import`",
+        ),
+        false => failed,
+    }
 }
 
 fn keep_layers(

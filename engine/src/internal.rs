@@ -12,6 +12,8 @@ use crate::stop::Stop;
 pub(crate) enum Internal {
     LoadDockerfile,
     LoadIgnoreFile,
+    /// A context from elsewhere.
+    LoadContext,
     ResolveImages,
     Export,
     /// What a registry says of an image, by the order of asking.
@@ -27,7 +29,8 @@ impl Internal {
                 Internal::LoadIgnoreFile => 1,
                 Internal::ResolveImages => 2,
                 Internal::Export => 3,
-                Internal::LoadMetadata(number) => 4 + number,
+                Internal::LoadContext => 4,
+                Internal::LoadMetadata(number) => 5 + number,
             }
     }
 }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use parser::SourceText;
-use planner::LowerRequest;
+use planner::{LowerRequest, without_user};
 use sys::Cancel;
 use tree::Tree;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::facts::Download;
+use crate::internal::{self, Internal};
 use crate::request::{BuildRequest, ContextInput, DockerfileInput};
 use crate::session::Session;
 use crate::source;
@@ -32,7 +33,7 @@ pub(crate) struct Loaded {
 }
 
 /// The Dockerfile's name for people, before it is read.
-pub(crate) fn shown_name(request: &BuildRequest) -> &str {
+fn shown_name(request: &BuildRequest) -> &str {
     match &request.dockerfile {
         DockerfileInput::File { shown, .. } => shown,
         DockerfileInput::InContext(path) => path,
@@ -50,55 +51,101 @@ pub(crate) fn plan_request(session: &Session, loaded: &Loaded) -> LowerRequest {
 
 /// Reads the Dockerfile and opens the main context.
 pub(crate) fn dockerfile(session: &Arc<Session>) -> Result<Loaded, Stop> {
-    let mut found = open_context(session)?;
-    let name = shown_name(&session.request);
-    let bytes = match &session.request.dockerfile {
-        DockerfileInput::Text(bytes) => bytes.to_vec(),
-        DockerfileInput::File { path, .. } => {
-            let context = match &session.request.context {
-                ContextInput::Directory(dir) => Some(dir.as_path()),
-                _ => None,
-            };
-            read_named(context, path, name)?
-        }
-        DockerfileInput::Http(url) => {
-            let download = download(session, url)?;
-            read_file(&download.path, name)?
-        }
-        DockerfileInput::InContext(path) => match found.dockerfile.take() {
-            // CTX-09
-            Some(_) if matches!(session.request.context, ContextInput::Stream(_)) => {
-                let text =
-                    "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles";
-                let hint = "give a directory or an archive as the context, or leave out -f";
-                let error = BuildError::new(BuildErrorKind::Dockerfile, text);
-                return Err(error.with_hint(hint).into());
-            }
-            Some(bytes) => bytes, // CTX-12
-            None => in_tree(&found, path)?,
-        },
-        DockerfileInput::Default => match found.dockerfile.take() {
-            Some(bytes) => bytes,
-            None => in_tree(&found, "Dockerfile")?,
-        },
+    let mut context = match &session.request.context {
+        ContextInput::Directory(dir) => Context::Directory(dir),
+        other => Context::Elsewhere(open_context(session, other)?),
     };
-    session.contexts.set("", found.tree);
+    let name = shown_name(&session.request);
+    let step = format!("[internal] load build definition from {name}");
+    let bytes = internal::step(&session.events, Internal::LoadDockerfile, &step, || {
+        definition(session, &mut context, name)
+    })?;
+    let (tree, context_epoch) = match context {
+        Context::Directory(dir) => (open_directory(session, dir)?, None),
+        Context::Elsewhere(found) => (found.tree, found.epoch),
+    };
+    session.contexts.set("", tree);
     let text = String::from_utf8_lossy(&bytes);
-    Ok(Loaded { source: SourceText::new(name, &text), context_epoch: found.epoch })
+    Ok(Loaded { source: SourceText::new(name, &text), context_epoch })
 }
 
-/// The main context.
+/// The main context, before its ignore file is known.
+enum Context<'a> {
+    /// A directory of this machine.
+    Directory(&'a Path),
+    /// Anything else.
+    Elsewhere(Found),
+}
+
+/// A context that is no directory of this machine.
 struct Found {
     tree: Arc<dyn Tree>,
-    /// The context was no tree but the Dockerfile itself, or the directory it is in is one of this machine.
+    /// The context was no tree but the Dockerfile itself.
     dockerfile: Option<Vec<u8>>,
     epoch: Option<i64>,
 }
 
-fn open_context(session: &Arc<Session>) -> Result<Found, Stop> {
-    match &session.request.context {
-        ContextInput::Nothing => Ok(empty(session, None)?),
-        ContextInput::Directory(dir) => Ok(open_directory(session, dir)?),
+/// The bytes of the Dockerfile.
+fn definition(
+    session: &Session,
+    context: &mut Context<'_>,
+    name: &str,
+) -> Result<Vec<u8>, BuildError> {
+    let directory = match context {
+        Context::Directory(dir) if !dir.is_dir() => {
+            // CTX-02
+            let text = format!("unable to prepare context: path \"{}\" not found", dir.display());
+            return Err(BuildError::new(BuildErrorKind::Files, text));
+        }
+        Context::Directory(dir) => Some(*dir),
+        Context::Elsewhere(_) => None,
+    };
+    match &session.request.dockerfile {
+        DockerfileInput::Text(bytes) => Ok(bytes.to_vec()),
+        DockerfileInput::File { path, .. } => read_named(directory, path, name),
+        DockerfileInput::Http(url) => read_file(&download(session, url)?.path, name),
+        DockerfileInput::InContext(path) => {
+            let is_stream = matches!(session.request.context, ContextInput::Stream(_));
+            if let Context::Elsewhere(Found { dockerfile: Some(_), .. }) = context
+                && is_stream
+            {
+                // CTX-09
+                let text =
+                    "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles";
+                let hint = "give a directory or an archive as the context, or leave out -f";
+                let error = BuildError::new(BuildErrorKind::Dockerfile, text);
+                return Err(error.with_hint(hint));
+            }
+            in_context(context, path)
+        }
+        DockerfileInput::Default => in_context(context, "Dockerfile"),
+    }
+}
+
+/// A file of the context, or the context itself where that is the Dockerfile (CTX-12). No rule hides it (CTX-21).
+fn in_context(context: &mut Context<'_>, path: &str) -> Result<Vec<u8>, BuildError> {
+    match context {
+        Context::Directory(dir) => read_in_context(dir, Path::new(path), path),
+        Context::Elsewhere(found) => match found.dockerfile.take() {
+            Some(bytes) => Ok(bytes),
+            None => in_tree(found, path),
+        },
+    }
+}
+
+/// A context from elsewhere; what has to be fetched is a step of its own (INS-13).
+fn open_context(session: &Arc<Session>, input: &ContextInput) -> Result<Found, Stop> {
+    let name = match input {
+        ContextInput::Git(text) => format!("[internal] load git source {}", without_user(text)),
+        ContextInput::Http(_) => "[internal] load remote build context".to_owned(),
+        _ => return open(session, input),
+    };
+    internal::step(&session.events, Internal::LoadContext, &name, || open(session, input))
+}
+
+fn open(session: &Arc<Session>, input: &ContextInput) -> Result<Found, Stop> {
+    match input {
+        ContextInput::Nothing | ContextInput::Directory(_) => Ok(empty(session, None)?),
         ContextInput::Stream(file) => {
             let mut file =
                 file.try_clone().map_err(|e| BuildError::io("cannot read standard input", e))?;
@@ -142,27 +189,28 @@ fn refused(message: String) -> BuildError {
     BuildError::new(BuildErrorKind::Dockerfile, message)
 }
 
-fn open_directory(session: &Session, dir: &Path) -> Result<Found, BuildError> {
-    if !dir.is_dir() {
-        // CTX-02
-        let text = format!("unable to prepare context: path \"{}\" not found", dir.display());
-        return Err(BuildError::new(BuildErrorKind::Files, text));
-    }
-    let (dockerfile, beside) = match &session.request.dockerfile {
-        DockerfileInput::Default => {
-            let bytes = read_in_context(dir, Path::new("Dockerfile"), "Dockerfile")?;
-            (Some(bytes), Some(dir.join("Dockerfile")))
-        }
-        DockerfileInput::File { path, .. } => (None, Some(path.clone())),
-        _ => (None, None),
+fn open_directory(session: &Session, dir: &Path) -> Result<Arc<dyn Tree>, BuildError> {
+    let beside = match &session.request.dockerfile {
+        DockerfileInput::Default => Some(dir.join("Dockerfile")),
+        DockerfileInput::File { path, .. } => Some(path.clone()),
+        _ => None,
     };
-    let ignore = context::load_ignore(dir, beside.as_deref());
-    let ignore = ignore.map_err(|e| source::context_error("", e))?;
-    if let Some(rules) = &ignore {
-        session.contexts.set_ignore(rules.clone());
-    }
-    let tree = source::directory(session, dir, ignore)?;
-    Ok(Found { tree: Arc::new(tree), dockerfile, epoch: None })
+    let rules = match context::load_ignore(dir, beside.as_deref()) {
+        Ok(None) => None,
+        // A file that is not there is no step.
+        read => internal::step(
+            &session.events,
+            Internal::LoadIgnoreFile,
+            "[internal] load .dockerignore",
+            || read.map_err(|e| source::context_error("", e)),
+        )?,
+    };
+    let rules = rules.map(|ignore| {
+        let rules = ignore.rules.clone();
+        session.contexts.set_ignore("", ignore);
+        rules
+    });
+    Ok(Arc::new(source::directory(session, dir, rules)?))
 }
 
 /// CTX-08, CTX-12: an archive is the context, anything else is the Dockerfile.

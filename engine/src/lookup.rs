@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use graph::{CacheKey, NearKey, Op, Stack};
+use graph::{CacheKey, CopySource, NearKey, Op, Stack};
 use oci::Digest;
 use planner::key::{self, ContentSource, InputIdentity};
 use progress::{EventKind, Outcome};
@@ -104,7 +104,7 @@ pub(crate) fn contents(work: &Work) -> Result<Vec<Digest>, Stop> {
                 unreachable!("a local vertex's value")
             };
             let digest = tree::digest_selection(&**tree, selection);
-            digest.map(|digest| digest.0).map_err(selection_error)
+            digest.map(|digest| digest.0).map_err(|error| selection_error(work, error))
         }
         ContentSource::Http { input } => {
             let (Value::Http(file), Op::Http(source)) =
@@ -215,7 +215,8 @@ pub(crate) fn cache_key(
         let mut inputs = Vec::new();
         for one in &uses {
             let tree = stack_tree::open(&work.session, stack(work, one.input), work.number())?;
-            let digest = tree::digest_selection(&*tree, &one.selection).map_err(selection_error)?;
+            let digest = tree::digest_selection(&*tree, &one.selection);
+            let digest = digest.map_err(|error| selection_error(work, error))?;
             inputs.push(InputIdentity::Strong(digest));
         }
         return Ok(Some(key::cache_key(&operation, below.as_ref(), &inputs)));
@@ -238,8 +239,8 @@ fn stack_of(work: &Work, record: &CacheRecord) -> StackValue {
     }
 }
 
-fn selection_error(error: SelectError) -> Stop {
-    let failed = match of_selection(&error) {
+fn selection_error(work: &Work, error: SelectError) -> Stop {
+    let failed = match of_selection(work, &error) {
         Some(failed) => failed,
         None => {
             BuildError::new(BuildErrorKind::Step, "cannot read what the step copies").because(error)
@@ -250,7 +251,7 @@ fn selection_error(error: SelectError) -> Stop {
 
 /// What is wrong with what a COPY names, in BuildKit's words: nothing is there (COPY-05, ERR-44), or it is a pattern
 /// that cannot be read (ERR-45).
-pub(crate) fn of_selection(error: &SelectError) -> Option<BuildError> {
+pub(crate) fn of_selection(work: &Work, error: &SelectError) -> Option<BuildError> {
     let (path, nearest) = match error {
         SelectError::NotFound { path, nearest } => (path, nearest),
         SelectError::BadPattern(error) => {
@@ -267,10 +268,31 @@ pub(crate) fn of_selection(error: &SelectError) -> Option<BuildError> {
         "failed to compute cache key: failed to calculate checksum of ref: \"/{path}\": not found"
     );
     let failed = BuildError::new(BuildErrorKind::Step, text);
-    Some(failed.with_hint(match nearest.is_empty() {
-        true => "what is read is the build context without what .dockerignore names, or what --from \
-                 names"
-            .to_owned(),
-        false => format!("did you mean {}?", nearest.join(" or ")),
+    let context = context_read(work);
+    let ignore = context.and_then(|name| work.session.contexts.ignore(name));
+    let hiding = ignore.as_ref().and_then(|ignore| ignore.hiding_line(path.as_bytes()));
+    Some(failed.with_hint(match (ignore, hiding, context) {
+        (Some(ignore), Some((line, pattern)), _) => {
+            format!("{} hides it: line {line} says {pattern}", ignore.name)
+        }
+        _ if !nearest.is_empty() => format!("did you mean {}?", nearest.join(" or ")),
+        (Some(ignore), None, Some("")) => {
+            format!("what is read is the build context without what {} names", ignore.name)
+        }
+        (_, _, Some("")) => "what is read is the build context".to_owned(),
+        (_, _, Some(name)) => format!("what is read is the build context {name}"),
+        (_, _, None) => "what is read is what --from names".to_owned(),
     }))
+}
+
+/// The name of the context directory that a step copies from; the main one's is empty.
+fn context_read(work: &Work) -> Option<&str> {
+    let Op::Copy(copy) = &work.vertex().op else { return None };
+    copy.sources.iter().find_map(|source| match source {
+        CopySource::Tree { input, .. } => match &work.graph.vertex(*input).op {
+            Op::Local(local) => Some(&*local.name),
+            _ => None,
+        },
+        _ => None,
+    })
 }

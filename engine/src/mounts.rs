@@ -86,11 +86,21 @@ fn plain(work: &Work, kind: &MountKind) -> Result<StepMount, Stop> {
             None if *required => {
                 let text = format!("no SSH key \"{id}\" forwarded from the client"); // MNT-82
                 let failed = BuildError::new(BuildErrorKind::Step, text);
-                Err(failed.with_hint(format!("give it with --ssh {id}")).into())
+                Err(failed.with_hint(ssh_hint(id)).into())
             }
             None => Ok(StepMount::Ssh(None)),
         },
         MountKind::Cache { .. } => unreachable!("cache mounts are made apart"),
+    }
+}
+
+/// Only the default may leave out which agent it is.
+fn ssh_hint(id: &str) -> String {
+    match id {
+        "default" => "give it with --ssh default, with an ssh-agent running, or with --ssh \
+                      default=KEYFILE"
+            .to_owned(),
+        id => format!("give it with --ssh {id}=KEYFILE or --ssh {id}=SOCKET"),
     }
 }
 

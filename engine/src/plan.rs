@@ -11,7 +11,6 @@ use progress::{EventKind, VertexInfo};
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::image::ImageSources;
-use crate::internal::{self, Internal};
 use crate::load;
 use crate::session::Session;
 use crate::stop::{Stop, lock};
@@ -45,16 +44,7 @@ pub(crate) fn parse(session: &Arc<Session>) -> Result<(Parse, SourceText), Stop>
 }
 
 fn read(session: &Arc<Session>) -> Result<(Parse, SourceText, LowerRequest), Stop> {
-    let loaded = internal::step(
-        &session.events,
-        Internal::LoadDockerfile,
-        &format!("[internal] load build definition from {}", load::shown_name(&session.request)),
-        || load::dockerfile(session),
-    )?;
-    if session.contexts.ignore().is_some() {
-        let name = "[internal] load .dockerignore";
-        internal::step(&session.events, Internal::LoadIgnoreFile, name, || Ok::<_, Stop>(()))?;
-    }
+    let loaded = load::dockerfile(session)?;
     let source = loaded.source.clone();
     let _ = session.source.set(source.clone());
     let request = load::plan_request(session, &loaded);

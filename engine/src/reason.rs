@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use graph::StackIdentity;
+use graph::{CopySource, Graph, InlineFile, Op, StackIdentity, Vertex, VertexId};
 use oci::{Digest, Hasher};
 use planner::key::{self, ContentSource};
 use store::CacheRecord;
@@ -53,31 +53,95 @@ pub(crate) fn inputs(work: &Work, contents: &[Digest]) -> Vec<(String, String)> 
     let sources = key::content_sources(&work.graph, work.vertex());
     let named = sources.iter().zip(contents).map(|(source, digest)| {
         let label = match source {
-            ContentSource::Local { selection, .. } => selection.path.clone(),
+            ContentSource::Local { input, selection } => {
+                path_in(&work.graph, *input, &selection.path)
+            }
             ContentSource::Http { input } | ContentSource::Git { input } => {
-                work.graph.vertex(*input).origin.name.clone()
+                source_name(&work.graph.vertex(*input).origin.name).to_owned()
             }
         };
         (label, digest.to_string())
     });
     let mut inputs: Vec<_> = named.collect();
+    inputs.extend(own_text(work.vertex()).map(|text| ("its text".to_owned(), text.to_string())));
     if let Some(below) = work.below()
         && key::counts_below(work.vertex())
     {
-        let name = work.vertex().below.map(|id| without_place(&work.graph.vertex(id).origin.name));
+        let name = work.vertex().below.map(|id| source_name(&work.graph.vertex(id).origin.name));
         let name = name.filter(|name| !name.is_empty()).unwrap_or("the base").to_owned();
         let dated = |stack| key::dated(&work.graph, work.vertex(), stack);
         let below = finish::identity(&work.session, below).ok();
         inputs.extend(below.map(|stack| (name, one_digest(&dated(stack)))));
     }
     for one in key::input_uses(&work.graph, work.vertex()) {
-        let name = without_place(&work.graph.vertex(one.input).origin.name);
-        let label = format!("{} in {name}", one.selection.path);
+        let label = path_in(&work.graph, one.input, &one.selection.path);
         let stack = work.value(one.input).stack();
         let identity = stack.and_then(|stack| finish::identity(&work.session, stack).ok());
         inputs.extend(identity.map(|stack| (label, one_digest(&stack))));
     }
     inputs
+}
+
+/// Digest of the heredocs of a step, if it has any.
+fn own_text(vertex: &Vertex) -> Option<Digest> {
+    let files: Vec<&InlineFile> = match &vertex.op {
+        Op::Run(run) => run.scripts.iter().collect(),
+        Op::Copy(copy) => {
+            let inline = copy.sources.iter().filter_map(|source| match source {
+                CopySource::Inline(file) => Some(file),
+                CopySource::Tree { .. } | CopySource::Http { .. } => None,
+            });
+            inline.collect()
+        }
+        _ => Vec::new(),
+    };
+    if files.is_empty() {
+        return None;
+    }
+    let mut hasher = Hasher::new();
+    for file in files {
+        hasher.update(Digest::of(&file.content).as_bytes());
+    }
+    Some(hasher.finish())
+}
+
+/// How people call a path that a step reads: of a context as they wrote it, else with the stage or image it is in.
+fn path_in(graph: &Graph, input: VertexId, path: &str) -> String {
+    let vertex = graph.vertex(input);
+    // A context is mounted as a copy, and is a base or a stage as another one: people know neither.
+    if let Op::Copy(copy) = &vertex.op
+        && vertex.below.is_none()
+        && vertex.origin.stage.is_empty()
+        && let [CopySource::Tree { input, selection, .. }] = &copy.sources[..]
+    {
+        let path = if copy.dest == "/" { path } else { &selection.path };
+        return path_in(graph, *input, path);
+    }
+    let (shown, place) = match &vertex.op {
+        Op::Local(local) => {
+            let shown = path.trim_matches('/');
+            let shown = if shown == "." { "" } else { shown };
+            match (&*local.name, shown) {
+                ("", "") => return "the build context".to_owned(),
+                ("", shown) => return shown.to_owned(),
+                (name, shown) => (shown, format!("context {name}")),
+            }
+        }
+        _ if vertex.origin.stage.is_empty() => (path, source_name(&vertex.origin.name).to_owned()),
+        _ => (path, format!("stage {}", vertex.origin.stage)),
+    };
+    match shown {
+        "" | "/" => place,
+        shown => format!("{shown} in {place}"),
+    }
+}
+
+/// What a vertex is called where no step is meant: `context lay` of `[context lay] oci-layout://dir`, an image's name.
+fn source_name(name: &str) -> &str {
+    match name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        Some((place, _)) if place.starts_with("context ") => place,
+        _ => without_place(name),
+    }
 }
 
 /// A step's name without `[stage i/n] `: another instruction in the file must not make it another label.

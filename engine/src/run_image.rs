@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use executor::{Exit, RunStep};
+use executor::{ExecError, Exit, RunStep};
 use graph::{ImageOrigin, ImageSource, Limits, Network, Run, Security};
 use oci::{ContainerConfig, ImageConfig, Reference};
 use progress::{Emitter, EventKind};
@@ -10,6 +10,7 @@ use sys::Cancel;
 
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
+use crate::execute;
 use crate::foreign;
 use crate::image;
 use crate::images;
@@ -83,7 +84,7 @@ pub fn run_image(
             events.emit(EventKind::Warning { vertex: None, message: message.to_owned() });
         };
         let ended = session.worker()?.attach(&step, &mut warn, cancel);
-        Ok(ended.map_err(|e| BuildError::of(BuildErrorKind::Environment, e))?)
+        Ok(ended.map_err(not_run)?)
     };
     attach().map_err(|stop| match stop {
         Stop::Failed(error) => error,
@@ -91,6 +92,39 @@ pub fn run_image(
             BuildError::new(BuildErrorKind::Environment, "running needs a process with a worker")
         }
     })
+}
+
+/// Why the command did not run, with a shell's difference between a program that is missing and one that cannot be
+/// executed.
+fn not_run(error: ExecError) -> BuildError {
+    let hint = match &error {
+        ExecError::ProgramNotFound { program } if program.contains(char::is_whitespace) => Some(
+            "write the program and its arguments as words of their own, or run sh -c 'COMMAND'",
+        ),
+        ExecError::ProgramNotFound { .. } => Some(
+            "the command behind the image's name is looked for in the image; look at its own with \
+             `shale inspect IMAGE`",
+        ),
+        ExecError::InterpreterNotFound { .. } => {
+            Some("the image needs what the first line or the dynamic loader of the program names")
+        }
+        ExecError::NotExecutable { .. } => {
+            Some("look at its permissions, its first line and the platform that it was made for")
+        }
+        _ => None,
+    };
+    let kind = match &error {
+        ExecError::ProgramNotFound { .. } | ExecError::InterpreterNotFound { .. } => {
+            BuildErrorKind::NoProgram
+        }
+        ExecError::NotExecutable { .. } => BuildErrorKind::NotExecutable,
+        other => execute::kind_of(other),
+    };
+    let failed = BuildError::of(kind, error);
+    match hint {
+        Some(hint) => failed.with_hint(hint),
+        None => failed,
+    }
 }
 
 fn shown_reference(text: &str) -> Reference {
@@ -146,6 +180,24 @@ fn command(request: &RunImageRequest, config: &ContainerConfig) -> Result<Run, B
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_does_not_run_says_why() {
+        let kind = |error: ExecError| not_run(error).kind();
+        let program = || "nosuch".to_owned();
+        let missing = not_run(ExecError::ProgramNotFound { program: program() });
+        assert_eq!(missing.kind(), BuildErrorKind::NoProgram);
+        assert!(missing.hint().is_some_and(|hint| hint.contains("in the image")));
+        let line = not_run(ExecError::ProgramNotFound { program: "ls -l".to_owned() });
+        assert!(line.hint().is_some_and(|hint| hint.contains("sh -c")));
+        let interpreter = ExecError::InterpreterNotFound { program: program() };
+        assert_eq!(kind(interpreter), BuildErrorKind::NoProgram);
+        let source = sys::SysError::new("execve", 13);
+        let refused = ExecError::NotExecutable { program: program(), source };
+        assert_eq!(kind(refused), BuildErrorKind::NotExecutable);
+        assert_eq!(kind(ExecError::Died { process: "init" }), BuildErrorKind::Environment);
+        assert_eq!(kind(ExecError::Cancelled), BuildErrorKind::Cancelled);
+    }
 
     #[test]
     fn arguments_replace_cmd_and_a_program_replaces_both() {

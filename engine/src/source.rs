@@ -26,8 +26,17 @@ pub(crate) fn local(session: &Session, name: &str) -> Result<Arc<dyn Tree>, Stop
     let dir = session.request.context_dirs.get(name).ok_or_else(|| {
         BuildError::new(BuildErrorKind::Files, format!("there is no build context called {name}"))
     })?;
+    if !dir.is_dir() {
+        let text = format!("cannot read build context {name}: {} is no directory", dir.display());
+        let hint = format!("--build-context {name}=DIRECTORY: name one that is there");
+        return Err(BuildError::new(BuildErrorKind::Files, text).with_hint(hint).into());
+    }
     let ignore = context::load_ignore(dir, None).map_err(|e| context_error(name, e))?;
-    let tree: Arc<dyn Tree> = Arc::new(directory(session, dir, ignore)?);
+    let rules = ignore.as_ref().map(|ignore| ignore.rules.clone());
+    if let Some(ignore) = ignore {
+        session.contexts.set_ignore(name, ignore);
+    }
+    let tree: Arc<dyn Tree> = Arc::new(directory(session, dir, rules)?);
     session.contexts.set(name, tree.clone());
     Ok(tree)
 }

@@ -2,13 +2,14 @@
 
 mod watch;
 
-use watch::End;
+use watch::{Asks, End};
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use graph::Security;
 use progress::Stream;
+use rustix::process::Signal;
 use sys::{Cancel, SysError, caps};
 
 use crate::cgroup::{self, StepGroups};
@@ -46,8 +47,11 @@ pub(crate) fn run(
     let mut sandbox = prepare(worker, step, stdio, false, &mut |line| output.warn(line))?;
     let running = sandbox.start(worker)?;
     let pipes = vec![(Stream::Stdout, out), (Stream::Stderr, err)];
-    let end = watch::to_the_end(running, pipes, output, cancel)?;
-    sandbox.finish(end, cancel)
+    let end = watch::to_the_end(running, pipes, output, cancel, Asks::WithTerm)?;
+    if cancel.is_cancelled() {
+        return Err(ExecError::Cancelled);
+    }
+    sandbox.finish(end)
 }
 
 /// Runs a step with our own descriptors and commits nothing.
@@ -66,8 +70,10 @@ pub(crate) fn attach(
     let terminal = rustix::termios::isatty(&stdio[0]);
     let mut sandbox = prepare(worker, step, stdio, terminal, warn)?;
     let running = sandbox.start(worker)?;
-    let end = watch::to_the_end(running, Vec::new(), &mut Nobody { warn }, cancel)?;
-    sandbox.finish(end, cancel).map(|end| end.exit)
+    let nobody = &mut Nobody { warn };
+    let end = watch::to_the_end(running, Vec::new(), nobody, cancel, Asks::WithItsSignal)?;
+    // The command's own end counts, also when it was asked for.
+    sandbox.finish(end).map(|end| end.exit)
 }
 
 /// Takes warnings alone: there is no output to take.
@@ -286,15 +292,13 @@ impl Prepare<'_> {
     }
 
     /// After the last process of the step has gone.
-    fn finish(self, end: End, cancel: &Cancel) -> Result<RunEnd, ExecError> {
-        if cancel.is_cancelled() {
-            return Err(ExecError::Cancelled);
-        }
+    fn finish(self, end: End) -> Result<RunEnd, ExecError> {
         if let Some(failure) = end.failure {
             return Err(self.explain(failure));
         }
         // No status: init was killed, and the command with it.
-        let exit = end.status.map_or(Exit::Signal(9), Exit::from_wait_status);
+        let killed = Exit::Signal(end.asked.unwrap_or(Signal::KILL.as_raw()));
+        let exit = end.status.map_or(killed, Exit::from_wait_status);
         let out_of_memory = self.groups.ran_out_of_memory();
         let layer = match exit {
             Exit::Code(0) => {

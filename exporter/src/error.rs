@@ -81,6 +81,8 @@ pub(crate) enum Failure {
     ReadArchive { source: io::Error },
     #[error("read the image archive")]
     ReadTar { source: LayerError },
+    #[error("the input is no image archive: it does not begin as a tar does")]
+    NotAnArchive { source: Option<LayerError> },
     #[error("unpack the image archive into {}", .path.display())]
     Unpack { path: PathBuf, source: io::Error },
     #[error("{what} is not valid: {reason}")]
@@ -120,9 +122,10 @@ impl ExportError {
             Failure::NoEngine(_) | Failure::EngineIo { .. } | Failure::EngineRefused { .. } => {
                 Kind::Engine
             }
-            Failure::Malformed { .. } | Failure::Digest { .. } | Failure::ReadTar { .. } => {
-                Kind::Malformed
-            }
+            Failure::Malformed { .. }
+            | Failure::Digest { .. }
+            | Failure::NotAnArchive { .. }
+            | Failure::ReadTar { .. } => Kind::Malformed,
             Failure::Open { .. } | Failure::ReadArchive { .. } | Failure::Missing { .. } => {
                 Kind::NotFound
             }

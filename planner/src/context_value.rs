@@ -36,7 +36,9 @@ pub enum ContextValue {
 /// An image in an OCI layout directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OciLayout {
-    /// The directory as given.
+    /// What stands behind `oci-layout://`, for people.
+    pub given: String,
+    /// The directory; as given, until the caller puts an absolute path in its place.
     pub path: String,
     /// Which image, by its name in the index.
     pub tag: Option<String>,
@@ -70,7 +72,7 @@ impl NamedContext {
         else {
             return Err(ContextValueError::NoValue { text: text.to_owned() });
         };
-        if normal_name(&base_name(name).to_lowercase()).is_none() {
+        if normal_name(&lower_repository(base_name(name))).is_none() {
             return Err(ContextValueError::Name { name: name.to_owned() });
         }
         Ok(NamedContext { name: name.to_owned(), value: parse_value(name, value)? })
@@ -129,12 +131,19 @@ fn parse_layout(name: &str, text: &str) -> Result<OciLayout, ContextValueError> 
         Some((path, tag)) if !tag.contains('/') => (path, Some(tag.to_owned())),
         _ => (rest, None),
     };
-    Ok(OciLayout { path: path.to_owned(), tag, digest })
+    Ok(OciLayout { given: text.to_owned(), path: path.to_owned(), tag, digest })
 }
 
 /// A name without its platform.
 fn base_name(name: &str) -> &str {
     name.split_once("::").map_or(name, |(name, _)| name)
+}
+
+/// A context's name in lower case, but for tag and digest: tags that differ in case are different images (NCTX-02).
+fn lower_repository(name: &str) -> String {
+    let last = name.rfind('/').unwrap_or(0);
+    let end = name[last..].find([':', '@']).map_or(name.len(), |at| last + at);
+    format!("{}{}", name[..end].to_lowercase(), &name[end..])
 }
 
 /// The form in which names are compared: familiar, without `:latest` (NCTX-02). Names of contexts are given in lower
@@ -170,7 +179,7 @@ pub(crate) fn find<'c>(
             }
             None => !for_platform,
         };
-        fits && normal_name(&name.to_lowercase()).is_some_and(|name| name == wanted)
+        fits && normal_name(&lower_repository(name)).is_some_and(|name| name == wanted)
     };
     let newest = |for_platform| contexts.iter().rev().find(|c| is_wanted(c, for_platform));
     newest(true).or_else(|| newest(false))

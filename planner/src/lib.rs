@@ -26,7 +26,7 @@ pub use context_value::{ContextValue, ContextValueError, NamedContext, OciLayout
 pub use frontend::check_frontend;
 pub use git::{GitError, GitForm, parse_git, parse_git_context};
 pub use lint::{Findings, Rule};
-pub use lower::{Lowered, lower};
+pub use lower::{Lowered, lower, without_user};
 pub use outline::{Outline, outline};
 pub use parameters::{Access, Argument, Parameters};
 pub use policy::{PolicyAction, PolicyRule, SourcePolicy};

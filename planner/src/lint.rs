@@ -73,7 +73,17 @@ impl Findings {
         rules.sort_unstable();
         rules.dedup();
         let message = format!("lint violation found for rules: {}", rules.join(", "));
-        Some(*nowhere("lint-violation", message)) // ERR-11
+        let mut violation = *nowhere("lint-violation", message); // ERR-11
+        // Only the first place: what else there is to see, the findings themselves say.
+        let placed = found.iter().filter(|finding| finding.source.is_some());
+        let first = placed
+            .filter_map(|finding| Some((finding, finding.labels.first()?)))
+            .min_by_key(|(_, label)| label.span.start);
+        if let Some((finding, label)) = first {
+            violation.source.clone_from(&finding.source);
+            violation.labels = vec![label.clone()];
+        }
+        Some(violation)
     }
 
     /// From now on another platform is looked at: what it has in common with earlier ones is said once (LINT-10).

@@ -28,7 +28,7 @@ use std::rc::Rc;
 use graph::{Graph, Op, Origin, PlannedHistory, Target, VertexId};
 use oci::{ImageConfig, Platform};
 use parser::ast::{Arg, Instruction, Kind, Word};
-use parser::{Diagnostic, Span, did_you_mean};
+use parser::{Diagnostic, Span};
 
 use crate::outline::{Outline, Variant, site, stage_name};
 use crate::parameters::{self, Asked};
@@ -38,7 +38,8 @@ use crate::{Findings, LowerRequest, Parameters, Sources, lint};
 
 use vertices::{NewVertex, Vertices};
 
-pub(crate) use from::{parse_name, without_user};
+pub(crate) use from::parse_name;
+pub use from::without_user;
 pub(crate) use workdir::clean as clean_path;
 
 /// What lowering gives.
@@ -443,11 +444,12 @@ impl<'a> StageBuild<'_, 'a> {
         format!("{place}{onbuild}{text}")
     }
 
-    /// What to say behind a name that is neither stage nor image.
-    fn stage_hint(&self, name: &str) -> String {
+    /// What to do about a name that is neither stage nor image, when there is a stage with nearly that name.
+    fn stage_hint(&self, name: &str) -> Option<String> {
         let stages = &self.lowering.outline.file.stages[..self.number];
         let names: Vec<String> = stages.iter().filter_map(stage_name).collect();
-        did_you_mean(&name.to_lowercase(), names.iter().map(String::as_str))
+        let best = parser::suggest(&name.to_lowercase(), names.iter().map(String::as_str));
+        best.map(|best| format!("did you mean the stage {best}?"))
     }
 }
 

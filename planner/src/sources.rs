@@ -76,6 +76,12 @@ pub struct SourceError {
 pub enum SourceErrorKind {
     /// There is no such image, or none for the platform.
     NotFound,
-    /// Anything else: no connection, no permission, malformed documents.
+    /// The registry gives no answer: no such host, no connection.
+    Unreachable,
+    /// The registry's certificate is not accepted.
+    Untrusted,
+    /// The directory that a named context names is not there.
+    NoDirectory,
+    /// Anything else: no permission, malformed documents.
     Other,
 }

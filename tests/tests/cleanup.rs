@@ -89,3 +89,30 @@ fn a_failed_step_takes_its_children_along() {
     world.dockerfile("FROM base\nRUN sleep 602 & echo started; exit 1\n");
     world.build(&[]).fails(1, &["started", "exit code: 1"]);
 }
+
+/// Ends a command in the foreground when it has said that it runs; gives its exit code.
+fn stopped_run(world: &World, signal: &str, script: &str) -> Option<i32> {
+    let mut command = world.command(&["run", "base", "sh", "-c", script]);
+    let mut run = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    let mut said = [0; 1];
+    std::io::Read::read_exact(run.stdout.as_mut().unwrap(), &mut said).unwrap();
+    let asked = Instant::now();
+    world.program("kill", &[signal, &run.id().to_string()]).ok();
+    let status = run.wait().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(8), "stopping took {:?}", asked.elapsed());
+    status.code()
+}
+
+#[test]
+fn a_stopped_command_has_its_own_code() {
+    let world = World::new();
+    if !world.base() {
+        return;
+    }
+    let plain = "echo x; exec sleep 600";
+    assert_eq!(stopped_run(&world, "-TERM", plain), Some(143));
+    assert_eq!(stopped_run(&world, "-HUP", plain), Some(129));
+    let caught = "trap 'exit 5' TERM; trap 'exit 6' HUP; echo x; sleep 600 & wait";
+    assert_eq!(stopped_run(&world, "-TERM", caught), Some(5));
+    assert_eq!(stopped_run(&world, "-HUP", caught), Some(6));
+}

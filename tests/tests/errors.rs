@@ -81,6 +81,8 @@ fn a_store_that_cannot_be_used_says_why() {
     world.dockerfile("FROM scratch\nENV A=b\n");
     let file = world.write("a-file", "");
     world.shale(&["--root", file.to_str().unwrap(), "build", "."]).fails(3, &["a-file"]);
+    // The kernel makes no directories there, and says that the one above does not exist.
+    world.shale(&["--root", "/proc/x", "images"]).fails(3, &["/proc/x", "hint", "SHALE_ROOT"]);
     world.build(&["-t", "app"]).ok();
     world.write("home/store/version", "shale-store 999999\n");
     world.build(&["-t", "app"]).fails(6, &["format 999999"]);
@@ -197,4 +199,39 @@ fn a_tree_may_be_deeper_than_a_stack() {
          FROM base\nCOPY --from=a /d /deep\n",
     );
     world.build(&[]).ok();
+}
+
+#[test]
+fn what_is_no_image_archive_is_told() {
+    let world = World::new();
+    world.dockerfile("FROM scratch\n");
+    let words = ["cannot load Dockerfile", "no image archive", "docker save", "shale import"];
+    world.shale(&["load", "-i", "Dockerfile"]).fails(1, &words);
+}
+
+#[test]
+fn programs_that_do_not_run_have_a_shell_s_codes() {
+    let world = World::new();
+    if !world.base() {
+        return;
+    }
+    let missing = ["nosuch", "not found", "hint", "in the image"];
+    world.shale(&["run", "base", "nosuch"]).fails(127, &missing);
+    world.shale(&["run", "base", "ls -l /"]).fails(127, &["sh -c"]);
+    world.dockerfile("FROM base\nRUN echo x > /plain\n");
+    world.build(&["-t", "app"]).ok();
+    world.shale(&["run", "app", "/plain"]).fails(126, &["/plain", "permission denied"]);
+}
+
+#[test]
+fn what_can_be_removed_is_removed() {
+    let world = World::new();
+    world.dockerfile("FROM scratch\nENV A=b\n");
+    world.build(&["-t", "first", "-t", "last"]).ok();
+    let run = world.shale(&["rmi", "first", "nosuch", "last", "none"]);
+    run.fails(1, &["no such image: nosuch", "no such image: none"]);
+    for word in ["Untagged: first", "Untagged: last", "Deleted: "] {
+        assert!(run.stdout.contains(word), "no {word:?}\n{run}");
+    }
+    world.shale(&["rmi", "nosuch", "none"]).fails(2, &["nosuch", "none"]);
 }

@@ -42,10 +42,23 @@ pub struct IgnoreFile;
 impl IgnoreFile {
     /// Reads an ignore file: one pattern in a line, `#` in the first column for comments (IGN-04, IGN-05).
     pub fn parse(text: &[u8]) -> Result<Rules, PatternError> {
-        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        let lines = text.split(|b| *b == b'\n').filter(|line| !line.starts_with(b"#"));
-        Rules::new(lines.map(trim).filter(|line| !line.is_empty()).map(normal_line))
+        Rules::new(lines(text).map(|(_, line)| normal_line(line)))
     }
+
+    /// The line that hides a path: its number, counted from 1, and what it says. `None` when the path is not hidden, or
+    /// the text is no ignore file.
+    pub fn hiding_line<'t>(text: &'t [u8], path: &[u8]) -> Option<(usize, &'t [u8])> {
+        let rule = IgnoreFile::parse(text).ok()?.hiding_rule(path)?;
+        lines(text).nth(rule)
+    }
+}
+
+/// The lines that are patterns, with their numbers.
+fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let lines = text.split(|b| *b == b'\n').enumerate();
+    let lines = lines.filter(|(_, line)| !line.starts_with(b"#"));
+    lines.map(|(at, line)| (at + 1, trim(line))).filter(|(_, line)| !line.is_empty())
 }
 
 /// Cleans the pattern of an ignore file's line behind its `!`, and makes it relative (IGN-06, IGN-16).
@@ -131,9 +144,19 @@ impl Rules {
 
     /// Whether a path is hidden, judged from the root on.
     pub fn is_ignored(&self, path: &[u8]) -> bool {
+        self.judge_whole(path).hidden
+    }
+
+    /// The number of the rule that hides a path, counted from 0: the last one that counted.
+    fn hiding_rule(&self, path: &[u8]) -> Option<usize> {
+        let judged = self.judge_whole(path);
+        judged.rules.iter().rposition(|matched| *matched).filter(|_| judged.hidden)
+    }
+
+    fn judge_whole(&self, path: &[u8]) -> Matched {
         let ends = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
         let parent = ends.fold(Matched::default(), |parent, end| self.judge(&parent, &path[..end]));
-        self.judge(&parent, path).hidden
+        self.judge(&parent, path)
     }
 
     /// Whether an exception could match something below a directory; if not, a hidden directory need not be read.

@@ -235,12 +235,17 @@ impl Walk {
     fn create(&mut self, name: &[u8], want: Made, mode: Mode) -> io::Result<()> {
         let (literal, here) = self.dirs.last().expect("the root is never popped");
         let stat = rustix::fs::fstat(here)?;
-        match want {
-            Made::Directory => rustix::fs::mkdirat(here, name, mode)?,
+        let made = match want {
+            Made::Directory => rustix::fs::mkdirat(here, name, mode),
             Made::File => {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                drop(rustix::fs::openat(here, name, flags, mode)?);
+                rustix::fs::openat(here, name, flags, mode).map(drop)
             }
+        };
+        match made {
+            // Another step made it just now, in a cache that both have.
+            Err(Errno::EXIST) => return Ok(()),
+            made => made?,
         }
         let mut path = literal.clone();
         join(&mut path, name);

@@ -31,8 +31,9 @@ pub(crate) use values::{add_host, image_name, network, pair, platforms, tag_name
 #[derive(Debug, Parser)]
 #[command(name = "shale", version, args_override_self = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// Directory of the store (default: /var/lib/shale as root, else ~/.local/share/shale)
-    #[arg(long, global = true, value_name = "DIR", env = "SHALE_ROOT")]
+    /// Directory of the store (default: SHALE_ROOT, else /var/lib/shale as root and ~/.local/share/shale)
+    // The variable is read elsewhere: clap would count it as typed and show the flag in the usage of every error.
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
 
     #[command(subcommand)]
@@ -43,6 +44,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
+    #[command(override_usage = "shale build [OPTIONS] <CONTEXT>")]
     Build(Box<BuildArgs>),
     /// List images in the store
     Images(ImagesArgs),
@@ -70,6 +72,20 @@ pub(crate) enum Command {
     Version,
 }
 
+/// What to do about a command line that the parser refused, where it has no word of its own.
+pub(crate) fn hint_for(error: &clap::Error) -> Option<&'static str> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    if error.kind() != ErrorKind::MissingRequiredArgument {
+        return None;
+    }
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(missing)) if missing.iter().any(|arg| arg == "<CONTEXT>") => {
+            Some("for this directory: shale build .") // CLI-01
+        }
+        _ => None,
+    }
+}
+
 /// The command line says something that cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UsageError {
@@ -83,6 +99,12 @@ impl UsageError {
     /// An error with its sentence.
     pub(crate) fn new(message: impl Into<String>) -> UsageError {
         UsageError { message: message.into(), hint: None }
+    }
+
+    /// The same error with the flag that it is about, behind the sentence: tools look for its beginning.
+    pub(crate) fn of_flag(mut self, flag: &str, text: &str) -> UsageError {
+        self.message.push_str(&format!(" (in {flag} {text})"));
+        self
     }
 
     /// The same error with what to do instead.
@@ -108,5 +130,18 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_missing_context_is_answered() {
+        let hint = |arguments: &[&str]| {
+            let error = Cli::try_parse_from(arguments).expect_err("not enough");
+            (hint_for(&error), error.to_string())
+        };
+        let (said, text) = hint(&["shale", "build", "-t", "app"]);
+        assert_eq!(said, Some("for this directory: shale build ."));
+        assert!(text.contains("Usage: shale build [OPTIONS] <CONTEXT>\n"), "{text}");
+        assert_eq!(hint(&["shale", "build", "--no-such-flag", "."]).0, None);
+        assert_eq!(hint(&["shale", "run"]).0, None);
     }
 }

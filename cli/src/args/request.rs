@@ -57,7 +57,7 @@ pub(crate) fn build_command(
         outputs.outputs.push(values::parse_output("type=image", around)?.output);
     }
     check_archives(&outputs.outputs, &plan)?;
-    let mut ssh = collect(&typed.ssh, |text| values::parse_ssh(text, around))?;
+    let mut ssh = collect("--ssh", &typed.ssh, |text| values::parse_ssh(text, around))?;
     if typed.ssh.is_empty() && needs_ssh(&context, &plan) && around.raw("SSH_AUTH_SOCK").is_some() {
         // As buildx does it: who names such a repository wants it read. Steps of its Dockerfile that mount the agent
         // get it, too.
@@ -71,7 +71,7 @@ pub(crate) fn build_command(
         pull: if typed.pull { PullPolicy::Always } else { PullPolicy::Missing },
         tags: outputs.tags,
         outputs: outputs.outputs,
-        secrets: collect(&typed.secret, |text| values::parse_secret(text, around))?,
+        secrets: collect("--secret", &typed.secret, |t| values::parse_secret(t, around))?,
         ssh,
         device_dirs: device_dirs(typed, around),
         jobs: typed.jobs.filter(|jobs| *jobs > 0),
@@ -93,10 +93,11 @@ pub(crate) fn build_command(
 }
 
 fn collect<T>(
+    flag: &str,
     texts: &[String],
     parse: impl Fn(&str) -> Result<(String, T), UsageError>,
 ) -> Result<BTreeMap<String, T>, UsageError> {
-    texts.iter().map(|text| parse(text)).collect()
+    texts.iter().map(|text| parse(text).map_err(|error| error.of_flag(flag, text))).collect()
 }
 
 /// Where descriptions of devices lie; the second place is for those made at run time.
@@ -173,7 +174,8 @@ fn outputs(
     }
     let (mut outputs, mut epoch) = (Vec::new(), None);
     for text in &typed.output {
-        let value = values::parse_output(text, around)?;
+        let value = values::parse_output(text, around);
+        let value = value.map_err(|error| error.of_flag("--output", text))?;
         warnings.extend(value.warnings);
         epoch = epoch.or(value.epoch);
         tags.extend(value.tags);
@@ -336,18 +338,18 @@ fn named_contexts(
         let context = NamedContext::parse(text).map_err(|error| {
             let causes = crate::render::causes(&error);
             let why = causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
-            UsageError::new(format!("{error}{why}"))
+            UsageError::new(format!("{error}{why}")).of_flag("--build-context", text)
         })?;
         directories.remove(&context.name);
         if let ContextValue::Local(path) = &context.value {
             let path = around.absolute(path);
-            if !path.is_dir() {
+            if let Some(problem) = not_a_directory(&path) {
                 let shown = path.display();
-                let message = format!(
-                    "failed to get build context {}: {shown} is not a directory",
-                    context.name
-                );
-                return Err(UsageError::new(message));
+                let message =
+                    format!("failed to get build context {}: {shown} {problem}", context.name);
+                return Err(UsageError::new(message)
+                    .of_flag("--build-context", text)
+                    .with_hint(CONTEXT_FORMS));
             }
             directories.insert(context.name.clone(), path);
         }
@@ -360,6 +362,22 @@ fn named_contexts(
         }
     }
     Ok((contexts, directories))
+}
+
+/// What a named context may be.
+const CONTEXT_FORMS: &str =
+    "name a directory, docker-image://IMAGE, oci-layout://DIRECTORY, target:STAGE or a URL";
+
+/// Why a path is no directory that can be read; `None` for one.
+fn not_a_directory(path: &std::path::Path) -> Option<String> {
+    match std::fs::metadata(path) {
+        Ok(facts) if facts.is_dir() => None,
+        Ok(_) => Some("is not a directory".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Some("does not exist".to_owned())
+        }
+        Err(error) => Some(format!("cannot be read: {error}")),
+    }
 }
 
 /// Sockets at which a running Docker or Podman may be found, the user's own choice first.

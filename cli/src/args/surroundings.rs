@@ -62,9 +62,10 @@ impl Surroundings {
             && self.text("TERM").is_some_and(|term| term != "dumb")
     }
 
-    /// The directory of the store: the flag's, or the user's own (design D1).
+    /// The directory of the store: the flag's, that of SHALE_ROOT, or the user's own (design D1).
     pub(crate) fn store_root(&self, flag: Option<&Path>) -> Result<PathBuf, UsageError> {
-        if let Some(root) = flag.filter(|root| !root.as_os_str().is_empty()) {
+        let named = || self.raw("SHALE_ROOT").map(Path::new);
+        if let Some(root) = flag.filter(|root| !root.as_os_str().is_empty()).or_else(named) {
             return Ok(self.absolute(root));
         }
         if self.root_user {
@@ -97,6 +98,9 @@ mod tests {
         };
         check(true, &[("HOME", "/root")], None, Some("/var/lib/shale"));
         check(true, &[], Some("s"), Some("/cwd/s"));
+        check(true, &[("SHALE_ROOT", "v")], None, Some("/cwd/v"));
+        check(true, &[("SHALE_ROOT", "v")], Some("s"), Some("/cwd/s"));
+        check(true, &[("SHALE_ROOT", "")], Some(""), Some("/var/lib/shale"));
         check(false, &[("HOME", "/h")], None, Some("/h/.local/share/shale"));
         check(false, &[("HOME", "/h"), ("XDG_DATA_HOME", "/d")], None, Some("/d/shale"));
         check(

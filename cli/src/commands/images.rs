@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
-use engine::{BuildError, ImportRequest, SaveFormat};
+use engine::{BuildError, BuildErrorKind, ImportRequest, SaveFormat};
 use oci::{ContainerConfig, Platform, Reference};
 use parser::SourceText;
 use planner::{
@@ -55,7 +55,8 @@ pub(crate) fn load(process: &mut Process, typed: &LoadArgs) -> Done {
     let mut archive = source(typed.input.as_deref(), &process.around)?;
     let loaded = shown(process, true, |process, events| {
         engine::load(&mut *archive, &environment, events, &process.cancel)
-    })?;
+    })
+    .map_err(|error| not_loaded(error, typed.input.as_deref()))?;
     let mut text = String::new();
     for image in loaded {
         if typed.quiet || image.names.is_empty() {
@@ -67,6 +68,17 @@ pub(crate) fn load(process: &mut Process, typed: &LoadArgs) -> Done {
         }
     }
     print(&text)
+}
+
+/// The same error with the archive's name.
+fn not_loaded(error: BuildError, path: Option<&Path>) -> BuildError {
+    match path {
+        Some(path) if error.kind() == BuildErrorKind::Files => {
+            let message = format!("cannot load {}: {error}", path.display());
+            error.saying(message)
+        }
+        _ => error,
+    }
 }
 
 /// Makes an image from a tar and prints its id. The files are written in an engine, which may give them any owner.

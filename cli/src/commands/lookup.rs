@@ -8,6 +8,7 @@ use store::{Lease, StoreError, StoredImage, Tagged};
 use super::transfer::NO_STEPS;
 use super::{Done, Failure, Process, print};
 use crate::args::{DockerConfig, HistoryArgs, ImagesArgs, InspectArgs, RmiArgs, TagArgs, tag_name};
+use crate::exit::Exit;
 use crate::render::{Table, plain_text, size};
 
 /// Characters of an id that lists show.
@@ -177,19 +178,32 @@ pub(crate) fn tag(process: &mut Process, typed: &TagArgs) -> Done {
     print("")
 }
 
-/// `shale rmi`.
+/// `shale rmi`: all that can be removed, with a line for what cannot.
 pub(crate) fn rmi(process: &mut Process, typed: &RmiArgs) -> Done {
     let shelf = Shelf::open(process)?;
-    let mut text = String::new();
+    let (mut failures, mut is_any_done) = (Vec::new(), false);
     for asked in &typed.images {
-        text.push_str(&remove(&shelf, asked, typed.force)?);
+        let mut text = String::new();
+        let removed = remove(&shelf, asked, typed.force, &mut text);
+        is_any_done |= !text.is_empty() || removed.is_ok();
+        print(&text)?;
+        failures.extend(removed.err().map(|failure| process.report(&failure)));
     }
-    print(&text)
+    Ok(rmi_exit(&failures, is_any_done).into())
+}
+
+/// A failure's own code when nothing else came of the command.
+fn rmi_exit(failures: &[Exit], is_any_done: bool) -> Exit {
+    match failures {
+        [] => Exit::Ok,
+        [first, others @ ..] if !is_any_done && others.iter().all(|other| other == first) => *first,
+        _ => Exit::Failed,
+    }
 }
 
 /// Takes a name away, and with the last name what it meant: an image, or an index with those images that have no
-/// other name.
-fn remove(shelf: &Shelf, asked: &str, force: bool) -> Result<String, Failure> {
+/// other name. What was done is told in `text`, also when the rest of it fails.
+fn remove(shelf: &Shelf, asked: &str, force: bool, text: &mut String) -> Result<(), Failure> {
     let failed = store_error("cannot remove the image");
     let lease = &shelf.lease;
     let tagged = engine::find_tagged(lease, asked)?;
@@ -224,7 +238,6 @@ fn remove(shelf: &Shelf, asked: &str, force: bool) -> Result<String, Failure> {
             .with_hint(format!("remove all of them by their name {}", name.familiar()))
             .into());
     }
-    let mut text = String::new();
     for name in &removed {
         lease.remove_tag(name).map_err(&failed)?;
         text.push_str(&format!("Untagged: {}\n", name.familiar()));
@@ -234,7 +247,7 @@ fn remove(shelf: &Shelf, asked: &str, force: bool) -> Result<String, Failure> {
         lease.store().remove_image(id).map_err(&failed)?;
         text.push_str(&format!("Deleted: {id}\n"));
     }
-    Ok(text)
+    Ok(())
 }
 
 /// `shale history`: the latest first, as docker lists it.
@@ -331,4 +344,18 @@ fn document(
         document["Variant"] = json!(variant);
     }
     document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_of_several_removals_is_docker_s() {
+        assert_eq!(rmi_exit(&[], true), Exit::Ok);
+        assert_eq!(rmi_exit(&[Exit::Usage], true), Exit::Failed);
+        assert_eq!(rmi_exit(&[Exit::Usage, Exit::Usage], false), Exit::Usage);
+        assert_eq!(rmi_exit(&[Exit::Usage, Exit::DiskFull], false), Exit::Failed);
+        assert_eq!(rmi_exit(&[Exit::Environment], false), Exit::Environment);
+    }
 }

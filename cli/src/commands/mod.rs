@@ -17,14 +17,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
-use engine::{BuildError, Environment, Facts};
+use engine::{BuildError, BuildErrorKind, Environment, Facts};
 use executor::WorkerOptions;
 use executor::process::{EngineProcess, EngineStart, engine_started, run_engine, watch_signals};
 use registry::RegistryClient;
 use store::{Store, StoreOptions};
 use sys::Cancel;
 
-use crate::args::{Cli, Command, DockerConfig, Surroundings, UsageError};
+use crate::args::{Cli, Command, DockerConfig, Surroundings, UsageError, hint_for};
 use crate::exit::Exit;
 use crate::render::{LAST_WORDS, Report, Style, plain_text, render_report};
 
@@ -48,6 +48,9 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => {
             // A reader that went away is no reason to fail.
             let _ = error.print();
+            if let Some(hint) = hint_for(&error) {
+                say(&format!("hint: {hint}\n"));
+            }
             ExitCode::from(error.exit_code() as u8)
         }
     }
@@ -137,7 +140,7 @@ impl Process {
         let options = StoreOptions { boot_id: None, userxattr: own_marks };
         Store::open(&root, &options).map_err(|error| {
             let what = format!("cannot open the store {}", root.display());
-            Failure::Engine(BuildError::store(&what, error))
+            Failure::Engine(not_opened(BuildError::store(&what, error)))
         })
     }
 
@@ -157,7 +160,7 @@ impl Process {
     ) -> Result<Environment, Failure> {
         let registry = config
             .registry_options(&self.around)
-            .map_err(|error| BuildError::of(engine::BuildErrorKind::Dockerfile, error))?;
+            .map_err(|error| BuildError::of(BuildErrorKind::Dockerfile, error))?;
         // Facts that cannot be read are asked for again.
         let facts = self.engine.as_mut().and_then(|engine| read_handed(engine, "facts"));
         Ok(Environment {
@@ -186,7 +189,7 @@ impl Process {
         }
         let start = EngineStart { args: self.arguments.clone(), files, terminal };
         let exit = run_engine(start)
-            .map_err(|error| BuildError::of(engine::BuildErrorKind::Environment, error))?;
+            .map_err(|error| BuildError::of(BuildErrorKind::Environment, error))?;
         Ok(ExitCode::from(exit.code() as u8))
     }
 
@@ -212,6 +215,17 @@ impl Process {
                 Exit::of(error.kind(), terminated)
             }
         }
+    }
+}
+
+/// A store that does not open for another reason than a full disk or its version is the machine's fault, not the
+/// command's.
+fn not_opened(error: BuildError) -> BuildError {
+    match error.kind() {
+        BuildErrorKind::Files | BuildErrorKind::Environment => error
+            .of_kind(BuildErrorKind::Environment)
+            .with_hint("name a directory of your own for the store with --root or SHALE_ROOT"),
+        _ => error,
     }
 }
 
@@ -269,4 +283,25 @@ fn say_soon(text: String) {
 /// Says a warning on standard error.
 pub(crate) fn warn(message: &str) {
     say(&format!("warning: {}\n", plain_text(message)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_does_not_open_is_the_machine_s_fault() {
+        let check = |root: &std::path::Path, want: BuildErrorKind| {
+            let options = StoreOptions { boot_id: None, userxattr: false };
+            let error = Store::open(root, &options).expect_err("no store");
+            let error = not_opened(BuildError::store("cannot open the store", error));
+            assert_eq!(error.kind(), want, "{error:?}");
+        };
+        // The kernel makes no directories there, and says that the one above does not exist.
+        check(std::path::Path::new("/proc/x"), BuildErrorKind::Environment);
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        check(&file.path().join("store"), BuildErrorKind::Environment);
+        let newer = BuildError::new(BuildErrorKind::NewerStore, "of next year");
+        assert_eq!(not_opened(newer).kind(), BuildErrorKind::NewerStore);
+    }
 }

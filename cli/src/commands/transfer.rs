@@ -1,8 +1,8 @@
 //! `shale pull` and `shale push`.
 
-use engine::BuildError;
+use engine::{BuildError, BuildErrorKind};
 use executor::WorkerOptions;
-use oci::Platform;
+use oci::{Platform, Reference};
 use progress::Emitter;
 
 use super::{Done, Process, print, warn};
@@ -36,8 +36,24 @@ pub(crate) fn push(process: &mut Process, typed: &PushArgs) -> Done {
     let environment = process.environment(&config, NO_STEPS)?;
     let digest = shown(process, typed.quiet, |process, events| {
         engine::push(&name, &environment, events, &process.cancel)
-    })?;
+    })
+    .map_err(|error| not_pushed(error, &typed.name, &name))?;
     print(&format!("{digest}\n"))
+}
+
+/// Who names no registry and may not push to the usual one meant another one.
+fn not_pushed(error: BuildError, typed: &str, name: &Reference) -> BuildError {
+    let is_asked = ["docker.io/", "index.docker.io/"].iter().any(|asked| typed.starts_with(asked));
+    match error.kind() {
+        BuildErrorKind::Registry if name.registry() == "docker.io" && !is_asked => {
+            let hint = format!(
+                "{typed} names no registry, which means docker.io: tag it with the registry's name first \
+                 (`shale tag {typed} REGISTRY/{typed}`), then push that"
+            );
+            error.with_hint(hint)
+        }
+        _ => error,
+    }
 }
 
 fn configuration(process: &Process) -> DockerConfig {
@@ -63,4 +79,23 @@ pub(crate) fn shown<T>(
     events.emit(progress::EventKind::BuildFinished { ok: result.is_ok() });
     screen.finish(&process.cancel);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_without_a_registry_is_told_to_name_one() {
+        let hint = |kind, typed: &str| {
+            let name = image_name(typed).expect("a name");
+            let error = not_pushed(BuildError::new(kind, "denied"), typed, &name);
+            error.hint().map(str::to_owned)
+        };
+        let said = hint(BuildErrorKind::Registry, "team/a:1").expect("a hint");
+        assert!(said.contains("`shale tag team/a:1 REGISTRY/team/a:1`"), "{said}");
+        assert_eq!(hint(BuildErrorKind::Registry, "docker.io/team/a"), None);
+        assert_eq!(hint(BuildErrorKind::Registry, "localhost:5000/a"), None);
+        assert_eq!(hint(BuildErrorKind::Dockerfile, "a"), None);
+    }
 }

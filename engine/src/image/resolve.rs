@@ -63,7 +63,10 @@ impl Sources for ImageSources<'_> {
             let listed = archive.find(digest.as_deref().or(layout.tag.as_deref()))?;
             archive.image(&listed, platform)
         };
-        let image = open().map_err(|e| other(&e))?;
+        let image = open().map_err(|e| match Path::new(&layout.path).is_dir() {
+            true => other(&e),
+            false => SourceError { kind: SourceErrorKind::NoDirectory, ..other(&e) },
+        })?;
         let manifest = image.manifest.ok_or_else(|| SourceError {
             message: "an image of the layout has no manifest".to_owned(),
             kind: SourceErrorKind::NotFound,
@@ -91,7 +94,8 @@ impl Sources for ImageSources<'_> {
     }
 
     fn is_ignored(&self, path: &str) -> bool {
-        let Some(rules) = self.session.contexts.ignore() else { return false };
+        let Some(ignore) = self.session.contexts.ignore("") else { return false };
+        let rules = &ignore.rules;
         match path {
             _ if rules.has_exceptions() => false,
             "" => rules.hide_everything(),
@@ -268,9 +272,11 @@ pub(super) fn registry_error(reference: &Reference, error: registry::RegistryErr
 /// Why an image is not to be had. The message goes behind the image's name, so what only names it again is left out.
 fn source_error(error: &BuildError) -> SourceError {
     let asked = error.source().and_then(|e| e.downcast_ref::<registry::RegistryError>());
-    let kind = match asked.is_some_and(registry::RegistryError::is_not_found) {
-        true => SourceErrorKind::NotFound,
-        false => SourceErrorKind::Other,
+    let kind = match asked.map(registry::RegistryError::kind) {
+        _ if asked.is_some_and(registry::RegistryError::is_not_found) => SourceErrorKind::NotFound,
+        Some(registry::RegistryErrorKind::Unreachable) => SourceErrorKind::Unreachable,
+        Some(registry::RegistryErrorKind::Tls) => SourceErrorKind::Untrusted,
+        _ => SourceErrorKind::Other,
     };
     let why = asked.and_then(|asked| asked.source()).unwrap_or(error);
     SourceError { message: chain_text(why), kind }

@@ -27,6 +27,18 @@ pub(super) struct End {
     pub(super) failure: Option<Failure>,
     /// The command's raw wait status; `None` when its init was killed.
     pub(super) status: Option<i32>,
+    /// The signal that it was asked to end with and that it has no handler for: as its process 1 it never sees such a
+    /// one, so it is killed in its stead.
+    pub(super) asked: Option<i32>,
+}
+
+/// Which signal a step is asked to end with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asks {
+    /// SIGTERM, whatever came: the steps of a build.
+    WithTerm,
+    /// The one that came: a command in the foreground.
+    WithItsSignal,
 }
 
 /// Hands on output and requests to stop until every process of the step has gone and every pipe is read empty.
@@ -35,6 +47,7 @@ pub(super) fn to_the_end(
     pipes: Vec<(Stream, OwnedFd)>,
     output: &mut dyn OutputSink,
     cancel: &Cancel,
+    asks: Asks,
 ) -> Result<End, ExecError> {
     let Started { pid, pidfd, status } = running;
     let mut watch = Watch {
@@ -43,6 +56,7 @@ pub(super) fn to_the_end(
         status: Some(status),
         pipes,
         ended: false,
+        asks,
         stop: None,
         text: Vec::new(),
         end: End::default(),
@@ -62,6 +76,7 @@ struct Watch {
     /// What has not come to its end-of-file.
     pipes: Vec<(Stream, OwnedFd)>,
     ended: bool,
+    asks: Asks,
     /// When the step is killed; set when it was asked to end.
     stop: Option<Instant>,
     /// The unfinished line of the status pipe.
@@ -152,10 +167,15 @@ impl Watch {
         let deadline = match self.stop {
             Some(deadline) => deadline,
             None => {
-                let _ = sys::pidfd::signal(self.pidfd.as_fd(), Signal::TERM.as_raw());
+                let signal = match self.asks {
+                    Asks::WithTerm => Signal::TERM.as_raw(),
+                    Asks::WithItsSignal => cancel.signal().unwrap_or(Signal::TERM.as_raw()),
+                };
+                let _ = sys::pidfd::signal(self.pidfd.as_fd(), signal);
                 // A process 1 that does not handle the signal never sees it: there is nothing to wait for.
-                let grace = if handles_term(self.pid) { GRACE } else { Duration::ZERO };
-                Instant::now() + grace
+                let is_handled = handles(self.pid, signal);
+                self.end.asked = (!is_handled).then_some(signal);
+                Instant::now() + if is_handled { GRACE } else { Duration::ZERO }
             }
         };
         self.stop = Some(deadline);
@@ -165,8 +185,8 @@ impl Watch {
     }
 }
 
-/// Whether the command below an init has a handler for SIGTERM. Assumed where the machine does not tell.
-fn handles_term(init: i32) -> bool {
+/// Whether the command below an init has a handler for a signal. Assumed where the machine does not tell.
+fn handles(init: i32, signal: i32) -> bool {
     let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children"));
     let Some(command) = children.ok().and_then(|c| c.split_whitespace().next().map(str::to_owned))
     else {
@@ -175,5 +195,5 @@ fn handles_term(init: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{command}/status")).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let caught = caught.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
-    caught.is_none_or(|bits| bits >> (Signal::TERM.as_raw() - 1) & 1 == 1)
+    caught.is_none_or(|bits| bits >> (signal - 1) & 1 == 1)
 }

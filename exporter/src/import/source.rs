@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use layer::{TarKind, TarReader};
+use layer::{LayerError, TarKind, TarReader};
 use rustix::fs::{Mode, OFlags};
 
 use super::DOCUMENT_MAX_BYTES;
@@ -50,7 +50,10 @@ impl Source {
             TarReader::new(BufReader::with_capacity(256 << 10, layer::decompress(archive)));
         let mut files = HashMap::new();
         let mut count = 0;
-        while let Some(entry) = tar.next_entry().map_err(read_failed)? {
+        while let Some(entry) = tar.next_entry().map_err(|error| match count {
+            0 => not_begun(error),
+            _ => read_failed(error),
+        })? {
             count += 1;
             if count > ENTRIES_MAX {
                 let reason = format!("it has more than {ENTRIES_MAX} entries");
@@ -124,6 +127,20 @@ impl Source {
     }
 }
 
+/// Why not even the first entry could be read: what is no tar at all is told from one that cannot be read.
+fn not_begun(source: LayerError) -> Failure {
+    match &source {
+        LayerError::BadHeader { .. } => Failure::NotAnArchive { source: Some(source) },
+        // An error with one inside is a decompressor's: a compressed archive that was cut short or damaged.
+        LayerError::ReadTar { source: end }
+            if end.kind() == io::ErrorKind::UnexpectedEof && end.get_ref().is_none() =>
+        {
+            Failure::NotAnArchive { source: None }
+        }
+        _ => Failure::ReadTar { source },
+    }
+}
+
 fn copy_out(content: &mut dyn Read, path: &Path) -> Result<(), ExportError> {
     let fail = |source| ExportError::from(Failure::Unpack { path: path.to_owned(), source });
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(fail)?;
@@ -175,6 +192,19 @@ fn beside(name: &[u8], target: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_tar_is_told_from_a_damaged_one() {
+        let said = |mut bytes: &[u8]| {
+            let scratch = tempfile::tempdir().expect("a temporary directory");
+            let error = Source::unpack(&mut bytes, scratch.path()).err().expect("no archive");
+            error.to_string()
+        };
+        let no_archive = "the input is no image archive: it does not begin as a tar does";
+        assert_eq!(said(b"FROM debian:12\n"), no_archive);
+        assert_eq!(said(&[b'x'; 4096]), no_archive);
+        assert_eq!(said(b"\x1f\x8b\x08\0\0\0\0\0\0\0damaged"), "read the image archive");
+    }
 
     #[test]
     fn names_are_keys_that_stay_inside() {

@@ -14,11 +14,29 @@ use super::{Lowering, StageState, onbuild};
 use crate::outline::BaseKind;
 use crate::scope::{DEFAULT_PATH, Variables};
 use crate::site::{Fail, Site};
-use crate::{ContextValue, NamedContext, SourceErrorKind, context_value, lint};
+use crate::{ContextValue, NamedContext, OciLayout, SourceErrorKind, context_value, lint};
 
 /// Images asked for so far: a tag means one image during a build (FROM-17).
 #[derive(Default)]
 pub(super) struct Images(Vec<(Reference, Platform, ImageSource)>);
+
+/// How the vertex of an image is called.
+pub(super) enum Shown {
+    /// By its place as the first step of a stage.
+    Stage(usize),
+    /// By its name alone.
+    Plain,
+    /// So.
+    Text(String),
+}
+
+impl Shown {
+    /// As a named context.
+    fn image_of(context: &NamedContext, image: &ImageSource) -> Shown {
+        let reference = format!("docker-image://{}", image.reference);
+        Shown::Text(shown_context(&context.name, &reference))
+    }
+}
 
 /// A tree that can be read by its vertex.
 pub(super) enum Tree {
@@ -59,11 +77,11 @@ impl Lowering<'_> {
                 let hint = self.hint(&base.name, number);
                 let image = self.image(&reference, &base.name, &platform, site);
                 let image = image.map_err(|mut fail| {
-                    fail.help = fail.help.or(hint); // FROM-15
+                    fail.help = hint.or(fail.help.take()); // FROM-15
                     at_word(fail)
                 })?;
                 lint::base_platform(self.findings, &base.name, &platform, &image.config, site);
-                Ok(self.state_of_image(image, &platform, site, Some(number)))
+                Ok(self.state_of_image(image, &platform, site, Shown::Stage(number)))
             }
         }
     }
@@ -81,7 +99,10 @@ impl Lowering<'_> {
             self.outline.file.stages[..number].iter().filter_map(crate::outline::stage_name);
         let names: Vec<String> = names.collect();
         let known = names.iter().map(String::as_str).chain(["scratch"]);
-        parser::suggest(name, known).map(|best| format!("did you mean `{best}`?"))
+        parser::suggest(name, known).map(|best| match best {
+            "scratch" => "did you mean scratch?".to_owned(),
+            stage => format!("did you mean the stage {stage}?"),
+        })
     }
 
     /// The state that a named context is as a base, or instead of a stage (NCTX-05 to NCTX-09).
@@ -95,11 +116,16 @@ impl Lowering<'_> {
         match &context.value {
             ContextValue::Image(reference) => {
                 let image = self.image(reference, &context.name, platform, site)?;
-                Ok(self.state_of_image(image, platform, site, None))
+                let shown = Shown::image_of(context, &image);
+                Ok(self.state_of_image(image, platform, site, shown))
             }
-            ContextValue::OciLayout(_) => {
-                let image = self.layout_image(context, platform, site)?;
-                Ok(self.state_of_image(image, platform, site, None))
+            ContextValue::OciLayout(layout) => {
+                let image = self.layout_image(context, layout, platform, site)?;
+                let shown = Shown::Text(shown_context(
+                    &context.name,
+                    &format!("oci-layout://{}", layout.given),
+                ));
+                Ok(self.state_of_image(image, platform, site, shown))
             }
             ContextValue::Scratch => Ok(empty_state(self.scratch(platform), platform)),
             ContextValue::Target(target) => {
@@ -130,18 +156,27 @@ impl Lowering<'_> {
         match &context.value {
             ContextValue::Image(reference) => {
                 let image = self.image(reference, &context.name, platform, site)?;
-                Ok(Tree::Stack(self.image_vertex(image, platform, site, None)))
+                let shown = Shown::image_of(context, &image);
+                Ok(Tree::Stack(self.image_vertex(image, platform, site, shown)))
             }
-            ContextValue::OciLayout(_) => {
-                let image = self.layout_image(context, platform, site)?;
-                Ok(Tree::Stack(self.image_vertex(image, platform, site, None)))
+            ContextValue::OciLayout(layout) => {
+                let image = self.layout_image(context, layout, platform, site)?;
+                let shown = Shown::Text(shown_context(
+                    &context.name,
+                    &format!("oci-layout://{}", layout.given),
+                ));
+                Ok(Tree::Stack(self.image_vertex(image, platform, site, shown)))
             }
             ContextValue::Scratch => Ok(Tree::Stack(self.scratch(platform))),
             ContextValue::Target(target) => {
                 Ok(Tree::Stack(self.target_of_context(target, &context.name, site)?.top))
             }
             ContextValue::Local(_) => Ok(Tree::Source(self.local(&context.name))),
-            ContextValue::Git(git) => Ok(Tree::Source(self.git(git.clone(), site)?)),
+            ContextValue::Git(git) => {
+                let shown = format!("load git source {}", git_name(git));
+                let shown = shown_context(&context.name, &shown);
+                Ok(Tree::Source(self.named_git(git.clone(), shown, site)?))
+            }
             ContextValue::Http(url) => Ok(Tree::Stack(self.http_tree(url, &context.name, site)?)),
         }
     }
@@ -199,7 +234,9 @@ impl Lowering<'_> {
         }
         let resolved = self.sources.resolve_image(reference, platform).map_err(|error| {
             let message = resolve_message(name, &reference.to_string(), &error);
-            site.error("image-not-resolved", message) // ERR-19
+            let mut fail = site.error("image-not-resolved", message); // ERR-19
+            fail.help = next_step(error.kind, reference.registry());
+            fail
         })?;
         let image = resolved.into_source();
         self.images.0.push((reference.clone(), platform.clone(), image.clone()));
@@ -221,41 +258,47 @@ impl Lowering<'_> {
     fn layout_image(
         &mut self,
         context: &NamedContext,
+        layout: &OciLayout,
         platform: &Platform,
         site: &Site,
     ) -> Result<ImageSource, Fail> {
-        let ContextValue::OciLayout(layout) = &context.value else {
-            unreachable!("the caller looked");
-        };
         let resolved = self.sources.resolve_layout(layout, platform).map_err(|error| {
             let message = resolve_message(&context.name, &layout.path, &error);
-            site.error("image-not-resolved", message)
+            let fail = site.error("image-not-resolved", message);
+            Box::new(fail.with_help(layout_next_step(error.kind, context, layout)))
         })?;
         Ok(resolved.into_source())
     }
 
-    /// The vertex of an image; `stage` is the one that starts from it.
+    /// The vertex of an image.
     pub(super) fn image_vertex(
         &mut self,
         image: ImageSource,
         wanted: &Platform,
         site: &Site,
-        stage: Option<usize>,
+        shown: Shown,
     ) -> VertexId {
         let platform = platform_of(&image.config, wanted);
-        let place = match stage {
-            Some(number) => {
+        let name = match &shown {
+            Shown::Stage(number) => {
+                let number = *number;
                 let own = &self.outline.file.stages[number].instructions;
                 let own = own.iter().filter(|i| super::makes_step(&i.kind)).count();
                 let triggers = &image.config.config.on_build;
                 let triggers = triggers.iter().filter(|text| onbuild::makes_step(text)).count();
-                self.place(number, 1, 1 + triggers + own)
+                let place = self.place(number, 1, 1 + triggers + own);
+                format!("{place}FROM {}", image.reference)
             }
-            None => String::new(),
+            Shown::Plain => format!("FROM {}", image.reference),
+            Shown::Text(name) => name.clone(),
+        };
+        let stage = match shown {
+            Shown::Stage(number) => self.outline.display_name(number),
+            Shown::Plain | Shown::Text(_) => String::new(),
         };
         let origin = Origin {
-            name: format!("{place}FROM {}", image.reference),
-            stage: stage.map(|number| self.outline.display_name(number)).unwrap_or_default(),
+            name,
+            stage,
             span: Some((site.span.start, site.span.end)),
             trigger: site.trigger.clone(),
         };
@@ -268,7 +311,7 @@ impl Lowering<'_> {
         image: ImageSource,
         wanted: &Platform,
         site: &Site,
-        stage: Option<usize>,
+        shown: Shown,
     ) -> StageState {
         let mut config = image.config.as_ref().clone();
         let platform = platform_of(&config, wanted);
@@ -280,7 +323,7 @@ impl Lowering<'_> {
             config.config.working_dir = super::workdir::join("/", &config.config.working_dir);
         }
         let variables = Variables::of_config(&config);
-        let top = self.image_vertex(image, wanted, site, stage);
+        let top = self.image_vertex(image, wanted, site, shown);
         StageState {
             config,
             variables,
@@ -306,15 +349,19 @@ impl Lowering<'_> {
     pub(super) fn local(&mut self, name: &str) -> VertexId {
         let shown = match name {
             "" => "[internal] load build context".to_owned(), // INS-13
-            name => format!("[context {name}] load from client"),
+            name => shown_context(name, "load from client"),
         };
         self.source(Op::Local(LocalSource { name: name.to_owned() }), shown)
     }
 
     pub(super) fn git(&mut self, git: GitSource, site: &Site) -> Result<VertexId, Fail> {
+        let name = git_name(&git);
+        self.named_git(git, name, site)
+    }
+
+    fn named_git(&mut self, git: GitSource, name: String, site: &Site) -> Result<VertexId, Fail> {
         let policy = &self.request().policy;
         policy.git(&git).map_err(|message| site.error("source-policy", message))?;
-        let name = git_name(&git);
         Ok(self.source(Op::Git(git), name))
     }
 
@@ -343,7 +390,8 @@ impl Lowering<'_> {
         let input = self.http(http, site)?;
         let source = CopySource::Http { input, unpack: Unpack::No };
         let shown = without_user(url);
-        Ok(self.onto_nothing(source, "/context", format!("[context {name}] load {shown}")))
+        let name = shown_context(name, &format!("load {shown}"));
+        Ok(self.onto_nothing(source, "/context", name))
     }
 
     /// All of a tree as a stack.
@@ -352,7 +400,7 @@ impl Lowering<'_> {
             Tree::Stack(vertex) => vertex,
             Tree::Source(input) => {
                 let source = tree_source(input, "/");
-                self.onto_nothing(source, "/", format!("[context {name}] copy"))
+                self.onto_nothing(source, "/", shown_context(name, "copy"))
             }
         }
     }
@@ -404,7 +452,7 @@ fn git_name(git: &GitSource) -> String {
 }
 
 /// A URL without the user and password in it.
-pub(crate) fn without_user(url: &str) -> String {
+pub fn without_user(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     match rest[..end].rsplit_once('@') {
@@ -477,7 +525,41 @@ fn resolve_message(name: &str, full: &str, error: &crate::SourceError) -> String
     let message = &error.message;
     let tail = match error.kind {
         SourceErrorKind::NotFound if !message.ends_with("not found") => ": not found",
-        SourceErrorKind::NotFound | SourceErrorKind::Other => "",
+        _ => "",
     };
     format!("{name}: failed to resolve source metadata for {full}: {message}{tail}")
+}
+
+/// What to do when an image is not to be had, where that depends on the reason.
+fn next_step(kind: SourceErrorKind, registry: &str) -> Option<String> {
+    match kind {
+        SourceErrorKind::Unreachable => Some(format!(
+            "look whether {registry} is the right name, whether it runs, and at the network and \
+             the proxies of this machine"
+        )),
+        SourceErrorKind::Untrusted => {
+            Some(format!("look at the certificate of {registry}, and at this machine's clock"))
+        }
+        SourceErrorKind::NotFound | SourceErrorKind::NoDirectory | SourceErrorKind::Other => None,
+    }
+}
+
+/// The same for a layout's directory, which the command line names.
+fn layout_next_step(kind: SourceErrorKind, context: &NamedContext, layout: &OciLayout) -> String {
+    let (name, path, given) = (&context.name, &layout.path, &layout.given);
+    match kind {
+        SourceErrorKind::NoDirectory => format!(
+            "--build-context {name}=oci-layout://{given} names no directory; a relative path starts \
+             where shale was called"
+        ),
+        _ => format!(
+            "look at --build-context {name}=oci-layout://DIRECTORY[:TAG][@DIGEST] and at what \
+             {path}/index.json lists"
+        ),
+    }
+}
+
+/// A named context as progress shows it (INS-13).
+fn shown_context(name: &str, what: &str) -> String {
+    format!("[context {name}] {what}")
 }

@@ -192,7 +192,13 @@ impl Options {
         }
         let target = self.path(build, self.target.as_deref().unwrap_or_default());
         if target == "/" {
-            return Err(fail(format!("invalid mount target {target:?}"))); // MNT-09
+            let mut fail = fail(format!("invalid mount target {target:?}")); // MNT-09
+            if !is_given(&self.target) {
+                let kind = &self.kind;
+                let help = format!("target= is missing: write type={kind},target=/DIRECTORY");
+                fail.help = Some(help);
+            }
+            return Err(fail);
         }
         let source = workdir::clean(self.source.as_deref().unwrap_or("/"));
         let kind = match &*self.kind {

@@ -1,7 +1,7 @@
 //! What `--from` of COPY and `from=` of a mount mean (COPY-70 to COPY-76, MNT-14, MNT-15).
 
 use super::StageBuild;
-use super::from::{Tree, parse_name};
+use super::from::{Shown, Tree, parse_name};
 use crate::outline::Found;
 use crate::site::{Fail, Site};
 use crate::{context_value, lint};
@@ -50,12 +50,11 @@ pub(super) fn tree(
     }
     let reference = parse_name(name, site)?;
     let image = lowering.image(&reference, name, &platform, site).map_err(|mut fail| {
-        let hint = build.stage_hint(name);
-        fail.message.push_str(&hint);
+        fail.help = build.stage_hint(name).or(fail.help.take());
         fail
     })?;
     lint::base_platform(build.lowering.findings, name, &platform, &image.config, site);
-    Ok(Tree::Stack(build.lowering.image_vertex(image, &platform, site, None)))
+    Ok(Tree::Stack(build.lowering.image_vertex(image, &platform, site, Shown::Plain)))
 }
 
 fn later_stage(build: &StageBuild<'_, '_>, name: &str, asker: &Asker<'_>) -> String {

@@ -158,3 +158,17 @@ fn rules_on_the_whole() {
     check("a\n!*", true, false);
     check("", false, false);
 }
+
+#[test]
+fn the_line_that_hides_a_path() {
+    let text = b"\xef\xbb\xbf# all\n\n *.log \n!keep.log\r\n/build\nkeep.log\n";
+    let line = |path: &str| {
+        let found = IgnoreFile::hiding_line(text, path.as_bytes());
+        found.map(|(line, text)| format!("{line} {}", String::from_utf8_lossy(text)))
+    };
+    assert_eq!(line("a.log").as_deref(), Some("3 *.log"));
+    assert_eq!(line("build/x/y").as_deref(), Some("5 /build"));
+    assert_eq!(line("keep.log").as_deref(), Some("6 keep.log"));
+    assert_eq!(line("a.txt"), None);
+    assert_eq!(IgnoreFile::hiding_line(b"[", b"a"), None);
+}

@@ -242,3 +242,42 @@ fn an_engine_s_socket_is_the_user_s_choice() {
     around.vars.insert("DOCKER_HOST".into(), "unix:///x.sock".into());
     assert_eq!(engine_sockets(&around), [Path::new("/x.sock")]);
 }
+
+#[test]
+fn a_wrong_value_names_its_flag_and_the_remedy() {
+    let check = |arguments: &[&str], want: &str, hint: &str| {
+        let error = parse(&[arguments, &["tmp"]].concat()).map(|_| ()).expect_err(want);
+        assert_eq!((&*error.message, &*error.hint.unwrap_or_default()), (want, hint));
+    };
+    check(
+        &["--secret", "tok"],
+        "invalid field 'tok' must be a key=value pair (in --secret tok)",
+        "write id=tok,src=FILE or id=tok,env=VARIABLE",
+    );
+    check(
+        &["--secret=id=npmrc,scr=x"],
+        "unexpected key 'scr' in 'scr=x' (did you mean src?) (in --secret id=npmrc,scr=x)",
+        "the keys are id, src, source, env, type",
+    );
+    check(
+        &["--ssh", "tmp"],
+        "invalid empty ssh agent socket for tmp: make sure SSH_AUTH_SOCK is set (in --ssh tmp)",
+        "tmp is a file here: write --ssh default=tmp",
+    );
+    let forms = CONTEXT_FORMS;
+    check(
+        &["--build-context", "foo=no/such"],
+        "failed to get build context foo: /no/such does not exist (in --build-context foo=no/such)",
+        forms,
+    );
+    check(
+        &["--build-context", "foo=etc/passwd"],
+        "failed to get build context foo: /etc/passwd is not a directory (in --build-context \
+         foo=etc/passwd)",
+        forms,
+    );
+    let error = parse(&["-o", "type=oci,dets=x", "tmp"]).map(|_| ()).expect_err("no attribute");
+    let want =
+        "unknown output attribute \"dets\" (did you mean dest?) (in --output type=oci,dets=x)";
+    assert_eq!(error.message, want);
+}

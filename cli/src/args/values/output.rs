@@ -41,6 +41,22 @@ struct Attributes {
     warnings: Vec<String>,
 }
 
+/// Attributes that people write, for those who misspell one.
+const COMMON: [&str; 12] = [
+    "type",
+    "dest",
+    "name",
+    "push",
+    "compression",
+    "compression-level",
+    "force-compression",
+    "oci-mediatypes",
+    "rewrite-timestamp",
+    "tar",
+    "platform-split",
+    "mode",
+];
+
 /// Reads one value of `--output`.
 pub(crate) fn parse_output(text: &str, around: &Surroundings) -> Result<OutputValue, UsageError> {
     let fields = csv::fields(text)?;
@@ -137,7 +153,12 @@ impl Attributes {
                 self.warnings.push(format!("output attribute {key} has no effect yet"));
             }
             _ if add_annotation_attribute(key, value, &mut self.annotations)? => {}
-            _ => return Err(UsageError::new(format!("unknown output attribute {key:?}"))),
+            _ => {
+                let meant = parser::did_you_mean(key, COMMON);
+                let message = format!("unknown output attribute {key:?}{meant}");
+                let known = format!("often used are {}", COMMON.join(", "));
+                return Err(UsageError::new(message).with_hint(known));
+            }
         }
         Ok(())
     }

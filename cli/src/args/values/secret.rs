@@ -9,6 +9,9 @@ use executor::{Agent, Keys};
 use super::csv;
 use crate::args::{Surroundings, UsageError};
 
+/// Keys of `--secret`.
+const SECRET_KEYS: [&str; 5] = ["id", "src", "source", "env", "type"];
+
 /// Reads `id=x[,src=path | ,env=NAME][,type=file|env]`.
 pub(crate) fn parse_secret(
     text: &str,
@@ -18,15 +21,24 @@ pub(crate) fn parse_secret(
     for field in csv::fields(text)? {
         let Some((key, value)) = field.split_once('=') else {
             let message = format!("invalid field '{field}' must be a key=value pair");
-            return Err(UsageError::new(message));
+            let hint = format!("write id={field},src=FILE or id={field},env=VARIABLE");
+            return Err(UsageError::new(message).with_hint(hint));
         };
         match key.to_ascii_lowercase().as_str() {
             "id" => id = Some(value.to_owned()),
             "src" | "source" => source = Some(value.to_owned()),
             "env" => variable = Some(value.to_owned()),
             "type" if matches!(value, "file" | "env") => kind = Some(value.to_owned()),
-            "type" => return Err(UsageError::new(format!("unsupported secret type {value:?}"))),
-            _ => return Err(UsageError::new(format!("unexpected key '{key}' in '{field}'"))),
+            "type" => {
+                let message = format!("unsupported secret type {value:?}");
+                return Err(UsageError::new(message).with_hint("use file or env"));
+            }
+            other => {
+                let meant = parser::did_you_mean(other, SECRET_KEYS);
+                let message = format!("unexpected key '{key}' in '{field}'{meant}");
+                let keys = format!("the keys are {}", SECRET_KEYS.join(", "));
+                return Err(UsageError::new(message).with_hint(keys));
+            }
         }
     }
     let id = id.filter(|id| !id.is_empty());
@@ -72,9 +84,9 @@ pub(crate) fn parse_ssh(text: &str, around: &Surroundings) -> Result<(String, Ag
     let id = if id.is_empty() { "default" } else { id };
     let paths: Vec<PathBuf> = match sources {
         "" => vec![around.raw("SSH_AUTH_SOCK").map(PathBuf::from).ok_or_else(|| {
-            UsageError::new(format!(
-                "invalid empty ssh agent socket for {id}: make sure SSH_AUTH_SOCK is set"
-            ))
+            let message = "invalid empty ssh agent socket for";
+            UsageError::new(format!("{message} {id}: make sure SSH_AUTH_SOCK is set"))
+                .with_hint(agent_hint(id, around))
         })?],
         sources => csv::fields(sources)?.into_iter().map(PathBuf::from).collect(),
     };
@@ -95,6 +107,14 @@ pub(crate) fn parse_ssh(text: &str, around: &Surroundings) -> Result<(String, Ag
         }
     };
     Ok((id.to_owned(), agent))
+}
+
+/// What to write for an id without an agent; a file's name alone was meant as a key.
+fn agent_hint(id: &str, around: &Surroundings) -> String {
+    match around.absolute(id).exists() {
+        true => format!("{id} is a file here: write --ssh default={id}"),
+        false => format!("start an agent, or name a key: --ssh {id}=KEYFILE"),
+    }
 }
 
 fn keys(id: &str, paths: &[PathBuf]) -> Result<Keys, UsageError> {
@@ -141,6 +161,7 @@ mod tests {
         check("id=t,env=NONE", "secret t: variable NONE is not set");
         check("src=x", "a secret needs an id");
         check("id=x,mode=4", "unexpected key 'mode' in 'mode=4'");
+        check("id=x,scr=y", "unexpected key 'scr' in 'scr=y' (did you mean src?)");
         check("x", "invalid field 'x' must be a key=value pair");
         assert!(parse_secret("id=no-such-file-here", &around()).is_err());
     }
@@ -155,6 +176,11 @@ mod tests {
         assert!(id == "deploy" && matches!(agent, Agent::Socket(path) if path == socket));
         let error = parse_ssh("default", &around()).expect_err("no agent");
         assert!(error.message.contains("SSH_AUTH_SOCK"), "{error}");
+        let hint = |error: UsageError| error.hint.unwrap_or_default();
+        assert_eq!(hint(error), "start an agent, or name a key: --ssh default=KEYFILE");
+        let here = Surroundings { directory: dir.path().to_owned(), ..around() };
+        let error = parse_ssh("agent", &here).expect_err("no agent");
+        assert_eq!(hint(error), "agent is a file here: write --ssh default=agent");
         let error = parse_ssh(&format!("{text},/etc/passwd"), &around()).expect_err("both");
         assert!(error.message.contains("one socket, or key files alone"), "{error}");
         let error = parse_ssh("k=/etc/passwd", &around()).expect_err("no key");

@@ -47,7 +47,16 @@ fn from_lines() {
     ); // ERR-79
     let errors =
         build("FROM plain AS base\nFROM bass", &request()).map(|_| ()).expect_err("no image");
-    assert_eq!(errors[0].help.as_deref(), Some("did you mean `base`?")); // FROM-15
+    assert_eq!(errors[0].help.as_deref(), Some("did you mean the stage base?")); // FROM-15
+    for text in
+        ["COPY --from=BASs /a /", "RUN --mount=from=bass,target=/b x", "COPY --from=far a b"]
+    {
+        let text = format!("FROM plain AS base\nFROM plain\n{}", text.replace("BASs", "bass"));
+        let errors = build(&text, &request()).map(|_| ()).expect_err("no image");
+        let help = (!text.contains("far")).then_some("did you mean the stage base?");
+        assert_eq!(errors[0].help.as_deref(), help, "{text}");
+        assert!(errors[0].message.ends_with("no such repository: not found"), "{errors:?}");
+    }
 }
 
 /// Each of these would fill all memory: a value of 2 MiB is named again and again.
@@ -223,6 +232,14 @@ fn mounts() {
     check("target=/a,sharing=locked", "invalid cache sharing set for bind mount");
     check("target=/a,required", "unexpected key 'required' for mount type 'bind'");
     check("source=a", "invalid mount target \"/\""); // MNT-09
+    let help = |flag: &str| {
+        let errors = build(&format!("FROM plain\nRUN --mount={flag} x"), &request());
+        errors.expect_err("no target")[0].help.clone()
+    };
+    let missing = "target= is missing: write type=cache,target=/DIRECTORY";
+    assert_eq!(help("type=cache").as_deref(), Some(missing));
+    assert_eq!(help("type=cache,target="), help("type=cache"));
+    assert_eq!(help("type=cache,target=/"), None);
     check("type=cache,target=/a,sharing=foo", "unsupported sharing value \"foo\""); // MNT-33
     check("type=secret", "invalid secret mount. one of source, target required"); // MNT-60
     check("type=secret,id=a,src=b", "both source and id can't be set");

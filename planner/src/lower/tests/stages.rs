@@ -101,12 +101,12 @@ fn named_contexts() {
         &[
             "0 [context a] load from client: local \"a\"",
             "1 [context a] copy: copy 0:/ to //", // NCTX-07
-            "2 FROM docker.io/library/full:latest: image full", // NCTX-01
+            "2 [context plain] docker-image://docker.io/library/full:latest: image full", // NCTX-01
             "3 [stage-1 2/4] COPY --from=a f / on 2: copy 1:f to //",
             "4 http://h/f: http http://h/f context", // NCTX-09
             "5 [context web] load http://h/f: copy 4: to /context",
             "6 [stage-1 3/4] COPY --from=web / /w/ on 3: copy 5:/ to /w/",
-            "7 FROM docker.io/library/plain:latest: image plain", // NCTX-06
+            "7 [context s] oci-layout://plain: image plain", // NCTX-06
             "8 [stage-1 4/4] COPY --from=s / / on 6: copy 7:/ to //",
         ],
     );
