@@ -35,7 +35,7 @@ use crate::stop::Stop;
 pub fn find_tagged(lease: &Lease, text: &str) -> Result<Tagged, BuildError> {
     let store = |e| BuildError::store("cannot look for the image", e);
     let named = match text.parse::<Reference>() {
-        Ok(reference) => lease.tagged(&reference).map_err(store)?,
+        Ok(reference) => lease.tag(&reference).map_err(store)?,
         Err(_) => None,
     };
     if let Some(tagged) = named {
@@ -44,7 +44,7 @@ pub fn find_tagged(lease: &Lease, text: &str) -> Result<Tagged, BuildError> {
     let ids = lease.store().images_by_prefix(text).map_err(store)?;
     let mut found: Vec<Tagged> = ids.into_iter().map(Tagged::Image).collect();
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    for (_, tagged) in lease.store().all_tagged().map_err(store)? {
+    for (_, tagged) in lease.store().tags().map_err(store)? {
         let begins =
             matches!(&tagged, Tagged::Index(index) if index.index.digest.hex().starts_with(digits));
         if begins && !digits.is_empty() && !found.contains(&tagged) {
@@ -168,7 +168,7 @@ fn keep(
     let image = StoredImage { id, config, stack, diff_ids, manifest, built_at };
     session.lease.put_image(&image).map_err(store)?;
     session.lease.finish(true, &Reached { layers: &[], images: &[id] }).map_err(store)?;
-    let tags: Vec<_> = names.iter().map(|name| (name.clone(), id)).collect();
+    let tags: Vec<_> = names.iter().map(|name| (name.clone(), Tagged::Image(id))).collect();
     session.lease.set_tags(&tags).map_err(store)?;
     Ok(id)
 }
@@ -269,7 +269,7 @@ pub fn save(
             );
         }
         let is_name =
-            |r: &Reference| session.lease.tagged(r).is_ok_and(|t| t.as_ref() == Some(&found));
+            |r: &Reference| session.lease.tag(r).is_ok_and(|t| t.as_ref() == Some(&found));
         references.extend(name.parse().ok().filter(is_name));
         image = Some(found);
     }

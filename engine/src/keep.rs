@@ -28,7 +28,7 @@ pub(crate) fn images(
     if let Some(tagged) = tagged(&ids, reports) {
         let tags: Vec<(Reference, Tagged)> =
             session.request.tags.iter().map(|tag| (tag.clone(), tagged.clone())).collect();
-        session.lease.set_tagged(&tags).map_err(store)?;
+        session.lease.set_tags(&tags).map_err(store)?;
     }
     Ok(())
 }

@@ -72,28 +72,18 @@ pub(crate) fn path(reference: &Reference) -> String {
 }
 
 impl Lease {
-    /// Lets references name images, durably: each is the old one or the new one at any moment. Makes the images durable
+    /// Lets references name images and indexes, durably: each is the old one or the new one at any moment. Makes the images durable
     /// first where [`Lease::finish`] has not done so.
     ///
     /// # Errors
-    /// An image or a layer of it is not in the store, or the store cannot be written. Earlier tags of the list may be
-    /// set then.
-    pub fn set_tags(&self, tags: &[(Reference, ImageId)]) -> Result<(), StoreError> {
-        let tagged: Vec<(Reference, Tagged)> =
-            tags.iter().map(|(name, image)| (name.clone(), Tagged::Image(*image))).collect();
-        self.set_tagged(&tagged)
-    }
-
-    /// [`Lease::set_tags`] for images and indexes.
-    ///
-    /// # Errors
-    /// As [`Lease::set_tags`]; documents that are not what their digests say.
-    pub fn set_tagged(&self, tags: &[(Reference, Tagged)]) -> Result<(), StoreError> {
+    /// An image or a layer of it is not in the store, documents are not what their digests say, or the store cannot be
+    /// written. Earlier tags of the list may be set then.
+    pub fn set_tags(&self, tags: &[(Reference, Tagged)]) -> Result<(), StoreError> {
         let images: Vec<ImageId> = tags.iter().flat_map(|(_, tagged)| tagged.images()).collect();
         self.finish(true, &Reached { layers: &[], images: &images })?;
         let mut changed = false;
         for (reference, tagged) in tags {
-            if self.store().tagged(reference)?.as_ref() == Some(tagged) {
+            if self.store().tag(reference)?.as_ref() == Some(tagged) {
                 continue;
             }
             let path = path(reference);
@@ -111,24 +101,8 @@ impl Lease {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn tag(&self, reference: &Reference) -> Result<Option<ImageId>, StoreError> {
+    pub fn tag(&self, reference: &Reference) -> Result<Option<Tagged>, StoreError> {
         self.store().tag(reference)
-    }
-
-    /// [`Store::tagged`].
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn tagged(&self, reference: &Reference) -> Result<Option<Tagged>, StoreError> {
-        self.store().tagged(reference)
-    }
-
-    /// [`Store::tags`].
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn tags(&self) -> Result<Vec<(Reference, ImageId)>, StoreError> {
-        self.store().tags()
     }
 
     /// [`Store::remove_tag`].
@@ -141,40 +115,21 @@ impl Lease {
 }
 
 impl Store {
-    /// The image that a reference names; the first of several.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn tag(&self, reference: &Reference) -> Result<Option<ImageId>, StoreError> {
-        Ok(self.tagged(reference)?.and_then(|tagged| tagged.images().first().copied()))
-    }
-
     /// What a reference names.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn tagged(&self, reference: &Reference) -> Result<Option<Tagged>, StoreError> {
+    pub fn tag(&self, reference: &Reference) -> Result<Option<Tagged>, StoreError> {
         let path = path(reference);
         let bytes = self.disk().read(&path).map_err(at("read", path.as_str()))?;
         Ok(bytes.and_then(|bytes| parse(&path, &bytes)).map(|(_, tagged)| tagged))
-    }
-
-    /// All tags with their images, sorted by reference. A name of several images comes once for each.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn tags(&self) -> Result<Vec<(Reference, ImageId)>, StoreError> {
-        let images = |(reference, tagged): (Reference, Tagged)| {
-            tagged.images().into_iter().map(move |image| (reference.clone(), image))
-        };
-        Ok(self.all_tagged()?.into_iter().flat_map(images).collect())
     }
 
     /// All tags, sorted by reference.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn all_tagged(&self) -> Result<Vec<(Reference, Tagged)>, StoreError> {
+    pub fn tags(&self) -> Result<Vec<(Reference, Tagged)>, StoreError> {
         let mut tags = Vec::new();
         for name in self.disk().list("tags").map_err(at("list", "tags"))? {
             let path = format!("tags/{name}");

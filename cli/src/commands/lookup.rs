@@ -84,7 +84,7 @@ fn size_bytes(lease: &Lease, image: &StoredImage) -> Result<u64, Failure> {
 pub(crate) fn images(process: &mut Process, typed: &ImagesArgs) -> Done {
     let Shelf { lease, .. } = Shelf::open(process)?;
     let failed = store_error("cannot list the images");
-    let tags = lease.store().all_tagged().map_err(&failed)?;
+    let tags = lease.store().tags().map_err(&failed)?;
     let images = lease.images().map_err(&failed)?;
     let mut entries = Vec::new();
     for image in &images {
@@ -174,7 +174,7 @@ pub(crate) fn tag(process: &mut Process, typed: &TagArgs) -> Done {
     let shelf = Shelf::open(process)?;
     let lease = &shelf.lease;
     let tagged = engine::find_tagged(lease, &typed.image)?;
-    lease.set_tagged(&[(name, tagged)]).map_err(store_error("cannot name the image"))?;
+    lease.set_tags(&[(name, tagged)]).map_err(store_error("cannot name the image"))?;
     print("")
 }
 
@@ -207,7 +207,7 @@ fn remove(shelf: &Shelf, asked: &str, force: bool, text: &mut String) -> Result<
     let failed = store_error("cannot remove the image");
     let lease = &shelf.lease;
     let tagged = engine::find_tagged(lease, asked)?;
-    let tags = lease.store().all_tagged().map_err(&failed)?;
+    let tags = lease.store().tags().map_err(&failed)?;
     let names: Vec<Reference> =
         tags.iter().filter(|(_, other)| *other == tagged).map(|(name, _)| name.clone()).collect();
     let by_name = names.iter().find(|name| {
@@ -299,7 +299,7 @@ fn shortened(text: &str) -> String {
 pub(crate) fn inspect(process: &mut Process, typed: &InspectArgs) -> Done {
     let shelf = Shelf::open(process)?;
     let lease = &shelf.lease;
-    let tags = lease.store().all_tagged().map_err(store_error("cannot list the names"))?;
+    let tags = lease.store().tags().map_err(store_error("cannot list the names"))?;
     let mut documents = Vec::new();
     for asked in &typed.images {
         let image = shelf.find(asked)?;

@@ -111,7 +111,7 @@ impl ImageSources<'_> {
         platform: &Platform,
     ) -> Result<Option<ResolvedImage>, SourceError> {
         let lease = &self.session.lease;
-        let tagged = lease.tagged(reference).map_err(|e| other(&e))?;
+        let tagged = lease.tag(reference).map_err(|e| other(&e))?;
         let mut images = Vec::new();
         for id in tagged.map(|tagged| tagged.images()).unwrap_or_default() {
             images.extend(lease.image(&id).map_err(|e| other(&e))?);

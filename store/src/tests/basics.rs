@@ -213,18 +213,18 @@ fn tags_name_whole_images_only_and_move() {
     let id = commit(&lease).expect("commit");
     let second = image(&[id], "{\"v\":2}");
     let tag = reference("app:latest");
-    let missing = lease.set_tags(&[(tag.clone(), second.id)]).expect_err("no such image");
+    let missing = lease.set_tags(&[(tag.clone(), Tagged::Image(second.id))]).expect_err("no such image");
     assert!(missing.is_missing());
     lease.put_image(&second).expect("put");
-    lease.set_tags(&[(tag.clone(), second.id)]).expect("tag");
-    assert_eq!(store.tags().expect("list"), [(tag.clone(), second.id)]);
+    lease.set_tags(&[(tag.clone(), Tagged::Image(second.id))]).expect("tag");
+    assert_eq!(store.tags().expect("list"), [(tag.clone(), Tagged::Image(second.id))]);
     let ids: Vec<_> = lease.images().expect("list").into_iter().map(|image| image.id).collect();
     assert!(ids.contains(&first) && ids.contains(&second.id), "untagged ones stay");
     let prefix = &second.id.0.hex()[..12];
     assert_eq!(store.images_by_prefix(prefix).expect("list"), [second.id]);
     let broken = image(&[graph::LayerId(1)], "{\"v\":3}");
     lease.put_image(&broken).expect("put");
-    assert!(lease.set_tags(&[(tag.clone(), broken.id)]).expect_err("no layer").is_missing());
+    assert!(lease.set_tags(&[(tag.clone(), Tagged::Image(broken.id))]).expect_err("no layer").is_missing());
     store.remove_image(&broken.id).expect("remove");
     assert!(store.remove_tag(&tag).expect("remove") && !store.remove_tag(&tag).expect("again"));
     assert_sound(&store, "after all");
@@ -248,15 +248,14 @@ fn a_tag_names_an_index_with_all_its_images() {
     };
     let tag = reference("several:1");
     let tagged = Tagged::Index(listed("{ \"m\": 1}\n"));
-    let set = |tagged: &Tagged| lease.set_tagged(&[(tag.clone(), tagged.clone())]);
+    let set = |tagged: &Tagged| lease.set_tags(&[(tag.clone(), tagged.clone())]);
     lease.put_image(&images[0]).expect("put");
     assert!(set(&tagged).expect_err("one image is not there").is_missing());
     lease.put_image(&images[1]).expect("put");
     set(&tagged).expect("tag");
-    assert_eq!(store.tagged(&tag).expect("read").as_ref(), Some(&tagged));
-    assert_eq!(store.tag(&tag).expect("read"), Some(images[0].id), "the first one");
-    let listed_images = images.each_ref().map(|image| (tag.clone(), image.id));
-    assert_eq!(store.tags().expect("list"), listed_images);
+    assert_eq!(store.tag(&tag).expect("read").as_ref(), Some(&tagged));
+    assert_eq!(tagged.images(), images.each_ref().map(|image| image.id));
+    assert_eq!(store.tags().expect("list"), [(tag.clone(), tagged.clone())]);
     let mut wrong = listed("{}");
     wrong.index.digest = digest("something else");
     assert!(set(&Tagged::Index(wrong)).is_err());
@@ -300,7 +299,7 @@ fn a_cached_build_writes_nothing_but_its_lease() {
     }
     let image = image(&layers, "{}");
     lease.put_image(&image).expect("put");
-    lease.set_tags(&[(reference("app"), image.id)]).expect("tag");
+    lease.set_tags(&[(reference("app"), Tagged::Image(image.id))]).expect("tag");
     drop(lease);
     let (hits, changes) = testing::with(None, || {
         let lease = root.open().lease().expect("lease");
@@ -310,7 +309,7 @@ fn a_cached_build_writes_nothing_but_its_lease() {
             let record = lease.find_near(&near).expect("find").expect("known");
             hits += usize::from(lease.hold_layers(&record.stack.layers).expect("hold"));
         }
-        lease.set_tags(&[(reference("app"), image.id)]).expect("tag");
+        lease.set_tags(&[(reference("app"), Tagged::Image(image.id))]).expect("tag");
         hits
     });
     assert_eq!(hits, 20);

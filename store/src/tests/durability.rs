@@ -5,7 +5,7 @@ use oci::ImageId;
 
 use super::fixture::*;
 use crate::fault::testing;
-use crate::{Lease, Reached, Store};
+use crate::{Lease, Reached, Store, Tagged};
 
 fn near(name: &str) -> NearKey {
     keys(name).near.expect("the fixture's keys have one")
@@ -35,7 +35,7 @@ fn after_a_boot_only_what_was_promised_is_believed() {
     let lease = store.lease().expect("lease");
     assert!(is_hit(&lease, "kept") && !is_hit(&lease, "lost"));
     assert!(is_whole(&store, &kept) && !is_whole(&store, &lost));
-    assert_eq!(lease.tag(&reference("kept")).expect("read"), Some(kept));
+    assert_eq!(lease.tag(&reference("kept")).expect("read"), Some(Tagged::Image(kept)));
     assert_eq!(names(&store, "stat"), [""; 0]);
     assert!(store.has_trash().expect("list"));
     assert_sound(&store, "after a boot");
@@ -66,7 +66,7 @@ fn a_promise_covers_what_others_made() {
     assert_eq!(build(&store, "app", true).expect("build"), image);
     let store = root.open_in("boot-2").expect("open after a boot");
     assert!(is_whole(&store, &image));
-    assert_eq!(store.tag(&reference("app")).expect("read"), Some(image));
+    assert_eq!(store.tag(&reference("app")).expect("read"), Some(Tagged::Image(image)));
 }
 
 #[test]
@@ -74,11 +74,11 @@ fn a_tag_alone_is_a_promise() {
     let root = Root::new();
     let image = build(&root.open(), "app", false).expect("build");
     let lease = root.open().lease().expect("lease");
-    lease.set_tags(&[(reference("later"), image)]).expect("tag");
+    lease.set_tags(&[(reference("later"), Tagged::Image(image))]).expect("tag");
     drop(lease);
     let store = root.open_in("boot-2").expect("open after a boot");
     assert!(is_whole(&store, &image));
-    assert_eq!(store.tag(&reference("later")).expect("read"), Some(image));
+    assert_eq!(store.tag(&reference("later")).expect("read"), Some(Tagged::Image(image)));
 }
 
 #[test]

@@ -62,8 +62,10 @@ fn sweep(kind: Kind) -> u64 {
         if nth % 5 == 0 {
             let store = root.open_in("boot-2").unwrap_or_else(|e| panic!("{when}: {e}"));
             assert_sound(&store, &when);
-            for (tag, image) in store.tags().expect("list") {
-                assert!(store.image(&image).expect("read").is_some(), "{when}: {tag}");
+            for (tag, tagged) in store.tags().expect("list") {
+                for image in tagged.images() {
+                    assert!(store.image(&image).expect("read").is_some(), "{when}: {tag}");
+                }
             }
         }
         assert_recovers(&root, &when);

@@ -8,7 +8,7 @@ use oci::{ChainId, DiffId, Digest, ImageId, Reference};
 
 use crate::{
     CacheRecord, LayerBlob, Lease, Reached, RecordKeys, Store, StoreError, StoreOptions,
-    StoredImage, VerifyDepth,
+    StoredImage, Tagged, VerifyDepth,
 };
 
 pub(crate) const CREATED: &str = "2026-11-21T10:00:00Z";
@@ -134,7 +134,7 @@ pub(crate) fn build(store: &Store, name: &str, durable: bool) -> Result<ImageId,
     lease.put_image(&image)?;
     lease.finish(durable, &Reached { layers: &[], images: &[image.id] })?;
     if durable {
-        lease.set_tags(&[(reference(name), image.id)])?;
+        lease.set_tags(&[(reference(name), Tagged::Image(image.id))])?;
     }
     Ok(image.id)
 }
