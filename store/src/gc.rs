@@ -276,7 +276,8 @@ fn remove_layers(
 fn remove_untagged_images(store: &Store) -> Result<(), StoreError> {
     let _locked = store.lock_exclusively()?;
     let live = lease::live_names(store.disk()).map_err(at("read", "leases"))?;
-    let tagged: HashSet<ImageId> = store.tags()?.iter().flat_map(|(_, tagged)| tagged.images()).collect();
+    let tagged: HashSet<ImageId> =
+        store.tags()?.iter().flat_map(|(_, tagged)| tagged.images()).collect();
     for image in store.images()? {
         if !tagged.contains(&image.id) && !live.contains(&images::path(&image.id)) {
             store.remove_image(&image.id)?;
@@ -382,7 +383,8 @@ fn cache_slots(disk: &Disk) -> io::Result<Vec<String>> {
 
 fn tagged_layers(store: &Store) -> Result<HashSet<LayerId>, StoreError> {
     let mut layers = HashSet::new();
-    let ids: HashSet<ImageId> = store.tags()?.iter().flat_map(|(_, tagged)| tagged.images()).collect();
+    let ids: HashSet<ImageId> =
+        store.tags()?.iter().flat_map(|(_, tagged)| tagged.images()).collect();
     for id in ids {
         layers.extend(store.image(&id)?.into_iter().flat_map(|image| image.stack.layers));
     }

@@ -72,8 +72,8 @@ pub(crate) fn path(reference: &Reference) -> String {
 }
 
 impl Lease {
-    /// Lets references name images and indexes, durably: each is the old one or the new one at any moment. Makes the images durable
-    /// first where [`Lease::finish`] has not done so.
+    /// Lets references name images and indexes, durably: each is the old one or the new one at any moment. Makes the
+    /// images durable first where [`Lease::finish`] has not done so.
     ///
     /// # Errors
     /// An image or a layer of it is not in the store, documents are not what their digests say, or the store cannot be

@@ -213,7 +213,8 @@ fn tags_name_whole_images_only_and_move() {
     let id = commit(&lease).expect("commit");
     let second = image(&[id], "{\"v\":2}");
     let tag = reference("app:latest");
-    let missing = lease.set_tags(&[(tag.clone(), Tagged::Image(second.id))]).expect_err("no such image");
+    let missing =
+        lease.set_tags(&[(tag.clone(), Tagged::Image(second.id))]).expect_err("no such image");
     assert!(missing.is_missing());
     lease.put_image(&second).expect("put");
     lease.set_tags(&[(tag.clone(), Tagged::Image(second.id))]).expect("tag");
@@ -224,7 +225,12 @@ fn tags_name_whole_images_only_and_move() {
     assert_eq!(store.images_by_prefix(prefix).expect("list"), [second.id]);
     let broken = image(&[graph::LayerId(1)], "{\"v\":3}");
     lease.put_image(&broken).expect("put");
-    assert!(lease.set_tags(&[(tag.clone(), Tagged::Image(broken.id))]).expect_err("no layer").is_missing());
+    assert!(
+        lease
+            .set_tags(&[(tag.clone(), Tagged::Image(broken.id))])
+            .expect_err("no layer")
+            .is_missing()
+    );
     store.remove_image(&broken.id).expect("remove");
     assert!(store.remove_tag(&tag).expect("remove") && !store.remove_tag(&tag).expect("again"));
     assert_sound(&store, "after all");
