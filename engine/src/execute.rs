@@ -22,6 +22,7 @@ use crate::lookup::{self, Form};
 use crate::mounts;
 use crate::place;
 use crate::reason;
+use crate::request::Stopwatch;
 use crate::source;
 use crate::stack_tree;
 use crate::stop::Stop;
@@ -70,6 +71,7 @@ fn below(work: &Work) -> Result<Stack, Stop> {
 struct Step {
     ingest: Ingest,
     layer: executor::NewLayer,
+    took_ms: u64,
 }
 
 fn execute(work: &Work, below: &Stack) -> Result<Step, Stop> {
@@ -79,6 +81,7 @@ fn execute(work: &Work, below: &Stack) -> Result<Step, Stop> {
     let ingest = ingest.map_err(|e| BuildError::store("cannot prepare a step", e))?;
     let layers = mounts::layer_dirs(session, &below.layers)?;
     let cancel = &session.cancel;
+    let watch = Stopwatch::start();
     let layer = match &work.vertex().op {
         Op::Run(run) => run_step(work, run, &layers, &ingest)?,
         Op::Copy(copy) => {
@@ -94,7 +97,7 @@ fn execute(work: &Work, below: &Stack) -> Result<Step, Stop> {
             unreachable!("sources make no layers")
         }
     };
-    Ok(Step { ingest, layer })
+    Ok(Step { ingest, layer, took_ms: watch.took_ms() })
 }
 
 fn run_step(
@@ -171,7 +174,14 @@ fn commit(
         let stack = below.with(layer);
         (stack.clone(), StackValue::Present(stack))
     };
-    let record = CacheRecord { stack: own, layer: Some(layer), created, inputs: Vec::new() };
+    let record = CacheRecord {
+        stack: own,
+        layer: Some(layer),
+        created,
+        took_ms: step.took_ms,
+        step: reason::without_place(&work.vertex().origin.name).to_owned(),
+        inputs: Vec::new(),
+    };
     file_records(work, record, contents)?;
     Ok(result)
 }

@@ -145,7 +145,7 @@ fn source_name(name: &str) -> &str {
 }
 
 /// A step's name without `[stage i/n] `: another instruction in the file must not make it another label.
-fn without_place(name: &str) -> &str {
+pub(crate) fn without_place(name: &str) -> &str {
     match name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
         Some((place, text)) if place.contains('/') => text,
         _ => name,

@@ -65,9 +65,25 @@ impl BuildRequest {
     }
 }
 
-/// The present time as configs have it: RFC 3339 with nanoseconds, UTC. The engine's only look at a clock.
+/// The present time as configs have it: RFC 3339 with nanoseconds, UTC. With [`Stopwatch`] the engine's only look at a
+/// clock.
 pub(crate) fn now() -> String {
     jiff::Timestamp::now().to_string()
+}
+
+/// How long something takes.
+pub(crate) struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// Starts one.
+    pub(crate) fn start() -> Stopwatch {
+        Stopwatch(std::time::Instant::now())
+    }
+
+    /// Milliseconds since the start.
+    pub(crate) fn took_ms(&self) -> u64 {
+        self.0.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+    }
 }
 
 /// The main build context.

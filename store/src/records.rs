@@ -26,6 +26,10 @@ pub struct CacheRecord {
     pub layer: Option<LayerId>,
     /// When the step ran, RFC 3339.
     pub created: String,
+    /// How long it took, in milliseconds: what its result saves.
+    pub took_ms: u64,
+    /// The instruction as people know it: `RUN make`.
+    pub step: String,
     /// What it read, as label and digest, for whoever asks why it ran again.
     pub inputs: Vec<(String, String)>,
 }
@@ -59,6 +63,10 @@ struct RecordFile {
     layers: String,
     layer: Option<String>,
     created: String,
+    #[serde(default)]
+    took_ms: u64,
+    #[serde(default)]
+    step: String,
     inputs: Vec<(String, String)>,
 }
 
@@ -239,7 +247,7 @@ impl CacheRecord {
 }
 
 fn to_file(record: &CacheRecord) -> RecordFile {
-    let CacheRecord { stack, layer, created, inputs } = record;
+    let CacheRecord { stack, layer, created, took_ms, step, inputs } = record;
     RecordFile {
         instruction: None,
         operation: None,
@@ -249,6 +257,8 @@ fn to_file(record: &CacheRecord) -> RecordFile {
         layers: join_ids(&stack.layers),
         layer: layer.map(|id| id.to_string()),
         created: created.clone(),
+        took_ms: *took_ms,
+        step: step.clone(),
         inputs: inputs.clone(),
     }
 }
@@ -261,6 +271,8 @@ fn to_record(file: &RecordFile) -> Option<CacheRecord> {
             None => None,
         },
         created: file.created.clone(),
+        took_ms: file.took_ms,
+        step: file.step.clone(),
         inputs: file.inputs.clone(),
     })
 }

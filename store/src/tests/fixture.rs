@@ -65,6 +65,8 @@ pub(crate) fn record(layers: &[LayerId]) -> CacheRecord {
         stack: Stack { base: None, layers: layers.to_vec() },
         layer: layers.last().copied(),
         created: CREATED.to_owned(),
+        took_ms: 1500,
+        step: "COPY a".to_owned(),
         inputs: vec![("COPY a".to_owned(), digest("a").to_string())],
     }
 }
