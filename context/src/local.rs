@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use layer::{Entry, Mtime};
 use oci::{Digest, Hasher};
 use pattern::{IgnoreRules, Matched};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use tree::{Tree, TreeError, join};
 
@@ -50,6 +51,8 @@ struct Found {
     target: Option<Vec<u8>>,
     /// The time before the status was asked for.
     seen_at: Mtime,
+    /// The digest that the stat cache had for this status when the directory was read.
+    known: Option<Digest>,
 }
 
 impl LocalTree {
@@ -101,8 +104,8 @@ impl LocalTree {
         self.stats.save()
     }
 
-    /// The content of a directory, read once.
-    fn list(&self, dir: &[u8]) -> Result<Arc<Vec<Found>>, TreeError> {
+    /// The content of a directory, read once. Digests are looked up here, where many threads are at it.
+    fn read(&self, dir: &[u8]) -> Result<Arc<Vec<Found>>, TreeError> {
         let known = self.dirs.read().unwrap_or_else(|lock| lock.into_inner()).get(dir).cloned();
         if let Some(list) = known {
             return Ok(list);
@@ -112,6 +115,9 @@ impl LocalTree {
         if let Some(rules) = &self.ignore {
             let parent = judge_path(rules, dir);
             list.retain(|found| self.is_visible(rules, &parent, &join(dir, &found.name), found));
+        }
+        for found in list.iter_mut().filter(|found| found.stat.is_file()) {
+            found.known = self.stats.get(&found.stat);
         }
         let list = Arc::new(list);
         let mut dirs = self.dirs.write().unwrap_or_else(|lock| lock.into_inner());
@@ -132,7 +138,7 @@ impl LocalTree {
         found.stat.is_dir()
             && rules.may_have_exception_below(path)
             // What cannot be read has nothing to show; it is an error only when it is asked for (CTX-20).
-            && self.list(path).is_ok_and(|list| !list.is_empty())
+            && self.read(path).is_ok_and(|list| !list.is_empty())
     }
 
     fn find(&self, path: &[u8]) -> Result<Option<Found>, TreeError> {
@@ -163,7 +169,7 @@ impl LocalTree {
         Ok(Some(singles.entry(path.to_vec()).or_insert(found).clone()))
     }
 
-    fn entry_of(&self, path: &[u8], found: &Found) -> Entry {
+    fn entry_of(&self, path: Vec<u8>, found: &Found) -> Entry {
         let stat = &found.stat;
         let mode = match (self.view.plain_modes, stat.file_type()) {
             (true, FileType::RegularFile) if stat.mode & 0o111 == 0 => 0o644,
@@ -171,21 +177,25 @@ impl LocalTree {
             _ => stat.mode & 0o7777,
         };
         Entry {
-            path: path.to_vec(),
             kind: stat.kind(found.target.as_deref()),
             mode,
             uid: 0,
             gid: 0,
             mtime: self.view.mtime.unwrap_or(stat.mtime),
-            xattrs: self.capability(path, stat).into_iter().collect(),
+            xattrs: self.capability(&path, found).into_iter().collect(),
             link_group: self.link_group(stat),
+            path,
         }
     }
 
     /// Of extended attributes only a program's capabilities are part of the tree (INS-08). A file that the stat cache
     /// knows has none; three system calls for each program would be most of a cached build's work.
-    fn capability(&self, path: &[u8], stat: &FileStat) -> Option<(Vec<u8>, Vec<u8>)> {
-        if !is_program(stat) || self.view.plain_modes || self.stats.get(stat).is_some() {
+    fn capability(&self, path: &[u8], found: &Found) -> Option<(Vec<u8>, Vec<u8>)> {
+        let stat = &found.stat;
+        if !is_program(stat) || self.view.plain_modes {
+            return None;
+        }
+        if found.known.is_some() || self.stats.get(stat).is_some() {
             return None;
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
@@ -235,11 +245,23 @@ impl LocalTree {
 
 impl Tree for LocalTree {
     fn entry(&self, path: &[u8]) -> Result<Option<Entry>, TreeError> {
-        Ok(self.find(path)?.map(|found| self.entry_of(path, &found)))
+        Ok(self.find(path)?.map(|found| self.entry_of(path.to_vec(), &found)))
+    }
+
+    fn list(&self, dir: &[u8]) -> Result<Vec<(Entry, Option<Digest>)>, TreeError> {
+        let list = self.read(dir)?;
+        let learned = self.digests.lock().unwrap_or_else(|lock| lock.into_inner());
+        let with_digest = |found: &Found| {
+            let path = join(dir, &found.name);
+            // What a copy learnt counts more than what was remembered.
+            let known = learned.get(&path).copied().or(found.known);
+            (self.entry_of(path, found), known)
+        };
+        Ok(list.iter().map(with_digest).collect())
     }
 
     fn children(&self, dir: &[u8]) -> Result<Vec<Vec<u8>>, TreeError> {
-        Ok(self.list(dir)?.iter().map(|found| found.name.clone()).collect())
+        Ok(self.read(dir)?.iter().map(|found| found.name.clone()).collect())
     }
 
     fn open(&self, path: &[u8]) -> Result<File, TreeError> {
@@ -285,7 +307,7 @@ impl Tree for LocalTree {
 
 impl LocalTree {
     fn prefetch_in<'scope>(&'scope self, scope: &rayon::Scope<'scope>, dir: Vec<u8>) {
-        let Ok(list) = self.list(&dir) else { return };
+        let Ok(list) = self.read(&dir) else { return };
         for found in list.iter().filter(|found| found.stat.is_dir()) {
             let path = join(&dir, &found.name);
             scope.spawn(move |scope| self.prefetch_in(scope, path));
@@ -328,7 +350,7 @@ fn look(root: BorrowedFd<'_>, path: &[u8], name: &[u8]) -> io::Result<Option<Fou
         FileType::Symlink => Some(rustix::fs::readlinkat(&fd, "", Vec::new())?.into_bytes()),
         _ => None,
     };
-    Ok(Some(Found { name: name.to_vec(), stat, target, seen_at }))
+    Ok(Some(Found { name: name.to_vec(), stat, target, seen_at, known: None }))
 }
 
 /// Everything in a directory, sorted. A name that vanishes while it is read was never there.
@@ -337,10 +359,12 @@ fn read_dir(root: BorrowedFd<'_>, dir: &[u8]) -> io::Result<Vec<Found>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     let fd = sys::open_beneath(root, dir, flags, Mode::empty())?;
     let mut list = Vec::new();
-    for name in Dir::read_from(&fd)? {
-        let name = name?;
-        let name = name.file_name().to_bytes();
-        if matches!(name, b"." | b"..") {
+    let mut names = [MaybeUninit::uninit(); 32 << 10];
+    let mut names = RawDir::new(&fd, &mut names);
+    while let Some(found) = names.next() {
+        let found = found?;
+        let name = found.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
         let stat = match rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -356,7 +380,7 @@ fn read_dir(root: BorrowedFd<'_>, dir: &[u8]) -> io::Result<Vec<Found>> {
             },
             _ => None,
         };
-        list.push(Found { name: name.to_vec(), stat, target, seen_at });
+        list.push(Found { name: name.to_bytes().to_vec(), stat, target, seen_at, known: None });
     }
     list.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(list)

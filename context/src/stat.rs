@@ -54,6 +54,10 @@ impl FileStat {
         FileType::from_raw_mode(self.mode)
     }
 
+    pub(crate) fn is_file(&self) -> bool {
+        self.file_type() == FileType::RegularFile
+    }
+
     pub(crate) fn is_dir(&self) -> bool {
         self.file_type() == FileType::Directory
     }

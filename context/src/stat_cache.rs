@@ -6,9 +6,9 @@
 //! capabilities, so one that has a record has none. Numbers are little-endian.
 //!
 //! ```text
-//! header: 16 bytes "shale-stat-v2\n\0\0"
+//! header: 16 bytes "shale-stat-v3\n\0\0"
 //! record: u64 inode, u64 size, i64 mtime s, i64 ctime s, u32 mtime ns, u32 ctime ns, u32 mode, 32 bytes digest,
-//!         u32 checksum (FNV-1a of the bytes before, folded)
+//!         u32 checksum (FNV-1a of the bytes before in groups of four, folded)
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use layer::Mtime;
@@ -23,7 +24,7 @@ use oci::Digest;
 
 use crate::stat::FileStat;
 
-const HEADER: &[u8; 16] = b"shale-stat-v2\n\0\0";
+const HEADER: &[u8; 16] = b"shale-stat-v3\n\0\0";
 const RECORD_BYTES: usize = 80;
 const CHECKED_BYTES: usize = 76;
 
@@ -41,33 +42,43 @@ pub fn stat_cache_name(root: &Path) -> String {
 /// The cache of one context root.
 pub(crate) struct StatCache {
     path: Option<PathBuf>,
-    /// The file as it was when first needed, without its header.
+    /// The file as it was when first needed.
     old: OnceLock<Vec<u8>>,
     new: Mutex<New>,
+    /// Whether there are new records, so that a look-up need not ask under the lock.
+    has_new: AtomicBool,
+    hits: AtomicUsize,
 }
 
 #[derive(Default)]
 struct New {
     records: BTreeMap<u64, Record>,
-    hits: usize,
     changed: bool,
 }
 
 impl StatCache {
     /// With no path nothing is remembered beyond this run.
     pub(crate) fn new(path: Option<PathBuf>) -> StatCache {
-        StatCache { path, old: OnceLock::new(), new: Mutex::default() }
+        StatCache {
+            path,
+            old: OnceLock::new(),
+            new: Mutex::default(),
+            has_new: AtomicBool::new(false),
+            hits: AtomicUsize::new(0),
+        }
     }
 
     /// The digest of a file with exactly this status.
     pub(crate) fn get(&self, stat: &FileStat) -> Option<Digest> {
-        let mut new = self.new.lock().unwrap_or_else(|lock| lock.into_inner());
-        if let Some(record) = new.records.get(&stat.inode) {
-            return digest_if_same(record, stat);
+        if self.has_new.load(Ordering::Acquire) {
+            let new = self.new.lock().unwrap_or_else(|lock| lock.into_inner());
+            if let Some(record) = new.records.get(&stat.inode) {
+                return digest_if_same(record, stat);
+            }
         }
         let record = find(self.old(), stat.inode)?;
         let digest = digest_if_same(record, stat)?;
-        new.hits += 1;
+        self.hits.fetch_add(1, Ordering::Relaxed);
         Some(digest)
     }
 
@@ -80,6 +91,7 @@ impl StatCache {
         let mut new = self.new.lock().unwrap_or_else(|lock| lock.into_inner());
         new.changed = true;
         new.records.insert(stat.inode, record(stat, digest));
+        self.has_new.store(true, Ordering::Release);
     }
 
     /// Writes what is new, merged with what was there, by rename.
@@ -90,7 +102,7 @@ impl StatCache {
             if !std::mem::take(&mut new.changed) {
                 return Ok(());
             }
-            merge(self.old(), &new)
+            merge(self.old(), &new.records, self.hits.load(Ordering::Relaxed))
         };
         let dir = path.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
@@ -102,25 +114,22 @@ impl StatCache {
 
     /// A file that is missing, torn or of another version is an empty one.
     fn old(&self) -> &[u8] {
-        self.old.get_or_init(|| {
-            let mut bytes = self.path.as_deref().and_then(|p| fs::read(p).ok()).unwrap_or_default();
-            if !bytes.starts_with(HEADER) {
-                return Vec::new();
-            }
-            bytes.drain(..HEADER.len());
-            bytes.truncate(bytes.len() / RECORD_BYTES * RECORD_BYTES);
-            bytes
-        })
+        let file = self.old.get_or_init(|| {
+            let bytes = self.path.as_deref().and_then(|p| fs::read(p).ok()).unwrap_or_default();
+            if bytes.starts_with(HEADER) { bytes } else { HEADER.to_vec() }
+        });
+        let records = &file[HEADER.len()..];
+        &records[..records.len() / RECORD_BYTES * RECORD_BYTES]
     }
 }
 
 /// Old records beside the new ones, sorted by inode; a new one replaces the old one of its inode.
-fn merge(old: &[u8], new: &New) -> Vec<u8> {
+fn merge(old: &[u8], new: &BTreeMap<u64, Record>, hits: usize) -> Vec<u8> {
     let count = old.len() / RECORD_BYTES;
-    let keep = count <= (new.records.len() + new.hits) * STALE_FACTOR + STALE_FREE;
+    let keep = count <= (new.len() + hits) * STALE_FACTOR + STALE_FREE;
     let old = if keep { old } else { &[] };
-    let mut merged = Vec::with_capacity(old.len() + new.records.len() * RECORD_BYTES);
-    let mut fresh = new.records.iter().peekable();
+    let mut merged = Vec::with_capacity(old.len() + new.len() * RECORD_BYTES);
+    let mut fresh = new.iter().peekable();
     for record in old.chunks_exact(RECORD_BYTES) {
         let inode = inode_of(record);
         while let Some((_, record)) = fresh.next_if(|(new, _)| **new < inode) {
@@ -160,22 +169,26 @@ fn digest_if_same(found: &[u8], stat: &FileStat) -> Option<Digest> {
 }
 
 fn record(stat: &FileStat, digest: Digest) -> Record {
-    let mut bytes = Vec::with_capacity(RECORD_BYTES);
-    bytes.extend(stat.inode.to_le_bytes());
-    bytes.extend(stat.size_bytes.to_le_bytes());
-    bytes.extend(stat.mtime.secs.to_le_bytes());
-    bytes.extend(stat.ctime.secs.to_le_bytes());
-    bytes.extend(stat.mtime.nanos.to_le_bytes());
-    bytes.extend(stat.ctime.nanos.to_le_bytes());
-    bytes.extend(stat.mode.to_le_bytes());
-    bytes.extend(digest.as_bytes());
-    bytes.extend(checksum(&bytes).to_le_bytes());
-    bytes.try_into().expect("the fields above are 80 bytes")
+    let mut bytes = [0; RECORD_BYTES];
+    bytes[..8].copy_from_slice(&stat.inode.to_le_bytes());
+    bytes[8..16].copy_from_slice(&stat.size_bytes.to_le_bytes());
+    bytes[16..24].copy_from_slice(&stat.mtime.secs.to_le_bytes());
+    bytes[24..32].copy_from_slice(&stat.ctime.secs.to_le_bytes());
+    bytes[32..36].copy_from_slice(&stat.mtime.nanos.to_le_bytes());
+    bytes[36..40].copy_from_slice(&stat.ctime.nanos.to_le_bytes());
+    bytes[40..44].copy_from_slice(&stat.mode.to_le_bytes());
+    bytes[44..CHECKED_BYTES].copy_from_slice(digest.as_bytes());
+    let checksum = checksum(&bytes[..CHECKED_BYTES]);
+    bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
 }
 
 fn checksum(bytes: &[u8]) -> u32 {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    let words = bytes.chunks_exact(4).map(|word| {
+        u64::from(u32::from_le_bytes(word.try_into().expect("chunks of four have four bytes")))
+    });
+    let hash = words.fold(0xcbf2_9ce4_8422_2325_u64, |hash, word| {
+        (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3)
     });
     (hash ^ (hash >> 32)) as u32
 }

@@ -38,55 +38,115 @@ pub fn digest_selection(tree: &dyn Tree, selection: &Selection) -> Result<TreeDi
 /// Files and directories that cannot be read.
 pub fn digest_picked(tree: &dyn Tree, picked: &[Picked]) -> Result<TreeDigest, TreeError> {
     let mut hasher = Hasher::new();
-    hasher.update(b"shale-selection-1\0");
-    for one in picked {
-        put_picked(&mut hasher, tree, one)?;
-    }
-    hasher.update(b"E");
+    put_selection(&mut hasher, tree, picked)?;
     Ok(TreeDigest(hasher.finish()))
 }
 
-fn put_picked(hasher: &mut Hasher, tree: &dyn Tree, picked: &Picked) -> Result<(), TreeError> {
-    hasher.update(b"P");
-    put_bytes(hasher, &picked.name);
-    hasher.update(&[u8::from(picked.entry.is_dir())]);
-    if !picked.entry.is_dir() {
-        let digest = content_digest(tree, &picked.entry)?;
-        put_thing(hasher, &picked.entry, digest, 0);
-        return Ok(());
+/// Takes what is hashed: a hash, or whoever keeps it as a listing.
+pub(crate) trait Sink {
+    fn update(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Hasher {
+    fn update(&mut self, bytes: &[u8]) {
+        Hasher::update(self, bytes);
     }
-    let mut items: Vec<Item> = Vec::new();
-    walk::<TreeError>(tree, picked, &mut |item| {
-        items.push(item);
-        Ok(())
-    })?;
-    let digests = items.par_iter().map(|item| content_digest(tree, &item.entry));
-    let digests: Vec<Option<Digest>> = digests.collect::<Result<_, _>>()?;
-    let groups = hard_links(&items);
-    for ((item, digest), group) in items.iter().zip(digests).zip(groups) {
-        hasher.update(b"I");
-        put_bytes(hasher, &item.relative);
-        hasher.update(&[u8::from(item.implied)]);
-        put_thing(hasher, &item.entry, digest, group);
+}
+
+pub(crate) fn put_selection(
+    hasher: &mut impl Sink,
+    tree: &dyn Tree,
+    picked: &[Picked],
+) -> Result<(), TreeError> {
+    hasher.update(BEGIN);
+    for one in picked {
+        put_picked(hasher, tree, one)?;
     }
+    hasher.update(b"E");
     Ok(())
 }
 
-/// Numbers of the hard-link groups with two members at least, by first use; 0 for everything else.
-fn hard_links(items: &[Item]) -> Vec<u32> {
+/// The first bytes of what is hashed.
+pub(crate) const BEGIN: &[u8] = b"shale-selection-1\0";
+
+fn put_picked(hasher: &mut impl Sink, tree: &dyn Tree, picked: &Picked) -> Result<(), TreeError> {
+    let mut encoded = Encoded { hasher, tree, items: Vec::new(), bytes: Vec::new(), links: vec![] };
+    encoded.bytes.push(b'P');
+    put_bytes(&mut encoded.bytes, &picked.name);
+    encoded.bytes.push(u8::from(picked.entry.is_dir()));
+    if !picked.entry.is_dir() {
+        let digest = content_digest(tree, &picked.entry)?;
+        put_thing(&mut encoded.bytes, &picked.entry, digest);
+        put_number(&mut encoded.bytes, 0);
+    }
+    walk(tree, picked, &mut |item| encoded.put(item))?;
+    encoded.finish()
+}
+
+/// What is below one picked path on its way into the hash. Files are read many at once; of the things themselves no
+/// more are held than that takes.
+struct Encoded<'a, S> {
+    hasher: &'a mut S,
+    tree: &'a dyn Tree,
+    items: Vec<Item>,
+    bytes: Vec<u8>,
+    /// Where in `bytes` a hard-link group is to be written, and which the tree says it is.
+    links: Vec<(usize, u32)>,
+}
+
+/// So many things have their files read at once.
+const ITEMS_AT_ONCE: usize = 1024;
+
+impl<S: Sink> Encoded<'_, S> {
+    fn put(&mut self, item: Item) -> Result<(), TreeError> {
+        self.items.push(item);
+        if self.items.len() == ITEMS_AT_ONCE { self.encode() } else { Ok(()) }
+    }
+
+    fn encode(&mut self) -> Result<(), TreeError> {
+        let tree = self.tree;
+        self.items
+            .par_iter_mut()
+            .filter(|item| item.known.is_none())
+            .try_for_each(|item| content_digest(tree, &item.entry).map(|d| item.known = d))?;
+        for item in self.items.drain(..) {
+            self.bytes.push(b'I');
+            put_bytes(&mut self.bytes, &item.relative);
+            self.bytes.push(u8::from(item.implied));
+            put_thing(&mut self.bytes, &item.entry, item.known);
+            self.links.extend(item.entry.link_group.map(|group| (self.bytes.len(), group)));
+            put_number(&mut self.bytes, 0);
+        }
+        // Whether something is the only one of its group is known at the end.
+        if self.links.is_empty() {
+            self.hasher.update(&self.bytes);
+            self.bytes.clear();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), TreeError> {
+        self.encode()?;
+        for (at, number) in hard_links(&self.links) {
+            self.bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        }
+        self.hasher.update(&self.bytes);
+        Ok(())
+    }
+}
+
+/// Numbers of the hard-link groups with two members at least, by first use, and where they are to be written.
+fn hard_links(links: &[(usize, u32)]) -> Vec<(usize, u32)> {
     let mut counts: HashMap<u32, usize> = HashMap::new();
-    for group in items.iter().filter_map(|item| item.entry.link_group) {
-        *counts.entry(group).or_default() += 1;
+    for (_, group) in links {
+        *counts.entry(*group).or_default() += 1;
     }
     let mut numbers: HashMap<u32, u32> = HashMap::new();
-    let number = |item: &Item| match item.entry.link_group {
-        Some(group) if counts[&group] > 1 => {
-            let next = numbers.len() as u32 + 1;
-            *numbers.entry(group).or_insert(next)
-        }
-        _ => 0,
+    let number = |(at, group): &(usize, u32)| {
+        let next = numbers.len() as u32 + 1;
+        (counts[group] > 1).then(|| (*at, *numbers.entry(*group).or_insert(next)))
     };
-    items.iter().map(number).collect()
+    links.iter().filter_map(number).collect()
 }
 
 fn content_digest(tree: &dyn Tree, entry: &Entry) -> Result<Option<Digest>, TreeError> {
@@ -99,7 +159,8 @@ fn content_digest(tree: &dyn Tree, entry: &Entry) -> Result<Option<Digest>, Tree
     }
 }
 
-fn put_thing(hasher: &mut Hasher, entry: &Entry, digest: Option<Digest>, group: u32) {
+/// Everything of a thing but its hard-link group.
+fn put_thing(bytes: &mut Vec<u8>, entry: &Entry, digest: Option<Digest>) {
     let kind = match &entry.kind {
         EntryKind::Directory { .. } => b'd',
         EntryKind::File { .. } | EntryKind::Socket => b'f',
@@ -109,34 +170,37 @@ fn put_thing(hasher: &mut Hasher, entry: &Entry, digest: Option<Digest>, group: 
         EntryKind::Fifo => b'p',
         EntryKind::Whiteout => b'w',
     };
-    hasher.update(&[kind]);
+    bytes.push(kind);
     // A link's mode means nothing and differs between file systems.
     let mode = if kind == b'l' { 0o777 } else { entry.mode };
     for number in [mode, entry.uid, entry.gid] {
-        hasher.update(&number.to_le_bytes());
+        put_number(bytes, number);
     }
     if let Some(digest) = digest {
-        hasher.update(digest.as_bytes());
+        bytes.extend_from_slice(digest.as_bytes());
     }
     match &entry.kind {
-        EntryKind::Symlink { target } => put_bytes(hasher, target),
+        EntryKind::Symlink { target } => put_bytes(bytes, target),
         EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
-            hasher.update(&major.to_le_bytes());
-            hasher.update(&minor.to_le_bytes());
+            put_number(bytes, *major);
+            put_number(bytes, *minor);
         }
         _ => {}
     }
-    hasher.update(&(entry.xattrs.len() as u32).to_le_bytes());
+    put_number(bytes, entry.xattrs.len() as u32);
     for (name, value) in &entry.xattrs {
-        put_bytes(hasher, name);
-        put_bytes(hasher, value);
+        put_bytes(bytes, name);
+        put_bytes(bytes, value);
     }
-    hasher.update(&group.to_le_bytes());
 }
 
-fn put_bytes(hasher: &mut Hasher, bytes: &[u8]) {
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(bytes);
+fn put_number(bytes: &mut Vec<u8>, number: u32) {
+    bytes.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_bytes(bytes: &mut Vec<u8>, value: &[u8]) {
+    bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(value);
 }
 
 #[cfg(test)]

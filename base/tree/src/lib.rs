@@ -7,6 +7,8 @@
 
 mod accounts;
 mod digest;
+mod listing;
+mod listing_diff;
 mod nearest;
 mod resolve;
 mod select;
@@ -25,6 +27,8 @@ pub use accounts::{
     ACCOUNT_FILE_MAX_BYTES, AccountError, ReadFile, User, lookup_owner, lookup_user, read_small,
 };
 pub use digest::{digest_picked, digest_selection};
+pub use listing::{Content, Kind, Listed, list_selection, parse_listing};
+pub use listing_diff::{Change, Difference, What, compare_listings};
 pub use resolve::{Resolved, Step, resolve, resolve_with};
 pub use select::{Picked, SelectError, select};
 pub use stack::{LayerDir, StackTree};
@@ -38,6 +42,17 @@ pub trait Tree: Send + Sync {
 
     /// Names in a directory, sorted by bytes.
     fn children(&self, dir: &[u8]) -> Result<Vec<Vec<u8>>, TreeError>;
+
+    /// Everything in a directory, sorted by name, each with its file's digest where the tree knows it without reading.
+    /// Such a digest is good for keys; what is copied is hashed as it is stored.
+    fn list(&self, dir: &[u8]) -> Result<Vec<(Entry, Option<Digest>)>, TreeError> {
+        let mut list = Vec::new();
+        for name in self.children(dir)? {
+            // A name may vanish between listing and look; then it never was there.
+            list.extend(self.entry(&join(dir, &name))?.map(|entry| (entry, None)));
+        }
+        Ok(list)
+    }
 
     /// Opens a regular file for reading from its start.
     fn open(&self, path: &[u8]) -> Result<File, TreeError>;

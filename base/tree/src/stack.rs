@@ -52,6 +52,14 @@ impl StackTree {
         self.layers.iter().map(|layer| &*layer.toc).collect()
     }
 
+    /// An entry of a layer as one of the whole tree: hard-link groups are numbered in each layer by itself, the layer's
+    /// place makes them different.
+    fn placed(&self, index: usize, entry: &Entry) -> Entry {
+        let place = (index as u32) << GROUP_BITS;
+        let group = |group| place | (group & ((1 << GROUP_BITS) - 1));
+        Entry { link_group: entry.link_group.map(group), ..entry.clone() }
+    }
+
     /// The layer that has a file, and its entry there.
     fn file(&self, path: &[u8]) -> Result<(&Layer, Entry), TreeError> {
         let fail = |errno: Errno| TreeError::new("open", path, errno.into());
@@ -84,11 +92,13 @@ impl Tree for StackTree {
         let Some((index, entry)) = layer::lookup(&tocs, path) else {
             return Ok(path.is_empty().then(empty_root));
         };
-        let mut entry = entry.clone();
-        // Groups are numbered in each layer by itself; the layer's place makes them different.
-        let place = (index as u32) << GROUP_BITS;
-        entry.link_group = entry.link_group.map(|group| place | (group & ((1 << GROUP_BITS) - 1)));
-        Ok(Some(entry))
+        Ok(Some(self.placed(index, entry)))
+    }
+
+    fn list(&self, dir: &[u8]) -> Result<Vec<(Entry, Option<Digest>)>, TreeError> {
+        let tocs = self.tocs();
+        let children = layer::children(&tocs, dir).into_iter();
+        Ok(children.map(|(index, entry)| (self.placed(index, entry), None)).collect())
     }
 
     fn children(&self, dir: &[u8]) -> Result<Vec<Vec<u8>>, TreeError> {

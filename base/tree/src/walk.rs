@@ -1,6 +1,7 @@
 //! Walks what is wanted of a picked directory, in order.
 
 use layer::Entry;
+use oci::Digest;
 use pattern::Matched;
 
 use crate::{Picked, Tree, TreeError, join};
@@ -12,6 +13,8 @@ pub struct Item {
     pub relative: Vec<u8>,
     /// What it is; its path counts from the root of the tree.
     pub entry: Entry,
+    /// Digest of a file's content, where the tree knows it without reading ([`Tree::list`]).
+    pub known: Option<Digest>,
     /// A directory that is only there for something below it: it gets no times of its source (COPY-94, COPY-104).
     pub implied: bool,
 }
@@ -50,12 +53,11 @@ struct Walk<'a, E> {
     pending: Vec<Item>,
 }
 
-/// A directory whose names are being visited. They are kept in a list and not on the stack of the thread: how deep a
+/// A directory whose entries are being visited. They are kept in a list and not on the stack of the thread: how deep a
 /// tree is is for others to say (security.md F3).
 struct Level {
-    path: Vec<u8>,
     relative: Vec<u8>,
-    names: std::vec::IntoIter<Vec<u8>>,
+    list: std::vec::IntoIter<(Entry, Option<Digest>)>,
     judged: Judged,
     /// So many directories were pending before this one.
     pending: usize,
@@ -63,17 +65,16 @@ struct Level {
 
 impl<E: From<TreeError>> Walk<'_, E> {
     fn run(&mut self) -> Result<(), E> {
-        let top = self.level(self.picked.path.clone(), Vec::new(), Judged::default(), 0)?;
+        let top = self.level(&self.picked.path, Vec::new(), Judged::default(), 0)?;
         let mut levels = vec![top];
         while let Some(level) = levels.last_mut() {
-            let Some(name) = level.names.next() else {
+            let Some((entry, known)) = level.list.next() else {
                 self.pending.truncate(level.pending);
                 levels.pop();
                 continue;
             };
-            // A name may vanish between listing and look; then it never was there.
-            let Some(entry) = self.tree.entry(&join(&level.path, &name))? else { continue };
-            let below = self.one(entry, join(&level.relative, &name), &level.judged)?;
+            let relative = join(&level.relative, entry.name());
+            let below = self.one(Item { relative, entry, known, implied: false }, &level.judged)?;
             levels.extend(below);
         }
         Ok(())
@@ -81,25 +82,21 @@ impl<E: From<TreeError>> Walk<'_, E> {
 
     fn level(
         &self,
-        path: Vec<u8>,
+        path: &[u8],
         relative: Vec<u8>,
         judged: Judged,
         pending: usize,
     ) -> Result<Level, E> {
-        let names = self.tree.children(&path)?.into_iter();
-        Ok(Level { path, relative, names, judged, pending })
+        let list = self.tree.list(path)?.into_iter();
+        Ok(Level { relative, list, judged, pending })
     }
 
     /// Visits one thing if it is wanted. Returns the directory that is to be gone into.
-    fn one(
-        &mut self,
-        entry: Entry,
-        relative: Vec<u8>,
-        parent: &Judged,
-    ) -> Result<Option<Level>, E> {
+    fn one(&mut self, item: Item, parent: &Judged) -> Result<Option<Level>, E> {
         let rules = &self.picked.rules;
-        let exclude = rules.exclude.judge(&parent.exclude, &relative);
-        let include = rules.include.as_ref().map(|rules| rules.judge(&parent.include, &relative));
+        let exclude = rules.exclude.judge(&parent.exclude, &item.relative);
+        let judge = |rules: &pattern::Rules| rules.judge(&parent.include, &item.relative);
+        let include = rules.include.as_ref().map(judge);
         let matched = include.as_ref().is_none_or(Matched::is_hidden);
         let wanted = matched && !exclude.is_hidden();
         if wanted {
@@ -107,23 +104,23 @@ impl<E: From<TreeError>> Walk<'_, E> {
                 (self.visit)(item)?;
             }
         }
-        if !entry.is_dir() {
+        if !item.entry.is_dir() {
             if wanted {
-                (self.visit)(Item { relative, entry, implied: false })?;
+                (self.visit)(item)?;
             }
             return Ok(None);
         }
         let below = Judged { include: include.unwrap_or_default(), exclude };
-        let path = entry.path.clone();
+        let (path, relative) = (item.entry.path.clone(), item.relative.clone());
         let pending = self.pending.len();
         if wanted {
-            (self.visit)(Item { relative: relative.clone(), entry, implied: false })?;
+            (self.visit)(item)?;
         } else if self.hopeless(&relative, matched, &below) {
             return Ok(None);
         } else {
-            self.pending.push(Item { relative: relative.clone(), entry, implied: true });
+            self.pending.push(Item { implied: true, ..item });
         }
-        self.level(path, relative, below, pending).map(Some)
+        self.level(&path, relative, below, pending).map(Some)
     }
 
     /// Whether nothing below a directory that is not wanted itself can be wanted.

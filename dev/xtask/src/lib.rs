@@ -6,11 +6,13 @@ mod coverage;
 mod crates;
 mod lines;
 mod tree;
+mod walk;
 
 use std::path::Path;
 
 pub use coverage::write as coverage;
 pub use tree::SourceFile;
+pub use walk::walk;
 
 /// A rule that the source breaks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,5 +1,5 @@
 //! `cargo xtask tidy`: checks the source against the project's own rules. `cargo xtask coverage`: writes the table of
-//! behaviours and their cases.
+//! behaviours and their cases. `cargo xtask walk DIR`: a bare walk, as a measure for others.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for a terminal")]
@@ -13,8 +13,9 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("tidy") => tidy(&top),
         Some("coverage") => coverage(&top),
+        Some("walk") => walk(std::env::args_os().nth(2)),
         _ => {
-            eprintln!("usage: cargo xtask tidy|coverage");
+            eprintln!("usage: cargo xtask tidy|coverage|walk DIR");
             ExitCode::from(2)
         }
     }
@@ -24,6 +25,19 @@ fn coverage(top: &Path) -> ExitCode {
     match xtask::coverage(top) {
         Ok(summary) => {
             println!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn walk(dir: Option<std::ffi::OsString>) -> ExitCode {
+    match xtask::walk(Path::new(&dir.unwrap_or_else(|| ".".into()))) {
+        Ok(seen) => {
+            println!("{seen}");
             ExitCode::SUCCESS
         }
         Err(error) => {
