@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     DiskFull = 5,
     /// The store was written by a newer version.
     NewerStore = 6,
+    /// A step that was expected to be cached would have run.
+    NotCached = 7,
     /// `shale run`: the program cannot be executed.
     NotExecutable = 126,
     /// `shale run`: the program is not in the image.
@@ -42,6 +44,7 @@ impl Exit {
             BuildErrorKind::Registry => Exit::Registry,
             BuildErrorKind::DiskFull => Exit::DiskFull,
             BuildErrorKind::NewerStore => Exit::NewerStore,
+            BuildErrorKind::NotCached => Exit::NotCached,
             BuildErrorKind::NotExecutable => Exit::NotExecutable,
             BuildErrorKind::NoProgram => Exit::NoProgram,
             BuildErrorKind::Cancelled if terminated => Exit::Terminated,

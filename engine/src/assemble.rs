@@ -4,19 +4,23 @@
 
 use std::sync::Arc;
 
-use graph::{PlannedHistory, Stack, Target};
-use oci::{History, ImageConfig, ImageId, Platform};
+use graph::{Graph, LayerId, PlannedHistory, Stack, Target};
+use oci::{DiffId, History, ImageConfig, ImageId, Platform};
 
 use crate::error::BuildError;
 use crate::finish;
 use crate::image::Base;
+use crate::remote::inline;
 use crate::session::Session;
 use crate::stop::Stop;
+use crate::value::{Above, StackValue, Value};
 
 /// An image before it is handed out.
 pub(crate) struct Built {
     pub(crate) platform: Platform,
     pub(crate) stack: Stack,
+    /// Whether its layers are here, so that the store can keep it.
+    pub(crate) is_kept: bool,
     /// How many of its layers, the lowest ones, are those of the base image.
     pub(crate) base_layers: usize,
     /// The base image, if there is one.
@@ -50,30 +54,65 @@ const INSTRUCTION: &str = "buildkit.dockerfile.v0";
 pub(crate) fn form(
     session: &Arc<Session>,
     target: &Target,
-    stack: &Stack,
+    stack: &StackValue,
     clamp_to: Option<i64>,
+    (graph, values): (&Arc<Graph>, &[Value]),
 ) -> Result<Form, Stop> {
     let mut config = (*target.config).clone();
     let base_layers = config.rootfs.diff_ids.len();
-    let first_made = match stack.base {
-        // The base was not unpacked: its layers are not in the list.
-        Some((_, 0)) => 0,
-        _ => base_layers,
-    };
-    let mut times = Vec::new();
-    for at in first_made..stack.layers.len() {
-        config.rootfs.diff_ids.push(finish::diff_id(session, &stack.layers[..=at], clamp_to)?);
-        let info = session.lease.layer(stack.layers[at]);
-        let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
-        times.push(info.map(|info| info.created).unwrap_or_default());
-    }
+    let layers = own_layers(session, stack, base_layers, clamp_to)?;
+    config.rootfs.diff_ids.extend(layers.iter().map(|(diff_id, _)| diff_id));
     let base_history = base_history(&mut config, base_layers);
     let epoch = session.epoch().and_then(epoch_text);
+    let times: Vec<String> = layers.iter().map(|(_, created)| created.clone()).collect();
     let own = own_history(&target.history, &times);
     config.history = with_times(base_history, own, epoch.as_deref());
     config.created = config.history.iter().rev().find_map(|entry| entry.created.clone()); // IMG-10
+    inline::set(&mut config, session, (graph, target, values), stack, &layers)?;
     let id = config.id();
     Ok(Form { config, id, clamp_to })
+}
+
+/// The layers above the base, lowest first: digest of the tar, and when it was made.
+fn own_layers(
+    session: &Arc<Session>,
+    stack: &StackValue,
+    base_layers: usize,
+    clamp_to: Option<i64>,
+) -> Result<Vec<(DiffId, String)>, Stop> {
+    let mut layers = Vec::new();
+    match stack {
+        StackValue::Present(stack) => {
+            for at in base_layers..stack.layers.len() {
+                layers.push(made(session, &stack.layers[..=at], clamp_to)?);
+            }
+        }
+        StackValue::Lazy(lazy) => {
+            let bottom = lazy.bottom.named();
+            for at in bottom.layers.len() - bottom.above_base().len()..bottom.layers.len() {
+                layers.push(made(session, &bottom.layers[..=at], clamp_to)?);
+            }
+            for layer in &lazy.above {
+                layers.push(match layer {
+                    Above::Layer(layer) => made(session, &[*layer], clamp_to)?,
+                    Above::Imported(layer) => (layer.diff_id, layer.created.clone()),
+                });
+            }
+        }
+    }
+    Ok(layers)
+}
+
+/// Of the topmost of `layers` the digest of its tar, and when it was made.
+fn made(
+    session: &Arc<Session>,
+    layers: &[LayerId],
+    clamp_to: Option<i64>,
+) -> Result<(DiffId, String), Stop> {
+    let diff_id = finish::diff_id(session, layers, clamp_to)?;
+    let info = session.lease.layer(*layers.last().expect("called with at least one layer"));
+    let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
+    Ok((diff_id, info.map(|info| info.created).unwrap_or_default()))
 }
 
 /// The base's entries, with as many that make a layer as it has layers (IMG-30).

@@ -9,6 +9,8 @@ use progress::Emitter;
 use sys::Cancel;
 
 use crate::assemble::{self, Built};
+use crate::cap;
+use crate::controls;
 use crate::devices;
 use crate::environment::{Environment, session};
 use crate::error::BuildError;
@@ -18,6 +20,7 @@ use crate::image;
 use crate::keep;
 use crate::output;
 use crate::plan::{self, Plan};
+use crate::remote;
 use crate::request::BuildRequest;
 use crate::session::Session;
 use crate::solve;
@@ -71,17 +74,29 @@ pub fn build(
     cancel: &Cancel,
 ) -> Result<BuildOutcome, BuildError> {
     let session = session(request, environment, events, cancel)?;
+    cap::watch(&session);
     let outcome = stopper::with(cancel, &environment.registry, || {
         let result = run(&session);
         // Whatever was started is waited for, also after a failure: nothing may outlive the build.
         let finished = session.background.join();
         let result = with_background(result, finished);
-        result.and_then(|(built, plan)| hand_out(&session, built, plan))
+        let result = result.and_then(|(built, solved)| hand_out(&session, built, solved));
+        remote::end(&session);
+        if !matches!(result, Err(Stop::NeedsWorker)) {
+            session.journal.write(&session, result.is_ok());
+            cap::settle(&session);
+        }
+        result
     });
     match outcome {
         Ok(result) => Ok(BuildOutcome::Done(result)),
-        Err(Stop::NeedsWorker) => Ok(BuildOutcome::NeedsWorker(lock(&session.facts).clone())),
-        Err(Stop::Failed(error)) => Err(error.with_warnings(session.findings())),
+        Err(Stop::NeedsWorker) => {
+            remote::learn(&session);
+            Ok(BuildOutcome::NeedsWorker(lock(&session.facts).clone()))
+        }
+        Err(Stop::Failed(error) | Stop::CacheLost(error)) => {
+            Err(error.with_warnings(session.findings()))
+        }
     }
 }
 
@@ -97,19 +112,49 @@ fn with_background<T>(result: Result<T, Stop>, background: Result<(), Stop>) -> 
     }
 }
 
-fn run(session: &Arc<Session>) -> Result<(Vec<Built>, Plan), Stop> {
+fn run(session: &Arc<Session>) -> Result<(Vec<Built>, Solved), Stop> {
+    remote::open(session)?;
+    remote::start(session);
     empty_trash(session);
-    let plan = plan::make(session)?;
+    let mut plan = plan::make(session)?;
     if let Some(violation) = &plan.violation {
         return Err(BuildError::dockerfile(vec![violation.clone()]).into()); // LINT-01
     }
+    controls::set(session, &mut plan)?;
     devices::check(session, &plan.graph)?;
     foreign::check(session, &plan.graph)?;
+    session.journal.plan(&plan);
     plan::announce(session, &plan);
-    let values = solve::solve(session, &plan.graph)?;
-    let targets = plan.graph.targets.iter();
-    let built = targets.map(|target| assemble_target(session, &plan.graph, target, &values));
-    Ok((built.collect::<Result<_, Stop>>()?, plan))
+    let mut result = solved(session, &plan);
+    if let Err(Stop::CacheLost(error)) = &result {
+        remote::lost(session, error);
+        result = solved(session, &plan);
+    }
+    let filed = remote::file_records(session);
+    let (built, values) = result?;
+    filed?;
+    Ok((built, Solved { plan, values }))
+}
+
+/// A plan with what came of it.
+struct Solved {
+    plan: Plan,
+    values: Vec<Value>,
+}
+
+/// Solves the graph and puts the images together; ends when nothing works on it any more.
+fn solved(session: &Arc<Session>, plan: &Plan) -> Result<(Vec<Built>, Vec<Value>), Stop> {
+    let solved = solve::solve(session, &plan.graph).and_then(|values| {
+        if remote::inline::is_wanted(session) {
+            // What is still found out of steps that ran is part of the images' configs.
+            session.background.join()?;
+        }
+        let targets = plan.graph.targets.iter();
+        let built = targets.map(|target| assemble_target(session, &plan.graph, target, &values));
+        Ok((built.collect::<Result<_, Stop>>()?, values))
+    });
+    let finished = session.background.join();
+    with_background(solved, finished)
 }
 
 /// Deletes what was thrown away earlier, beside the build: only here files of other ids can be removed.
@@ -126,37 +171,53 @@ fn empty_trash(session: &Arc<Session>) {
 
 fn assemble_target(
     session: &Arc<Session>,
-    graph: &Graph,
+    graph: &Arc<Graph>,
     target: &Target,
     values: &[Value],
 ) -> Result<Built, Stop> {
     let value = values[target.top.0 as usize].stack();
     let stack = value.cloned().unwrap_or_else(|| StackValue::Present(Stack::default()));
-    let named = stack.named();
+    let stack = match stack {
+        // What lies in an imported cache may be gone from there when it is wanted: a result has its layers here.
+        StackValue::Lazy(lazy) if lazy.is_imported() && output::keeps(session) => {
+            let stack = image::ensure(session, &StackValue::Lazy(lazy), target.top.0)?;
+            StackValue::Present(stack)
+        }
+        stack => stack,
+    };
     let form = |rewritten: bool| {
         let clamp_to = session.epoch().filter(|_| rewritten);
-        assemble::form(session, target, &named, clamp_to)
+        assemble::form(session, target, &stack, clamp_to, (graph, values))
     };
     let (first, both) = output::rewrites(session);
     let other = if both { Some(form(!first)?) } else { None };
     let form = form(first)?;
     let base_layers = target.config.rootfs.diff_ids.len();
     let stack = match stack {
+        StackValue::Present(stack) => Some(stack),
         // An image that only changes metadata needs no byte of its base, until an output does.
-        StackValue::Lazy { .. } if session.worker.is_some() && output::needs_layers(session) => {
-            image::ensure(session, &stack, target.top.0)?
+        StackValue::Lazy(_) if session.worker.is_some() && output::needs_layers(session) => {
+            Some(image::ensure(session, &stack, target.top.0)?)
         }
-        stack => stack.named(),
+        StackValue::Lazy(lazy) => lazy.on_its_image(),
     };
+    let is_kept = stack.is_some();
+    let stack = stack.unwrap_or_default();
     let platform = target.platform.clone();
     let base = image::Base::of(graph, target);
-    Ok(Built { platform, stack, base_layers, base, form, other })
+    Ok(Built { platform, stack, is_kept, base_layers, base, form, other })
 }
 
-fn hand_out(session: &Arc<Session>, built: Vec<Built>, plan: Plan) -> Result<BuildResult, Stop> {
+fn hand_out(
+    session: &Arc<Session>,
+    built: Vec<Built>,
+    solved: Solved,
+) -> Result<BuildResult, Stop> {
+    let Solved { plan, values } = solved;
     session.check_cancelled()?;
     let reports = output::write(session, &built)?;
     keep::images(session, &built, &reports)?;
+    remote::publish(session, &plan.graph, &values)?;
     let images = built
         .iter()
         .map(|built| ResultImage { platform: built.platform.clone(), id: built.form.id });

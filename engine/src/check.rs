@@ -101,7 +101,7 @@ fn question(request: &BuildRequest, all_stages: bool) -> BuildRequest {
 
 fn error_of(stop: Stop) -> BuildError {
     match stop {
-        Stop::Failed(error) => error,
+        Stop::Failed(error) | Stop::CacheLost(error) => error,
         Stop::NeedsWorker => {
             let message = "the context cannot be read without running something";
             BuildError::new(BuildErrorKind::Environment, message)

@@ -11,12 +11,15 @@ use sys::Cancel;
 
 use crate::agents::Agents;
 use crate::background::Background;
+use crate::cap::{CacheMax, Cap};
 use crate::contexts::Contexts;
 use crate::error::BuildError;
 use crate::facts::Facts;
+use crate::remote::{Exports, Hits, Imports, Travelling};
 use crate::request::BuildRequest;
 use crate::session::Session;
 use crate::slots::Slots;
+use crate::why::Journal;
 
 /// What a build needs of this process.
 pub struct Environment {
@@ -29,6 +32,8 @@ pub struct Environment {
     pub worker: Option<Arc<dyn Worker>>,
     /// What an earlier process of the same build has learnt.
     pub facts: Facts,
+    /// How much of the disk the store may take.
+    pub cache_max: CacheMax,
 }
 
 pub(crate) fn session(
@@ -50,6 +55,7 @@ pub(crate) fn session(
         cancel: cancel.clone(),
         facts: environment.facts.clone().into(),
         background: Background::default(),
+        cap: Cap::new(environment.cache_max),
         slots: Slots::new(jobs),
         jobs,
         networks_expected: Once::new(),
@@ -64,6 +70,12 @@ pub(crate) fn session(
         images_asked: AtomicU32::new(0),
         registry_failed: Mutex::default(),
         epoch: OnceLock::new(),
+        imports: Imports::default(),
+        travelling: Travelling::default(),
+        hits: Hits::default(),
+        exports: Exports::default(),
+        controls: OnceLock::new(),
+        journal: Journal::new(),
     }))
 }
 

@@ -38,6 +38,8 @@ pub enum BuildErrorKind {
     Cancelled,
     /// Reading the context, writing an output, or the store failed.
     Files,
+    /// A step that is expected to be cached would run.
+    NotCached,
     /// `shale run`: the program is not in the image.
     NoProgram,
     /// `shale run`: the program is there and cannot be executed.

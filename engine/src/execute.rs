@@ -21,12 +21,13 @@ use crate::image;
 use crate::lookup::{self, Form};
 use crate::mounts;
 use crate::place;
-use crate::reason;
+use crate::remote;
 use crate::request::Stopwatch;
 use crate::source;
 use crate::stack_tree;
 use crate::stop::Stop;
 use crate::value::{StackValue, Value};
+use crate::why;
 use crate::work::Work;
 
 /// How often a copy is made again when its files change meanwhile (design D5).
@@ -40,8 +41,9 @@ pub(crate) fn run(work: &Work, contents: Option<Vec<Digest>>) -> Result<StackVal
     for _ in 0..COPY_TRIES_MAX {
         session.check_cancelled()?;
         let step = {
+            let caches = mounts::caches(work)?;
             let _slot = session.slots.take();
-            execute(work, &below)?
+            execute(work, &below, &caches)?
         };
         // A copy hashed what it stored; these digests, not those of the look-up, are the truth.
         let now = lookup::contents(work)?;
@@ -74,7 +76,7 @@ struct Step {
     took_ms: u64,
 }
 
-fn execute(work: &Work, below: &Stack) -> Result<Step, Stop> {
+fn execute(work: &Work, below: &Stack, caches: &mounts::Caches) -> Result<Step, Stop> {
     let session = &work.session;
     let worker = session.worker()?;
     let ingest = session.lease.new_ingest();
@@ -83,7 +85,7 @@ fn execute(work: &Work, below: &Stack) -> Result<Step, Stop> {
     let cancel = &session.cancel;
     let watch = Stopwatch::start();
     let layer = match &work.vertex().op {
-        Op::Run(run) => run_step(work, run, &layers, &ingest)?,
+        Op::Run(run) => run_step(work, run, (&layers, caches), &ingest)?,
         Op::Copy(copy) => {
             let sources = copy_sources(work, copy)?;
             let step = CopyStep { layers: &layers, ingest: ingest.path(), copy, sources: &sources };
@@ -103,15 +105,14 @@ fn execute(work: &Work, below: &Stack) -> Result<Step, Stop> {
 fn run_step(
     work: &Work,
     run: &graph::Run,
-    layers: &[OwnedFd],
+    (layers, caches): (&[OwnedFd], &mounts::Caches),
     ingest: &Ingest,
 ) -> Result<NewLayer, Stop> {
     let session = &work.session;
     if let Some(refused) = foreign::refusal(&work.vertex().platform) {
         return Err(refused.into());
     }
-    // The guards keep cache mounts locked until the step has ended.
-    let (mounts, _guards) = mounts::of(work, run)?;
+    let mounts = mounts::of(work, run, caches)?;
     let platform = &work.vertex().platform;
     let devices = devices::of(&work.session, run)?;
     let step = RunStep { layers, ingest: ingest.path(), run, mounts, devices, platform };
@@ -160,6 +161,7 @@ fn commit(
     let store = |e| BuildError::store("cannot commit a layer", e);
     let created = crate::request::now();
     let layer = session.lease.commit_layer(step.ingest, "diff", &created).map_err(store)?;
+    why::made(work, layer);
     let new = Unfinished {
         layer,
         below: below.layers.clone(),
@@ -179,9 +181,10 @@ fn commit(
         layer: Some(layer),
         created,
         took_ms: step.took_ms,
-        step: reason::without_place(&work.vertex().origin.name).to_owned(),
+        step: why::without_place(&work.vertex().origin.name).to_owned(),
         inputs: Vec::new(),
     };
+    remote::note_contents(work, &contents);
     file_records(work, record, contents)?;
     Ok(result)
 }
@@ -197,7 +200,7 @@ fn file_records(work: &Work, record: CacheRecord, contents: Vec<Digest>) -> Resu
     work.session.lease.put_record(&keys, &record).map_err(store)?;
     let later = work.clone();
     work.session.background.spawn(move || {
-        let inputs = reason::inputs(&later, &contents);
+        let inputs = why::complete(&later, &contents);
         let record = CacheRecord { inputs, ..record };
         let mut cache = Vec::new();
         for form in [Form::Weak, Form::Strong] {

@@ -19,13 +19,26 @@ use store::Ingest;
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     images: BTreeMap<(Reference, Platform), Digest>,
+    /// Images whose registry could not be asked, with what was said of it.
+    unasked: BTreeMap<(Reference, Platform), String>,
     downloads: BTreeMap<String, Download>,
     /// URLs whose content is that of an earlier build.
     unchanged: BTreeMap<String, HttpFile>,
     resolved: BTreeMap<String, ResolvedGit>,
     checkouts: BTreeMap<String, Checkout>,
+    /// What became of caches that were to be read, by their place among those that are named.
+    imports: BTreeMap<usize, Imported>,
     /// The directories that downloads and checkouts are in, as long as this lives.
     kept: Vec<Arc<Ingest>>,
+}
+
+/// What became of a cache that was to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Imported {
+    /// Its document is in this file.
+    Document(PathBuf),
+    /// There is nothing to be had of it; said to the user in these words.
+    Nothing { warning: String },
 }
 
 /// A commit that was fetched.
@@ -49,9 +62,14 @@ pub(crate) struct Download {
 #[derive(Default, Serialize, Deserialize)]
 struct File {
     images: Vec<(String, String, String)>,
+    #[serde(default)]
+    unasked: Vec<(String, String, String)>,
     downloads: Vec<DownloadFile>,
     resolved: Vec<(String, String, Option<String>, Option<String>)>,
     checkouts: Vec<(String, PathBuf, i64)>,
+    /// Place, file of the document, else the warning.
+    #[serde(default)]
+    imports: Vec<(usize, Option<PathBuf>, String)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -106,6 +124,16 @@ impl Facts {
         self.images.insert((reference.clone(), platform.clone()), manifest);
     }
 
+    /// What was said of a registry that could not be asked: then the store's image is meant, in all of the build.
+    pub(crate) fn unasked(&self, reference: &Reference, platform: &Platform) -> Option<String> {
+        self.unasked.get(&(reference.clone(), platform.clone())).cloned()
+    }
+
+    /// Notes that the store's image is meant, and what is said of it.
+    pub(crate) fn learn_unasked(&mut self, reference: &Reference, platform: &Platform, said: &str) {
+        self.unasked.insert((reference.clone(), platform.clone()), said.to_owned());
+    }
+
     /// What a URL gave. A server is asked once in a build: it might say something else the second time.
     pub(crate) fn download(&self, url: &str) -> Option<&Download> {
         self.downloads.get(url).filter(|download| download.path.exists())
@@ -153,6 +181,17 @@ impl Facts {
         self.kept.push(home);
     }
 
+    /// What became of a cache that was to be read.
+    pub(crate) fn import(&self, at: usize) -> Option<&Imported> {
+        self.imports.get(&at)
+    }
+
+    /// Notes what became of a cache that was to be read, and keeps the directory that its document is in.
+    pub(crate) fn learn_import(&mut self, at: usize, import: Imported, home: Option<Arc<Ingest>>) {
+        self.imports.insert(at, import);
+        self.kept.extend(home);
+    }
+
     /// Writes the document.
     pub fn to_json(&self) -> Vec<u8> {
         let images = self
@@ -160,6 +199,8 @@ impl Facts {
             .iter()
             .map(|((r, p), d)| (r.to_string(), p.to_string(), d.to_string()))
             .collect();
+        let unasked = self.unasked.iter();
+        let unasked = unasked.map(|((r, p), said)| (r.to_string(), p.to_string(), said.clone()));
         let downloads = self.downloads.iter();
         let downloads = downloads.map(|(url, d)| DownloadFile::new(url, Some(&d.path), &d.file));
         let unchanged = self.unchanged.iter();
@@ -172,9 +213,11 @@ impl Facts {
             checkouts.map(|(name, c)| (name.clone(), c.path.clone(), c.commit_time.secs));
         let file = File {
             images,
+            unasked: unasked.collect(),
             downloads: downloads.chain(unchanged).collect(),
             resolved: resolved.collect(),
             checkouts: checkouts.collect(),
+            imports: self.imports.iter().map(import_to_file).collect(),
         };
         serde_json::to_vec(&file).expect("facts are lists of texts and numbers")
     }
@@ -187,6 +230,11 @@ impl Facts {
             Some((key, digest.parse().ok()?))
         });
         let mut facts = Facts { images: images.collect(), ..Facts::default() };
+        for (reference, platform, said) in &file.unasked {
+            if let (Ok(reference), Ok(platform)) = (reference.parse(), platform.parse()) {
+                facts.learn_unasked(&reference, &platform, said);
+            }
+        }
         for (url, path, file) in file.downloads.into_iter().filter_map(DownloadFile::into_file) {
             match path {
                 Some(path) => drop(facts.downloads.insert(url, Download { path, file })),
@@ -202,8 +250,20 @@ impl Facts {
             (name, Checkout { path, commit_time: Mtime { secs, nanos: 0 } })
         });
         facts.checkouts = checkouts.collect();
+        facts.imports = file.imports.into_iter().map(import_of_file).collect();
         facts
     }
+}
+
+fn import_to_file((at, import): (&usize, &Imported)) -> (usize, Option<PathBuf>, String) {
+    match import {
+        Imported::Document(path) => (*at, Some(path.clone()), String::new()),
+        Imported::Nothing { warning } => (*at, None, warning.clone()),
+    }
+}
+
+fn import_of_file((at, path, warning): (usize, Option<PathBuf>, String)) -> (usize, Imported) {
+    (at, path.map_or(Imported::Nothing { warning }, Imported::Document))
 }
 
 /// What decides which commit is meant.
@@ -228,6 +288,7 @@ mod tests {
         let mut facts = Facts::default();
         let reference: Reference = "debian:12".parse().expect("valid");
         facts.learn_image(&reference, &Platform::host(), Digest::of(b"x"));
+        facts.learn_unasked(&reference, &Platform::host(), "no route");
         let tag = Some("def".to_owned());
         let resolved = ResolvedGit { commit: "abc".to_owned(), reference: None, tag };
         facts.resolved.insert("remote main".to_owned(), resolved);
@@ -243,8 +304,12 @@ mod tests {
         facts.learn_unchanged("http://example/g", file.clone());
         let download = Download { path: "/".into(), file };
         facts.downloads.insert("http://example/f".to_owned(), download.clone());
+        facts.learn_import(0, Imported::Document("/d".into()), None);
+        facts.learn_import(1, Imported::Nothing { warning: "not there".to_owned() }, None);
         let read = Facts::from_json(&facts.to_json());
+        assert_eq!(read.imports, facts.imports);
         assert_eq!(read.image(&reference, &Platform::host()), Some(Digest::of(b"x")));
+        assert_eq!(read.unasked(&reference, &Platform::host()).as_deref(), Some("no route"));
         assert_eq!(read.download("http://example/f"), Some(&download));
         assert_eq!(read.download("http://example/g"), None);
         assert_eq!(read.unchanged("http://example/g"), Some(&download.file));

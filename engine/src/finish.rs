@@ -6,14 +6,14 @@
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
-use graph::{ContentId, LayerId, StackIdentity};
+use graph::{ContentId, LayerId, Stack, StackIdentity};
 use layer::Toc;
 use oci::DiffId;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::session::Session;
 use crate::stop::{Stop, lock};
-use crate::value::StackValue;
+use crate::value::{Above, StackValue};
 
 /// Name of the layer encoding that keeps all times as they are.
 const PLAIN: &str = "plain";
@@ -105,15 +105,32 @@ pub(crate) fn tocs(session: &Arc<Session>, layers: &[LayerId]) -> Result<Vec<Arc
 
 /// What a stack is to a cache key; waits for content ids that are being made.
 pub(crate) fn identity(session: &Arc<Session>, value: &StackValue) -> Result<StackIdentity, Stop> {
-    let named = value.named();
-    let first = named.layers.len() - named.above_base().len();
-    let contents = (first..named.layers.len()).map(|at| content_id(session, &named.layers[..=at]));
+    let lazy = match value {
+        StackValue::Present(stack) => return present_identity(session, stack),
+        StackValue::Lazy(lazy) => lazy,
+    };
+    let mut identity = present_identity(session, &lazy.bottom.named())?;
+    for layer in &lazy.above {
+        identity.contents.push(match layer {
+            Above::Layer(layer) => content_id(session, &[*layer])?,
+            Above::Imported(layer) => layer.content_id,
+        });
+    }
+    Ok(identity)
+}
+
+fn present_identity(session: &Arc<Session>, stack: &Stack) -> Result<StackIdentity, Stop> {
+    let first = stack.layers.len() - stack.above_base().len();
+    let contents = (first..stack.layers.len()).map(|at| content_id(session, &stack.layers[..=at]));
     let contents = contents.collect::<Result<_, Stop>>()?;
-    Ok(StackIdentity { base: named.base.map(|(chain, _)| chain), contents })
+    Ok(StackIdentity { base: stack.base.map(|(chain, _)| chain), contents })
 }
 
 /// The content id of the topmost of `layers`. Remembered: every key of a long chain asks for all that lie below.
-fn content_id(session: &Arc<Session>, layers: &[LayerId]) -> Result<ContentId, Stop> {
+pub(crate) fn content_id(
+    session: &Arc<Session>,
+    layers: &[LayerId],
+) -> Result<ContentId, Stop> {
     let (layer, below) = layers.split_last().expect("called with at least one layer");
     if let Some(id) = lock(&session.content_ids).get(layer) {
         return Ok(*id);

@@ -15,12 +15,13 @@ use oci::ChainId;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::session::Session;
 use crate::stop::{Stop, lock};
-use crate::value::{LazyStack, StackValue};
+use crate::remote;
+use crate::value::{Bottom, LazyImage, LazyStack, StackValue};
 
-pub(crate) use fetch::download_all;
+pub(crate) use fetch::{counted, download_all};
 pub(crate) use own::Base;
 pub(crate) use resolve::{ImageSources, config_bytes, fitting};
-pub(crate) use unpack::{layer_blob, new_dir};
+pub(crate) use unpack::{Packed, layer_blob, new_dir, unpack};
 
 /// The value of an image vertex: present if the store has its layers unpacked, else lazy.
 pub(crate) fn value(session: &Session, image: &ImageSource) -> Result<StackValue, Stop> {
@@ -31,8 +32,9 @@ pub(crate) fn value(session: &Session, image: &ImageSource) -> Result<StackValue
     match known_stack(session, chain, diff_ids.len())? {
         Some(stack) => Ok(StackValue::Present(stack)),
         None => {
-            let lazy = LazyStack { chain, image: image.clone(), present: None.into() };
-            Ok(StackValue::Lazy { image: Arc::new(lazy), above: Vec::new() })
+            let lazy = LazyImage { chain, image: image.clone(), present: None.into() };
+            let bottom = Bottom::Image(Arc::new(lazy));
+            Ok(StackValue::Lazy(LazyStack { bottom, above: Vec::new() }))
         }
     }
 }
@@ -45,20 +47,23 @@ pub(crate) fn ensure(
 ) -> Result<Stack, Stop> {
     match value {
         StackValue::Present(stack) => Ok(stack.clone()),
-        StackValue::Lazy { image, above } => {
-            let bottom = ensure_image(session, image, vertex)?;
-            Ok(above.iter().fold(bottom, |stack, layer| stack.with(*layer)))
+        StackValue::Lazy(lazy) => {
+            session.worker()?;
+            let bottom = || match &lazy.bottom {
+                Bottom::Here(stack) => Ok(stack.clone()),
+                Bottom::Image(image) => ensure_image(session, image, vertex),
+            };
+            remote::bring(session, &lazy.above, bottom, vertex)
         }
     }
 }
 
-fn ensure_image(session: &Arc<Session>, image: &LazyStack, vertex: u32) -> Result<Stack, Stop> {
+fn ensure_image(session: &Arc<Session>, image: &LazyImage, vertex: u32) -> Result<Stack, Stop> {
     // Holding the lock makes other steps on the same image wait for this one's pull.
     let mut present = lock(&image.present);
     if let Some(stack) = &*present {
         return Ok(stack.clone());
     }
-    session.worker()?;
     let stack = fetch::fetch(session, image, vertex)?;
     *present = Some(stack.clone());
     Ok(stack)
@@ -78,7 +83,7 @@ fn known_stack(
 }
 
 /// The topmost layer of a chain that is in the store, all below it included.
-fn known_stack_layers(
+pub(crate) fn known_stack_layers(
     session: &Session,
     chain: ChainId,
 ) -> Result<Option<Vec<LayerId>>, BuildError> {

@@ -18,6 +18,7 @@ use progress::Emitter;
 use store::{LayerBlob, Lease, Reached, StoredImage, StoredManifest, Tagged};
 use sys::Cancel;
 
+use crate::cap;
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
@@ -125,6 +126,7 @@ pub fn pull(
         image::download_all(&session, &source, Internal::ResolveImages.vertex())?;
         Ok(keep_pulled(&session, &source, reference)?)
     });
+    cap::settle(&session);
     whole(pulled)
 }
 
@@ -315,6 +317,7 @@ pub fn load(
         let id = keep(&session, image.config, image.manifest, &listed.names)?;
         loaded.push(Loaded { id, names: listed.names.clone() });
     }
+    cap::settle(&session);
     Ok(loaded)
 }
 
@@ -426,12 +429,14 @@ pub fn import(
         comment: Some(message.unwrap_or_else(|| format!("Imported from {}", request.from))),
         ..History::default()
     });
-    keep(&session, config.to_json(), None, request.name.as_slice())
+    let id = keep(&session, config.to_json(), None, request.name.as_slice())?;
+    cap::settle(&session);
+    Ok(id)
 }
 
 fn whole<T>(result: Result<T, Stop>) -> Result<T, BuildError> {
     result.map_err(|stop| match stop {
-        Stop::Failed(error) => error,
+        Stop::Failed(error) | Stop::CacheLost(error) => error,
         Stop::NeedsWorker => {
             BuildError::new(BuildErrorKind::Environment, "this needs a process with a worker")
         }

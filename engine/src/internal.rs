@@ -16,6 +16,14 @@ pub(crate) enum Internal {
     LoadContext,
     ResolveImages,
     Export,
+    /// The store gets the result.
+    Keep,
+    /// A cache that is read, by its place among those that are named.
+    ImportCache(u32),
+    /// A cache that is written, by its place among those that are named.
+    ExportCache(u32),
+    /// A cache mount that comes from a cache, by the order of coming.
+    ImportMount(u32),
     /// What a registry says of an image, by the order of asking.
     LoadMetadata(u32),
 }
@@ -30,7 +38,11 @@ impl Internal {
                 Internal::ResolveImages => 2,
                 Internal::Export => 3,
                 Internal::LoadContext => 4,
-                Internal::LoadMetadata(number) => 5 + number,
+                Internal::ImportMount(number) => 1 << 28 | number,
+                Internal::ImportCache(number) => 1 << 29 | number,
+                Internal::ExportCache(number) => 1 << 30 | number,
+                Internal::Keep => 5,
+                Internal::LoadMetadata(number) => 6 + number,
             }
     }
 }
@@ -43,10 +55,7 @@ pub(crate) fn step<T, E: End>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
     let vertex = what.vertex();
-    let info =
-        VertexInfo { name: name.to_owned(), stage: String::new(), line: None, inputs: Vec::new() };
-    events.emit(EventKind::Planned { vertex, info: Arc::new(info) });
-    events.emit(EventKind::Started { vertex, because: None });
+    begin(events, vertex, name);
     let result = work();
     let outcome = match &result {
         Ok(_) => Outcome::Done,
@@ -54,6 +63,19 @@ pub(crate) fn step<T, E: End>(
     };
     events.emit(EventKind::Finished { vertex, outcome });
     result
+}
+
+/// Tells the begin of a piece of internal work.
+pub(crate) fn begin(events: &Emitter, vertex: u32, name: &str) {
+    let info = VertexInfo {
+        name: name.to_owned(),
+        stage: String::new(),
+        file: "".into(),
+        line: None,
+        inputs: Vec::new(),
+    };
+    events.emit(EventKind::Planned { vertex, info: Arc::new(info) });
+    events.emit(EventKind::Started { vertex, because: None });
 }
 
 /// How work ended that gave no result.
@@ -75,7 +97,7 @@ impl End for Stop {
     fn outcome(&self) -> Outcome {
         match self {
             Stop::Failed(error) => error.outcome(),
-            Stop::NeedsWorker => Outcome::Canceled,
+            Stop::NeedsWorker | Stop::CacheLost(_) => Outcome::Canceled,
         }
     }
 }

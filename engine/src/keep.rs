@@ -3,26 +3,58 @@
 use std::sync::Arc;
 
 use oci::{ChainId, ImageId, Reference};
+use progress::EventKind;
 use store::{Reached, StoredImage, StoredManifest, Tagged, TaggedIndex};
 
 use crate::assemble::Built;
 use crate::error::BuildError;
+use crate::internal::{self, Internal};
 use crate::output::Reports;
+use crate::request::OutputKind;
 use crate::session::Session;
 use crate::stop::Stop;
 
-/// Keeps the images of a build and names them. Tags come last: what they name is then durable.
+/// Keeps the images of a build and names them, and tells so where the store is what they are made for.
 pub(crate) fn images(
     session: &Arc<Session>,
     built: &[Built],
     reports: &Reports,
 ) -> Result<(), Stop> {
+    let request = &session.request;
+    let only_kept = request.outputs.iter().all(|output| output.kind == OutputKind::Image);
+    if !only_kept && request.tags.is_empty() {
+        return keep(session, built, reports);
+    }
+    internal::step(&session.events, Internal::Keep, "exporting to image", || {
+        keep(session, built, reports)?;
+        let done = |item: String| {
+            let vertex = Internal::Keep.vertex();
+            let (done_bytes, total_bytes) = (0, Some(0));
+            session.events.emit(EventKind::Transfer { vertex, item, done_bytes, total_bytes });
+        };
+        match (&reports.index, built) {
+            (Some(index), _) => done(format!("writing manifest list {}", index.digest)),
+            (None, built) => {
+                built.iter().for_each(|built| done(format!("writing image {}", built.form.id)));
+            }
+        }
+        request.tags.iter().for_each(|name| done(format!("naming to {name}")));
+        Ok(())
+    })
+}
+
+/// Tags come last: what they name is then durable.
+fn keep(session: &Arc<Session>, built: &[Built], reports: &Reports) -> Result<(), Stop> {
     let store = |e| BuildError::store("cannot keep the image", e);
+    let makes_image = makes_image(session);
     for (at, built) in built.iter().enumerate() {
         let manifest = reports.manifests.get(at).cloned().flatten();
-        image(session, built, manifest)?;
+        if built.is_kept && makes_image {
+            image(session, built, manifest)?;
+        }
     }
-    let ids: Vec<ImageId> = built.iter().map(|built| built.form.id).collect();
+    let kept = built.iter().filter(|built| built.is_kept && makes_image);
+    let ids: Vec<ImageId> = kept.map(|built| built.form.id).collect();
     let durable = !session.request.tags.is_empty() || !session.request.outputs.is_empty();
     session.lease.finish(durable, &Reached { layers: &[], images: &ids }).map_err(store)?;
     if let Some(tagged) = tagged(&ids, reports) {
@@ -31,6 +63,17 @@ pub(crate) fn images(
         session.lease.set_tags(&tags).map_err(store)?;
     }
     Ok(())
+}
+
+/// Whether anybody wants an image: who only wants files, or only the cache, would find one without a name that holds
+/// the disk.
+fn makes_image(session: &Session) -> bool {
+    let is_image =
+        |kind| !matches!(kind, OutputKind::Local | OutputKind::Tar | OutputKind::CacheOnly);
+    let outputs = &session.request.outputs;
+    !session.request.tags.is_empty()
+        || outputs.is_empty()
+        || outputs.iter().any(|output| is_image(output.kind))
 }
 
 /// What the names of a result mean: the index where one was made, else the only image.

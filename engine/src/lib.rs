@@ -6,18 +6,23 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod agents;
 mod assemble;
 mod background;
 mod build;
+mod cap;
+mod cache_mounts;
 mod check;
 mod contexts;
+mod controls;
 mod devices;
 mod environment;
 mod error;
 mod execute;
 mod facts;
 mod finish;
+mod flight;
 mod foreign;
 mod image;
 mod images;
@@ -29,7 +34,7 @@ mod mounts;
 mod output;
 mod place;
 mod plan;
-mod reason;
+mod remote;
 pub mod request;
 mod run_image;
 mod secrets;
@@ -42,9 +47,13 @@ mod stop;
 mod stopper;
 mod value;
 mod vertex;
+mod why;
 mod work;
 
+pub use address::{Address, AddressError, StepPlace, shown as shown_address};
 pub use build::{BuildOutcome, BuildResult, ResultImage, build};
+pub use cache_mounts::{MountArchive, export_cache_mount, import_cache_mount};
+pub use cap::CacheMax;
 pub use check::{Answer, CheckReport, check, parameters, targets};
 pub use environment::Environment;
 pub use error::{BuildError, BuildErrorKind};
@@ -55,7 +64,11 @@ pub use images::{
 };
 pub use output::write_file;
 pub use request::{
-    BuildRequest, Compression, ContextInput, DockerfileInput, Output, OutputDest, OutputKind,
+    BuildRequest, CacheRules, Compression, ContextInput, DockerfileInput, MaxAge, Output, OutputDest, OutputKind,
     PullPolicy, SecretInput,
 };
 pub use run_image::{RunImageRequest, run_image};
+pub use why::{
+    BuildLog, Comparison, Different, FileDifference, FileList, InputKind, LoggedStep, Same,
+    StepOutcome, last_build,
+};

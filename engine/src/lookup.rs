@@ -12,21 +12,23 @@ use progress::{EventKind, Outcome};
 use store::CacheRecord;
 use tree::SelectError;
 
+use crate::controls;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
 use crate::image;
-use crate::reason::{self, Because};
+use crate::remote;
 use crate::session::Session;
 use crate::source;
 use crate::stack_tree;
 use crate::stop::{Stop, lock};
-use crate::value::{StackValue, Value};
+use crate::value::{Above, StackValue, Value};
+use crate::why::{self, Because};
 use crate::work::Work;
 
 /// What the look-up of a vertex ended with.
 pub(crate) enum Found {
-    /// A record fits; its whole stack is leased.
-    Hit(StackValue),
+    /// A record fits; its whole stack is leased. The step took so long when it ran.
+    Hit { stack: StackValue, saved_ms: u64 },
     /// It has to run. The contents' digests are those that the keys were made with, if they were made.
     Run { because: Because, contents: Option<Vec<Digest>> },
 }
@@ -48,13 +50,17 @@ pub(crate) fn at_once(work: &Work) -> Result<Option<Value>, Stop> {
                 return Ok(None);
             }
             let found = held(&work.session, work.session.lease.find_near(&near_key(work, &[])))?;
-            let Some(record) = found else { return Ok(None) };
+            let Some(record) = found.filter(|record| !controls::is_too_old(work, record)) else {
+                return Ok(None);
+            };
             if let Some(layer) = record.layer
                 && !finish::is_listed(&work.session, layer)?
             {
                 return Ok(None);
             }
-            work.session.events.emit(EventKind::Cached { vertex: work.number() });
+            why::cached(work, record.layer, record.took_ms);
+            let saved_ms = Some(record.took_ms);
+            work.session.events.emit(EventKind::Cached { vertex: work.number(), saved_ms });
             Ok(Some(Value::Stack(stack_of(work, &record))))
         }
     }
@@ -65,8 +71,8 @@ fn tell_image(work: &Work, value: &StackValue) {
     let vertex = work.number();
     let events = &work.session.events;
     match value {
-        StackValue::Present(_) => events.emit(EventKind::Cached { vertex }),
-        StackValue::Lazy { .. } => {
+        StackValue::Present(_) => events.emit(EventKind::Cached { vertex, saved_ms: None }),
+        StackValue::Lazy(_) => {
             events.emit(EventKind::Started { vertex, because: None });
             events.emit(EventKind::Finished { vertex, outcome: Outcome::Done });
         }
@@ -80,20 +86,44 @@ pub(crate) fn find(work: &Work) -> Result<Found, Stop> {
     }
     let instruction = key::instruction_digest(work.vertex());
     let earlier = work.session.lease.records_of(&instruction).map_err(cannot_look)?;
-    if earlier.is_empty() {
-        return Ok(Found::Run { because: Because::FirstBuild, contents: None });
+    let is_known_here = !earlier.is_empty();
+    if !is_known_here && remote::earlier(&work.session, &instruction).is_empty() {
+        return Ok(Found::Run { because: Because::NoRecord, contents: None });
     }
     let contents = contents(work)?;
-    if let Some(record) = near(work, &contents)? {
-        return Ok(Found::Hit(stack_of(work, &record)));
+    remote::note_contents(work, &contents);
+    let mut is_old = false;
+    let mut young = |record: &CacheRecord| {
+        let old = controls::is_too_old(work, record);
+        is_old |= old;
+        !old
+    };
+    if let Some(record) = near(work, &contents)?.filter(&mut young) {
+        return Ok(hit(work, &record));
     }
-    if let Some(record) = by_content(work, &contents)? {
-        let near = near_key(work, &contents);
-        work.session.lease.add_near(&near, &record).map_err(cannot_look)?;
-        return Ok(Found::Hit(stack_of(work, &record)));
+    let operation = key::operation_digest(work.vertex(), &contents);
+    if is_known_here || remote::knows(&work.session, &operation) {
+        match by_content(work, &contents, &mut young)? {
+            Some(Filed::Here(record)) => {
+                let near = near_key(work, &contents);
+                work.session.lease.add_near(&near, &record).map_err(cannot_look)?;
+                return Ok(hit(work, &record));
+            }
+            Some(Filed::Imported { stack, saved_ms }) => {
+                why::cached(work, None, saved_ms);
+                return Ok(Found::Hit { stack, saved_ms });
+            }
+            None => {}
+        }
     }
-    let because = reason::of(work, &contents, &earlier);
+    let earlier = [earlier, remote::earlier(&work.session, &instruction)].concat();
+    let because = if is_old { Because::TooOld } else { Because::Changed(earlier) };
     Ok(Found::Run { because, contents: Some(contents) })
+}
+
+fn hit(work: &Work, record: &CacheRecord) -> Found {
+    why::cached(work, record.layer, record.took_ms);
+    Found::Hit { stack: stack_of(work, record), saved_ms: record.took_ms }
 }
 
 /// Digests of what the vertex reads from contexts, URLs and git, in the order that its keys want.
@@ -143,9 +173,18 @@ pub(crate) fn near_key(work: &Work, contents: &[Digest]) -> NearKey {
 
 /// A base by its chain alone: the same whether its layers are unpacked, unpacked anew, or not here.
 fn near_form(stack: &StackValue) -> Stack {
-    let named = stack.named();
-    let base = named.base.map(|(chain, _)| (chain, 0));
-    Stack { base, layers: named.above_base().to_vec() }
+    let (bottom, above) = match stack {
+        StackValue::Present(stack) => (stack.clone(), Vec::new()),
+        StackValue::Lazy(lazy) => {
+            let id = |layer: &Above| match layer {
+                Above::Layer(layer) => *layer,
+                Above::Imported(layer) => layer.near_id(),
+            };
+            (lazy.bottom.named(), lazy.above.iter().map(id).collect())
+        }
+    };
+    let base = bottom.base.map(|(chain, _)| (chain, 0));
+    Stack { base, layers: [bottom.above_base(), &above].concat() }
 }
 
 fn below(work: &Work) -> Option<&StackValue> {
@@ -160,11 +199,29 @@ fn near(work: &Work, contents: &[Digest]) -> Result<Option<CacheRecord>, Stop> {
     usable(&work.session, work.session.lease.find_near(&near_key(work, contents)))
 }
 
-fn by_content(work: &Work, contents: &[Digest]) -> Result<Option<CacheRecord>, Stop> {
+/// A result that a key by content names.
+enum Filed {
+    Here(CacheRecord),
+    Imported { stack: StackValue, saved_ms: u64 },
+}
+
+/// A record of one of the keys by content that is young enough; the store's own before an imported one.
+fn by_content(
+    work: &Work,
+    contents: &[Digest],
+    young: &mut dyn FnMut(&CacheRecord) -> bool,
+) -> Result<Option<Filed>, Stop> {
     for form in [Form::Weak, Form::Strong] {
         let Some(key) = cache_key(work, contents, form)? else { continue };
-        if let Some(record) = usable(&work.session, work.session.lease.find(&key))? {
-            return Ok(Some(record));
+        let found = usable(&work.session, work.session.lease.find(&key))?;
+        if let Some(record) = found.filter(&mut *young) {
+            return Ok(Some(Filed::Here(record)));
+        }
+        if let Some((stack, told)) = remote::find(work, &key)?
+            && young(&told)
+        {
+            remote::note(work, &key, contents);
+            return Ok(Some(Filed::Imported { stack, saved_ms: told.took_ms }));
         }
     }
     Ok(None)

@@ -7,49 +7,72 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use executor::{CopyStep, StepMount, StepSource};
-use graph::{CopySource, LayerId, Mount, MountKind, Run, Selection, Unpack};
-use store::{CacheMount, CacheMountRequest};
+use graph::{CopySource, LayerId, Mount, MountKind, Op, Run, Selection, StackIdentity, Unpack};
+use oci::Digest;
+use store::{CacheMount, CacheMountId, CacheMountOwner, CacheMountRequest};
 use tree::Tree;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
 use crate::image;
+use crate::remote;
 use crate::secrets;
 use crate::session::Session;
 use crate::stack_tree;
 use crate::stop::{Stop, lock};
+use crate::value::StackValue;
 use crate::work::Work;
 
-/// The mounts of a step in their order, and what keeps its cache directories locked.
-pub(crate) fn of(work: &Work, run: &Run) -> Result<(Vec<StepMount>, Vec<CacheMount>), Stop> {
-    let mut guards = Vec::new();
-    let mut mounts: Vec<Option<StepMount>> = Vec::new();
-    for mount in &run.mounts {
-        mounts.push(match &mount.kind {
-            MountKind::Cache { .. } => None,
-            other => Some(plain(work, other)?),
-        });
-    }
+/// Mode of a cache directory unless the mount or its first content says another (MNT-35).
+const NEW_MODE: u32 = 0o755;
+
+/// The cache directories of a step, by the place of their mount in it. They stay locked until this is dropped.
+pub(crate) struct Caches(Vec<(usize, Rc<CacheMount>)>);
+
+/// Opens the cache directories of a step and waits for those that are locked: before the step has a slot, so that others
+/// can run meanwhile (design D7).
+pub(crate) fn caches(work: &Work) -> Result<Caches, Stop> {
+    let mut opened = Caches(Vec::new());
+    let Op::Run(run) = &work.vertex().op else { return Ok(opened) };
+    work.session.worker()?;
     // Locks are taken in the order of their identities: two steps never wait for each other (design D6).
-    let mut caches = Vec::new();
+    let mut wanted = Vec::new();
     for (at, mount) in run.mounts.iter().enumerate() {
         if let MountKind::Cache { .. } = mount.kind {
-            caches.push((identity(work, mount)?, at));
+            wanted.push((identity(work, mount)?, at));
         }
     }
-    caches.sort();
-    for (identity, at) in caches {
-        let mount = &run.mounts[at];
-        let cache = cache(work, mount, &identity)?;
-        let dir = cache.dir().try_clone_to_owned();
-        let dir = dir.map_err(|e| BuildError::io("cannot open a cache mount", e))?;
-        mounts[at] = Some(StepMount::Cache { dir, source: path_in_cache(mount) });
-        guards.push(cache);
+    wanted.sort();
+    let mut last: Option<(CacheMountId, Rc<CacheMount>)> = None;
+    for (identity, at) in wanted {
+        // A step that mounts one cache twice does not wait for itself.
+        let cache = match last.take().filter(|(of, _)| *of == identity) {
+            Some((_, cache)) => cache,
+            None => Rc::new(cache(work, &run.mounts[at], &identity)?),
+        };
+        opened.0.push((at, cache.clone()));
+        last = Some((identity, cache));
     }
-    Ok((mounts.into_iter().map(|m| m.expect("every mount has been made")).collect(), guards))
+    Ok(opened)
+}
+
+/// The mounts of a step in their order.
+pub(crate) fn of(work: &Work, run: &Run, caches: &Caches) -> Result<Vec<StepMount>, Stop> {
+    let one = |(at, mount): (usize, &Mount)| match &mount.kind {
+        MountKind::Cache { .. } => {
+            let cache = caches.0.iter().find(|(of, _)| *of == at);
+            let (_, cache) = cache.expect("all cache mounts of the step have been opened");
+            let dir = cache.dir().try_clone_to_owned();
+            let dir = dir.map_err(|e| BuildError::io("cannot open a cache mount", e))?;
+            Ok(StepMount::Cache { dir, source: path_in_cache(mount) })
+        }
+        other => plain(work, other),
+    };
+    run.mounts.iter().enumerate().map(one).collect()
 }
 
 /// The part of a cache directory that is mounted; a source with `from` names the first content instead (MNT-34).
@@ -114,21 +137,32 @@ fn secret(session: &Session, id: &str, required: bool) -> Result<StepMount, Stop
 }
 
 /// Equal identities share a directory (MNT-32).
-fn identity(work: &Work, mount: &Mount) -> Result<String, Stop> {
-    let MountKind::Cache { id, input, source, .. } = &mount.kind else {
+pub(crate) fn identity(work: &Work, mount: &Mount) -> Result<CacheMountId, Stop> {
+    let MountKind::Cache { namespace, id, input, source, mode, uid, gid, .. } = &mount.kind else {
         unreachable!("called for cache mounts only")
     };
-    // The planner has put namespace, owner and mode into the id.
-    let mut identity = id.clone();
-    if let Some(input) = input
-        && let Some(stack) = work.value(*input).stack()
-    {
-        identity.push_str(&format!("\0{source} {:?}", finish::identity(&work.session, stack)?));
-    }
-    Ok(identity)
+    let is_given = uid.is_some() || gid.is_some() || mode.is_some();
+    let owner = is_given.then(|| CacheMountOwner {
+        uid: uid.unwrap_or(0),
+        gid: gid.unwrap_or(0),
+        mode: mode.unwrap_or(NEW_MODE),
+    });
+    let stack = input.and_then(|input| work.value(input).stack());
+    let origin = stack.map(|stack| origin(work, stack, source)).transpose()?;
+    Ok(CacheMountId { namespace: namespace.clone(), id: id.clone(), owner, origin })
 }
 
-fn cache(work: &Work, mount: &Mount, identity: &str) -> Result<CacheMount, Stop> {
+/// Stands for a cache's first content, on every machine alike.
+fn origin(work: &Work, stack: &StackValue, source: &str) -> Result<String, Stop> {
+    let StackIdentity { base, contents } = finish::identity(&work.session, stack)?;
+    let mut text = base.map(|chain| chain.0.hex()).unwrap_or_default();
+    for content in contents {
+        text.push_str(&format!(" {}", content.0.hex()));
+    }
+    Ok(Digest::of(format!("{text}\0{source}").as_bytes()).hex())
+}
+
+fn cache(work: &Work, mount: &Mount, identity: &CacheMountId) -> Result<CacheMount, Stop> {
     let session = &work.session;
     let MountKind::Cache { sharing, input, source, mode, uid, gid, .. } = &mount.kind else {
         unreachable!("called for cache mounts only")
@@ -136,7 +170,7 @@ fn cache(work: &Work, mount: &Mount, identity: &str) -> Result<CacheMount, Stop>
     let first = input.and_then(|input| work.value(input).stack());
     let first = first.map(|stack| stack_tree::open(session, stack, work.number())).transpose()?;
     let init = |dir: &Path| -> io::Result<()> {
-        let mut like = (0, 0, 0o755); // MNT-35
+        let mut like = (0, 0, NEW_MODE);
         if let Some(tree) = &first {
             fill(work, tree, source, dir).map_err(io::Error::other)?;
             like = attributes(&**tree, source).map_err(io::Error::other)?.unwrap_or(like);
@@ -144,18 +178,18 @@ fn cache(work: &Work, mount: &Mount, identity: &str) -> Result<CacheMount, Stop>
         chown(dir, Some(uid.unwrap_or(like.0)), Some(gid.unwrap_or(like.1)))?;
         fs::set_permissions(dir, fs::Permissions::from_mode(mode.unwrap_or(like.2)))
     };
-    let request = CacheMountRequest {
-        id: identity,
-        sharing: *sharing,
-        empty: is_to_be_emptied(work, identity),
-    };
+    let empty = is_to_be_emptied(work, identity);
+    if !lock(&session.emptied).contains(&identity.key()) {
+        remote::bring_mount(session, identity);
+    }
+    let request = CacheMountRequest { id: identity, sharing: *sharing, empty };
     let cache = session.lease.cache_mount(&request, &init, &|| session.cancel.is_cancelled());
     Ok(cache.map_err(|e| BuildError::store("cannot open a cache mount", e))?)
 }
 
 /// Steps that may not use the cache start with empty cache mounts (MNT-38): each is emptied once in a build.
-fn is_to_be_emptied(work: &Work, identity: &str) -> bool {
-    work.vertex().no_cache && lock(&work.session.emptied).insert(identity.to_owned())
+fn is_to_be_emptied(work: &Work, identity: &CacheMountId) -> bool {
+    work.vertex().no_cache && lock(&work.session.emptied).insert(identity.key())
 }
 
 /// Owner, group and mode of what a path of a tree means.

@@ -46,6 +46,13 @@ pub(crate) struct Reports {
     pub(crate) metadata: serde_json::Map<String, serde_json::Value>,
 }
 
+/// Whether the result is kept in the store or written anywhere; else only the cache was to be filled.
+pub(crate) fn keeps(session: &Session) -> bool {
+    let outputs = &session.request.outputs;
+    let is_file = |output: &Output| output.kind != OutputKind::CacheOnly;
+    !session.request.tags.is_empty() || outputs.is_empty() || outputs.iter().any(is_file)
+}
+
 /// Whether any output needs the bytes of layers.
 pub(crate) fn needs_layers(session: &Session) -> bool {
     let tagged = is_index(session) && !session.request.tags.is_empty();
@@ -87,32 +94,52 @@ pub(crate) fn write(session: &Arc<Session>, built: &[Built]) -> Result<Reports, 
         session.events.emit(EventKind::Warning { vertex: None, message });
     }
     for output in session.request.outputs.iter().filter(|output| is_written(session, output)) {
-        session.worker()?;
-        let name = format!("exporting to {}", shown(output));
-        internal::step(&session.events, Internal::Export, &name, || match output.kind {
+        check_worker(session, output, built)?;
+        let name = shown(output);
+        internal::step(&session.events, Internal::Export, name, || match output.kind {
             OutputKind::Local | OutputKind::Tar => files(session, output, built),
             _ => image(session, output, built, &mut reports),
         })?;
     }
     if reports.target.is_none() && is_index(session) && !session.request.tags.is_empty() {
         // A name of several images is one of their index.
-        session.worker()?;
-        internal::step(&session.events, Internal::Export, "exporting to image", || {
-            image(session, &Output::of_store(), built, &mut reports)
+        let output = Output::of_store();
+        check_worker(session, &output, built)?;
+        internal::step(&session.events, Internal::Export, "exporting layers", || {
+            image(session, &output, built, &mut reports)
         })?;
     }
     Ok(reports)
 }
 
+/// Fails in the process that only looks up when an output has to open layers. Documents alone it can make itself: a
+/// cached build of several platforms opens none.
+fn check_worker(session: &Arc<Session>, output: &Output, built: &[Built]) -> Result<(), Stop> {
+    if session.worker.is_some() {
+        return Ok(());
+    }
+    let bases = built.iter().filter_map(|built| built.base.as_ref());
+    let are_there: Result<Vec<bool>, _> = bases.map(|base| base.are_blobs_there(session)).collect();
+    if output.kind == OutputKind::Image && !are_there?.contains(&false) {
+        let images = exported_all(session, output, built)?;
+        let encoded = exporter::is_encoded(&images, &options(session, output), &session.lease);
+        if encoded.map_err(BuildError::export)? {
+            return Ok(());
+        }
+    }
+    session.worker().map(drop)
+}
+
 fn shown(output: &Output) -> &'static str {
     match output.kind {
-        OutputKind::Local => "client directory",
-        OutputKind::Tar => "client tarball",
-        OutputKind::Oci => "oci image format",
-        OutputKind::Docker => "docker image format",
-        OutputKind::Registry => "registry",
-        OutputKind::Engine => "engine",
-        OutputKind::Image | OutputKind::CacheOnly => "image",
+        OutputKind::Local => "exporting to client directory",
+        OutputKind::Tar => "exporting to client tarball",
+        OutputKind::Oci => "exporting to oci image format",
+        OutputKind::Docker => "exporting to docker image format",
+        OutputKind::Registry => "exporting to registry",
+        OutputKind::Engine => "exporting to engine",
+        // That it is named is told when it is.
+        OutputKind::Image | OutputKind::CacheOnly => "exporting layers",
     }
 }
 
@@ -123,18 +150,9 @@ fn image(
     reports: &mut Reports,
 ) -> Result<(), Stop> {
     let job = job(session);
-    let images = built.iter().map(|built| exported(session, built, output.rewrite_timestamp));
-    let images: Vec<BuiltImage> = images.collect::<Result<_, Stop>>()?;
-    let options = ImageOptions {
-        compression: compression(output.compression),
-        force_compression: output.force_compression,
-        oci_types: output.oci_media_types,
-        annotations: output.annotations.clone(),
-        epoch: session.epoch(),
-        force_index: is_index(session),
-        ..ImageOptions::default()
-    };
-    let prepared = exporter::prepare(&images, &options, job).map_err(BuildError::export)?;
+    let images = exported_all(session, output, built)?;
+    let prepared = exporter::prepare(&images, &options(session, output), job);
+    let prepared = prepared.map_err(BuildError::export)?;
     let names = match output.names.is_empty() {
         true => &session.request.tags,
         false => &output.names,
@@ -226,6 +244,26 @@ pub(crate) fn job(session: &Session) -> Job<'_> {
         vertex: Internal::Export.vertex(),
         cancel: &session.cancel,
     }
+}
+
+fn options(session: &Session, output: &Output) -> ImageOptions {
+    ImageOptions {
+        compression: compression(output.compression),
+        force_compression: output.force_compression,
+        oci_types: output.oci_media_types,
+        annotations: output.annotations.clone(),
+        epoch: session.epoch(),
+        force_index: is_index(session),
+        ..ImageOptions::default()
+    }
+}
+
+fn exported_all(
+    session: &Arc<Session>,
+    output: &Output,
+    built: &[Built],
+) -> Result<Vec<BuiltImage>, Stop> {
+    built.iter().map(|built| exported(session, built, output.rewrite_timestamp)).collect()
 }
 
 fn exported(session: &Arc<Session>, built: &Built, rewritten: bool) -> Result<BuiltImage, Stop> {

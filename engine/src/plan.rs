@@ -95,6 +95,7 @@ pub(crate) fn announce(session: &Session, plan: &Plan) {
         let info = VertexInfo {
             name: vertex.origin.name.clone(),
             stage: vertex.origin.stage.clone(),
+            file: plan.source.name.clone(),
             line,
             inputs,
         };

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use executor::Agent;
 use exporter::Annotations;
 use oci::Reference;
+use remotecache::{CacheExport, CacheImport};
+
+use crate::address::Address;
 
 /// Everything that one build needs to know. All paths are absolute.
 #[derive(Clone, Debug)]
@@ -39,6 +42,12 @@ pub struct BuildRequest {
     pub require_isolation: bool,
     /// Sockets at which a running Docker or Podman may be found, in order of preference.
     pub engine_sockets: Vec<PathBuf>,
+    /// Caches that results are looked for in besides the store's own, in order (CIO-01).
+    pub cache_from: Vec<CacheImport>,
+    /// Where the results of this build's steps go besides the store (CIO-01).
+    pub cache_to: Vec<CacheExport>,
+    /// Which of the results that there are may be used, besides what `plan` says of it.
+    pub cache_rules: CacheRules,
     /// Variables that helper programs such as git get: PATH, SSH_AUTH_SOCK, proxies.
     pub tool_env: Vec<(OsString, OsString)>,
 }
@@ -60,6 +69,9 @@ impl BuildRequest {
             jobs: None,
             require_isolation: false,
             engine_sockets: Vec::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            cache_rules: CacheRules::default(),
             tool_env: Vec::new(),
         }
     }
@@ -69,6 +81,11 @@ impl BuildRequest {
 /// clock.
 pub(crate) fn now() -> String {
     jiff::Timestamp::now().to_string()
+}
+
+/// The present time in microseconds since 1970.
+pub(crate) fn now_us() -> u64 {
+    jiff::Timestamp::now().as_microsecond().try_into().unwrap_or(0)
 }
 
 /// How long something takes.
@@ -84,6 +101,36 @@ impl Stopwatch {
     pub(crate) fn took_ms(&self) -> u64 {
         self.0.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
     }
+}
+
+/// Milliseconds since a time that [`now`] gave, whoever's clock it was; none for one that lies ahead. `None` for a text
+/// that is no time.
+pub(crate) fn age_ms(time: &str) -> Option<u64> {
+    let time: jiff::Timestamp = time.parse().ok()?;
+    let age = jiff::Timestamp::now().duration_since(time).as_millis();
+    Some(age.max(0).try_into().unwrap_or(u64::MAX))
+}
+
+/// Rules for single steps on the use of what earlier builds left.
+#[derive(Clone, Debug, Default)]
+pub struct CacheRules {
+    /// These steps run, and those that follow in their stage.
+    pub no_cache_from: Vec<Address>,
+    /// Results that are too old are not used.
+    pub max_age: Vec<MaxAge>,
+    /// The build fails before one of these steps runs.
+    pub expect_cached: Vec<Address>,
+}
+
+/// How old a result may be.
+#[derive(Clone, Debug)]
+pub struct MaxAge {
+    /// Milliseconds since its step ran.
+    pub age_ms: u64,
+    /// The same as it was typed: `24h`.
+    pub shown: String,
+    /// The steps that it is for; `None` for all.
+    pub steps: Option<Address>,
 }
 
 /// The main build context.
@@ -129,6 +176,8 @@ pub enum PullPolicy {
     Missing,
     /// For every image.
     Always,
+    /// For every image; one that the store has is taken where it is the same, or when the registry cannot be asked.
+    Newer,
     /// Not at all.
     Never,
 }

@@ -87,7 +87,7 @@ pub fn run_image(
         Ok(ended.map_err(not_run)?)
     };
     attach().map_err(|stop| match stop {
-        Stop::Failed(error) => error,
+        Stop::Failed(error) | Stop::CacheLost(error) => error,
         Stop::NeedsWorker => {
             BuildError::new(BuildErrorKind::Environment, "running needs a process with a worker")
         }

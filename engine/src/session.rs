@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, Once, OnceLock};
 
 use executor::{Devices, Worker};
 use graph::{ContentId, LayerId};
+use oci::Digest;
 use parser::{Diagnostic, SourceText};
 use progress::Emitter;
 use registry::RegistryClient;
@@ -14,12 +15,16 @@ use sys::Cancel;
 
 use crate::agents::Agents;
 use crate::background::Background;
+use crate::cap::Cap;
 use crate::contexts::Contexts;
+use crate::controls::Controls;
 use crate::error::BuildError;
 use crate::facts::Facts;
+use crate::remote::{Exports, Hits, Imports, Travelling};
 use crate::request::BuildRequest;
 use crate::slots::Slots;
 use crate::stop::Stop;
+use crate::why::Journal;
 
 /// One build's surroundings. Shared by its threads.
 pub(crate) struct Session {
@@ -34,6 +39,7 @@ pub(crate) struct Session {
     /// Remote places that somebody asks about.
     pub(crate) asking: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     pub(crate) background: Background,
+    pub(crate) cap: Cap,
     pub(crate) slots: Slots,
     /// How many slots there are.
     pub(crate) jobs: usize,
@@ -44,8 +50,8 @@ pub(crate) struct Session {
     pub(crate) agents: Agents,
     /// The machine's devices, once a step wanted some.
     pub(crate) devices: OnceLock<Devices>,
-    /// Cache mounts that were emptied for this build.
-    pub(crate) emptied: Mutex<HashSet<String>>,
+    /// Keys of the cache mounts that were emptied for this build.
+    pub(crate) emptied: Mutex<HashSet<Digest>>,
     /// The Dockerfile, once it was read.
     pub(crate) source: OnceLock<SourceText>,
     /// What checks have found, once the plan was made or could not be.
@@ -55,6 +61,14 @@ pub(crate) struct Session {
     /// An image could not be resolved because of its registry.
     pub(crate) registry_failed: Mutex<bool>,
     pub(crate) epoch: OnceLock<Option<i64>>,
+    pub(crate) imports: Imports,
+    pub(crate) travelling: Travelling,
+    pub(crate) hits: Hits,
+    pub(crate) exports: Exports,
+    /// Rules for single steps on the use of the cache; none before the plan.
+    pub(crate) controls: OnceLock<Controls>,
+    /// What is to be written down of the build.
+    pub(crate) journal: Journal,
 }
 
 impl Session {

@@ -10,6 +10,7 @@ use graph::{Graph, Vertex, VertexId};
 
 use crate::error::BuildError;
 use crate::lookup;
+use crate::remote;
 use crate::session::Session;
 use crate::stop::Stop;
 use crate::value::Value;
@@ -35,6 +36,7 @@ pub(crate) fn solve(session: &Arc<Session>, graph: &Arc<Graph>) -> Result<Vec<Va
             match lookup::at_once(&work) {
                 Ok(Some(value)) => {
                     drop(work);
+                    remote::offer(session, graph, id, &value);
                     state.finished(id, value);
                 }
                 Ok(None) => {
@@ -53,7 +55,10 @@ pub(crate) fn solve(session: &Arc<Session>, graph: &Arc<Graph>) -> Result<Vec<Va
         let (id, result) = results.recv().expect("the dispatcher holds a sender itself");
         running -= 1;
         match result {
-            Ok(value) => state.finished(id, value),
+            Ok(value) => {
+                remote::offer(session, graph, id, &value);
+                state.finished(id, value);
+            }
             Err(error) => {
                 if let Stop::Failed(_) = error {
                     // Other steps end early; what they report then is not the reason.
@@ -69,6 +74,7 @@ pub(crate) fn solve(session: &Arc<Session>, graph: &Arc<Graph>) -> Result<Vec<Va
 fn worse(first: Option<Stop>, second: Stop) -> Stop {
     match (first, second) {
         (Some(Stop::Failed(error)), _) => Stop::Failed(error),
+        (Some(Stop::CacheLost(error)), Stop::NeedsWorker) => Stop::CacheLost(error),
         (_, second) => second,
     }
 }

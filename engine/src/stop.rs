@@ -11,6 +11,8 @@ pub(crate) enum Stop {
     Failed(BuildError),
     /// Something has to run, and this process only looks up.
     NeedsWorker,
+    /// An imported cache does not have what it promised: without it the build still can be done.
+    CacheLost(BuildError),
 }
 
 impl From<BuildError> for Stop {

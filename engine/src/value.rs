@@ -8,6 +8,7 @@ use oci::ChainId;
 use tree::Tree;
 
 use crate::facts::Download;
+use crate::remote::ImportedLayer;
 use crate::stop::lock;
 
 /// A vertex's result.
@@ -50,12 +51,38 @@ pub(crate) struct Seen {
 pub(crate) enum StackValue {
     /// All layers are in the store and leased.
     Present(Stack),
-    /// An image of which no byte was needed so far, and layers on top of it that are in the store.
-    Lazy { image: Arc<LazyStack>, above: Vec<LayerId> },
+    /// Something of it may have to be fetched when a byte of it is needed.
+    Lazy(LazyStack),
+}
+
+/// Layers on an image, of which no byte was needed so far.
+#[derive(Clone)]
+pub(crate) struct LazyStack {
+    pub(crate) bottom: Bottom,
+    /// Lowest first.
+    pub(crate) above: Vec<Above>,
+}
+
+/// What a lazy stack begins with.
+#[derive(Clone)]
+pub(crate) enum Bottom {
+    /// Layers in the store, or nothing.
+    Here(Stack),
+    /// An image, unpacked when somebody needs it.
+    Image(Arc<LazyImage>),
+}
+
+/// A layer of a lazy stack.
+#[derive(Clone)]
+pub(crate) enum Above {
+    /// In the store; made on nothing, so it stands on whatever is below.
+    Layer(LayerId),
+    /// In an imported cache.
+    Imported(Arc<ImportedLayer>),
 }
 
 /// An image's layers, unpacked when somebody needs them.
-pub(crate) struct LazyStack {
+pub(crate) struct LazyImage {
     pub(crate) chain: ChainId,
     pub(crate) image: ImageSource,
     pub(crate) present: Mutex<Option<Stack>>,
@@ -72,26 +99,46 @@ impl Value {
 }
 
 impl StackValue {
-    /// The stack as keys name it: an image at the bottom by its chain alone, whether its layers are there or not.
-    pub(crate) fn named(&self) -> Stack {
-        match self {
-            StackValue::Present(stack) => stack.clone(),
-            StackValue::Lazy { image, above } => {
-                let bottom = lock(&image.present).clone();
-                let unfetched = Stack { base: Some((image.chain, 0)), layers: Vec::new() };
-                let bottom = bottom.unwrap_or(unfetched);
-                above.iter().fold(bottom, |stack, layer| stack.with(*layer))
-            }
-        }
-    }
-
-    /// The value with one more layer on top.
+    /// The value with one more layer on top, which was made on nothing.
     pub(crate) fn with(&self, layer: LayerId) -> StackValue {
         match self {
             StackValue::Present(stack) => StackValue::Present(stack.with(layer)),
-            StackValue::Lazy { image, above } => {
-                let above = above.iter().copied().chain([layer]).collect();
-                StackValue::Lazy { image: image.clone(), above }
+            StackValue::Lazy(lazy) => StackValue::Lazy(lazy.with(Above::Layer(layer))),
+        }
+    }
+}
+
+impl LazyStack {
+    /// The stack with one more layer on top.
+    pub(crate) fn with(&self, layer: Above) -> LazyStack {
+        let above = self.above.iter().cloned().chain([layer]).collect();
+        LazyStack { bottom: self.bottom.clone(), above }
+    }
+
+    /// The layers on an image that counts by its chain while it is not here; `None` when some lie elsewhere.
+    pub(crate) fn on_its_image(&self) -> Option<Stack> {
+        let layer = |layer: &Above| match layer {
+            Above::Layer(layer) => Some(*layer),
+            Above::Imported(_) => None,
+        };
+        let above = self.above.iter().map(layer).collect::<Option<Vec<_>>>()?;
+        Some(above.into_iter().fold(self.bottom.named(), |stack, layer| stack.with(layer)))
+    }
+
+    /// Whether layers of an imported cache are part of it.
+    pub(crate) fn is_imported(&self) -> bool {
+        self.above.iter().any(|layer| matches!(layer, Above::Imported(_)))
+    }
+}
+
+impl Bottom {
+    /// The image's layers as far as they are here, the image by its chain alone while they are not.
+    pub(crate) fn named(&self) -> Stack {
+        match self {
+            Bottom::Here(stack) => stack.clone(),
+            Bottom::Image(image) => {
+                let unfetched = Stack { base: Some((image.chain, 0)), layers: Vec::new() };
+                lock(&image.present).clone().unwrap_or(unfetched)
             }
         }
     }

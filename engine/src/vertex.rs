@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 
 use graph::{Network, Op, Vertex};
-use planner::key;
 use progress::{EventKind, Outcome};
 
-use crate::error::BuildError;
+use crate::controls;
 use crate::execute;
+use crate::flight;
 use crate::internal::End as _;
 use crate::lookup::{self, Found};
 use crate::place;
-use crate::reason::Because;
+use crate::request::Stopwatch;
 use crate::source;
 use crate::stop::Stop;
 use crate::value::{StackValue, Value};
+use crate::why::{self, StepOutcome};
 use crate::work::Work;
 
 /// Gives the value of a vertex whose inputs have theirs. May take as long as the step does.
@@ -44,35 +45,31 @@ fn shown(work: &Work, fetch: impl FnOnce() -> Result<Value, Stop>) -> Result<Val
 
 fn layer(work: &Work) -> Result<StackValue, Stop> {
     let session = &work.session;
-    let mut found = lookup::find(work)?;
-    let mut flight = None;
-    if let Found::Run { because, .. } = &found
-        && *because != Because::Forced
-        && session.worker.is_some()
-        && key::content_sources(&work.graph, work.vertex()).is_empty()
-    {
-        // Identical work in two processes is done once: whoever comes second finds the first one's record.
-        let name = format!("vertex {}", lookup::near_key(work, &[]));
-        let cancelled = || session.cancel.is_cancelled();
-        flight = Some(session.lease.single_flight(&name, &cancelled).map_err(cannot_wait)?);
-        found = lookup::find(work)?;
-    }
+    let (found, guard) = flight::enter(work, lookup::find(work)?)?;
     let stack = match found {
-        Found::Hit(stack) => {
-            session.events.emit(EventKind::Cached { vertex: work.number() });
+        Found::Hit { stack, saved_ms } => {
+            let saved_ms = Some(saved_ms);
+            session.events.emit(EventKind::Cached { vertex: work.number(), saved_ms });
             stack
         }
         Found::Run { because, contents } => {
+            if !controls::is_expected(work) {
+                session.worker()?;
+            }
+            let because = why::explain(work, &because, contents.as_deref());
+            controls::refuse_expected(work, &because)?;
             session.worker()?;
             expect_steps(work);
-            let because = Some(because.to_string());
+            let because = Some(because);
             session.events.emit(EventKind::Started { vertex: work.number(), because });
+            let watch = Stopwatch::start();
             let result = execute::run(work, contents);
+            why::ended(work, outcome_of(&result), watch.took_ms());
             tell_end(work, &result);
             result?
         }
     };
-    drop(flight);
+    drop(guard);
     Ok(stack)
 }
 
@@ -98,8 +95,12 @@ fn expect_steps(work: &Work) {
     });
 }
 
-fn cannot_wait(error: store::StoreError) -> BuildError {
-    BuildError::store("cannot wait for another build of the same step", error)
+fn outcome_of<T>(result: &Result<T, Stop>) -> StepOutcome {
+    match result.as_ref().map_err(Stop::outcome) {
+        Ok(_) | Err(Outcome::Done) => StepOutcome::Ran,
+        Err(Outcome::Failed(_)) => StepOutcome::Failed,
+        Err(Outcome::Canceled) => StepOutcome::Canceled,
+    }
 }
 
 fn tell_end<T>(work: &Work, result: &Result<T, Stop>) {

@@ -199,6 +199,7 @@ impl Options {
                     required: true,
                 },
                 "cache" => MountKind::Cache {
+                    namespace: String::new(),
                     id: "x".into(),
                     sharing: graph::CacheSharing::Shared,
                     input: None,

@@ -152,7 +152,7 @@ impl Job<'_> {
         let dir = self.make_dirs(&dest.path, DIR_MODE)?; // ADD-15
         // Where one id is mapped everything is root's; the archive's owners cannot be noted from here.
         let owner = if self.root.gives_owners() { self.owner } else { Some((0, 0)) };
-        let options = UnpackOptions { owner };
+        let options = UnpackOptions { owner, ..UnpackOptions::default() };
         let mut tar = layer::decompress(archive);
         let unpacked = layer::unpack_archive(&mut tar, dir.as_fd(), &options);
         unpacked.map_err(|source| CopyError::Unpack { name: name.to_vec(), source })?;

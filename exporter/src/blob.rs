@@ -60,6 +60,31 @@ pub fn make_layer_blob(
     Ok(MadeBlob { diff_id: sums.diff_id, blob })
 }
 
+/// A layer's blob for a cache: in the wanted compression if the store has it so, else, unless that is forced, as the
+/// store has it, else made now. Times in its tar are as they are.
+pub fn cache_blob(
+    lease: &Lease,
+    layer: LayerId,
+    compression: Compression,
+    force: bool,
+) -> Result<MadeBlob, ExportError> {
+    let encoding = Encoding { clamp_to: None };
+    if let (false, Some(diff_id)) = (force, known_diff_id(lease, layer, &encoding)?) {
+        let blobs = lease.layer_blobs(diff_id).map_err(store("look for a layer's blobs"))?;
+        let name = compression_name(compression);
+        let wanted = blobs.iter().find(|blob| blob.compression == name);
+        if let Some(blob) = wanted.or(blobs.first()) {
+            return Ok(MadeBlob { diff_id, blob: blob.clone() });
+        }
+    }
+    make_layer_blob(lease, layer, &encoding, compression)
+}
+
+/// The descriptor of a layer's blob, with the media type of its family.
+pub fn blob_descriptor(blob: &LayerBlob, oci_types: bool) -> Descriptor {
+    Descriptor::new(blob_media_type(blob, oci_types), blob.digest, blob.size_bytes)
+}
+
 /// A layer's diff id in an encoding: known to the store, else by writing the tar to nowhere.
 pub fn layer_diff_id(
     lease: &Lease,
@@ -101,17 +126,10 @@ fn find_or_make(
     source: &LayerSource,
     options: &ImageOptions,
 ) -> Result<LayerBlob, ExportError> {
-    let wanted = compression_name(options.compression);
-    let can_stay = |blob: &&LayerBlob| !options.force_compression || blob.compression == wanted;
-    if let Some(own) = source.own.as_ref().filter(can_stay) {
-        return Ok(own.clone());
-    }
-    let blobs = job.lease.layer_blobs(source.diff_id).map_err(store("look for a layer's blobs"))?;
-    let fitting = blobs.iter().find(|blob| blob.compression == wanted);
-    let kept = || blobs.first().filter(|_| source.is_base).filter(can_stay);
-    if let Some(blob) = fitting.or_else(kept) {
-        return Ok(blob.clone());
-    }
+    let blobs = match find(job.lease, source, options)? {
+        Ok(blob) => return Ok(blob),
+        Err(others) => others,
+    };
     if let Some(blob) = blobs.first() {
         return recompress(job, source, blob, options.compression);
     }
@@ -122,6 +140,23 @@ fn find_or_make(
         return Err(Failure::OtherTar { layer, expected, found }.into());
     }
     Ok(made.blob)
+}
+
+/// The blob of a layer that is as the options want it; else those that the store has of it.
+pub(crate) fn find(
+    lease: &Lease,
+    source: &LayerSource,
+    options: &ImageOptions,
+) -> Result<Result<LayerBlob, Vec<LayerBlob>>, ExportError> {
+    let wanted = compression_name(options.compression);
+    let can_stay = |blob: &&LayerBlob| !options.force_compression || blob.compression == wanted;
+    if let Some(own) = source.own.as_ref().filter(can_stay) {
+        return Ok(Ok(own.clone()));
+    }
+    let blobs = lease.layer_blobs(source.diff_id).map_err(store("look for a layer's blobs"))?;
+    let fitting = blobs.iter().find(|blob| blob.compression == wanted);
+    let kept = || blobs.first().filter(|_| source.is_base).filter(can_stay);
+    Ok(fitting.or_else(kept).cloned().ok_or(blobs))
 }
 
 /// Makes a blob of another one: the tar inside is the same and is checked to be.

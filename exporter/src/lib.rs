@@ -26,7 +26,7 @@ mod tree_tar;
 mod verify;
 
 pub use atomic::{write_bytes, write_file};
-pub use blob::{MadeBlob, layer_diff_id, make_layer_blob};
+pub use blob::{MadeBlob, blob_descriptor, cache_blob, layer_diff_id, make_layer_blob};
 pub use docker::{write_docker_archive, write_saved_archive};
 pub use error::{ExportError, ExportErrorKind};
 pub use image::{Annotations, BuiltImage, ImageOptions, LayerSource};
@@ -34,7 +34,7 @@ pub use job::Job;
 pub use layout::{write_oci_archive, write_oci_directory};
 pub use load::{EngineSocket, Loaded, load, usual_sockets};
 pub use metadata::{image_id_text, metadata};
-pub use prepare::{Prepared, PreparedImage, prepare};
+pub use prepare::{Prepared, PreparedImage, is_encoded, prepare};
 pub use push::push;
 pub use tree_dir::{DirOptions, write_directory};
 pub use tree_tar::write_tree_tar;

@@ -8,6 +8,7 @@ use std::thread;
 
 use layer::Compression;
 use oci::{Descriptor, DiffId, Digest, Document, Index, Manifest, Platform, media};
+use store::Lease;
 
 use crate::ExportError;
 use crate::blob::{self, ZSTD_NEEDS_OCI};
@@ -73,6 +74,21 @@ pub fn prepare(
         }
     };
     Ok(Prepared { images: prepared, index, target })
+}
+
+/// Whether every blob that [`prepare`] wants is in the store, so that no layer has to be opened.
+pub fn is_encoded(
+    images: &[BuiltImage],
+    options: &ImageOptions,
+    lease: &Lease,
+) -> Result<bool, ExportError> {
+    let made = images.iter().filter(|image| keeps_manifest(image, options).is_none());
+    for source in made.flat_map(|image| &image.layers) {
+        if blob::find(lease, source, options)?.is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn check(images: &[BuiltImage], options: &ImageOptions) -> Result<(), ExportError> {

@@ -247,60 +247,60 @@ pub fn near_key(
 }
 
 /// Feeds a hash so that no two different sequences of values are the same bytes.
-struct KeyHasher(Hasher);
+pub(crate) struct KeyHasher(Hasher);
 
 impl KeyHasher {
-    fn new(kind: &'static str) -> KeyHasher {
+    pub(crate) fn new(kind: &'static str) -> KeyHasher {
         let mut hasher = KeyHasher(Hasher::new());
         hasher.tag("shale key");
         hasher.tag(kind);
         hasher
     }
 
-    fn finish(self) -> Digest {
+    pub(crate) fn finish(self) -> Digest {
         self.0.finish()
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.0.update(bytes);
     }
 
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
     }
 
     /// Names what comes: a field's group or a choice. Tags are never values.
-    fn tag(&mut self, tag: &'static str) {
+    pub(crate) fn tag(&mut self, tag: &'static str) {
         self.text(tag);
     }
 
-    fn number(&mut self, number: u64) {
+    pub(crate) fn number(&mut self, number: u64) {
         self.0.update(&number.to_le_bytes());
     }
 
-    fn signed(&mut self, number: i64) {
+    pub(crate) fn signed(&mut self, number: i64) {
         self.0.update(&number.to_le_bytes());
     }
 
-    fn flags(&mut self, flags: &[bool]) {
+    pub(crate) fn flags(&mut self, flags: &[bool]) {
         for flag in flags {
             self.0.update(&[u8::from(*flag)]);
         }
     }
 
-    fn digest(&mut self, digest: &Digest) {
+    pub(crate) fn digest(&mut self, digest: &Digest) {
         self.0.update(digest.as_bytes());
     }
 
-    fn option<T>(&mut self, value: Option<T>, hash: impl FnOnce(&mut KeyHasher, T)) {
+    pub(crate) fn option<T>(&mut self, value: Option<T>, hash: impl FnOnce(&mut KeyHasher, T)) {
         self.flags(&[value.is_some()]);
         if let Some(value) = value {
             hash(self, value);
         }
     }
 
-    fn list<T>(&mut self, values: &[T], mut hash: impl FnMut(&mut KeyHasher, &T)) {
+    pub(crate) fn list<T>(&mut self, values: &[T], mut hash: impl FnMut(&mut KeyHasher, &T)) {
         self.number(values.len() as u64);
         for value in values {
             hash(self, value);
@@ -309,7 +309,7 @@ impl KeyHasher {
 }
 
 /// What of a value counts for the instruction digest. Implementations take the value apart completely.
-trait KeyHash {
+pub(crate) trait KeyHash {
     fn key_hash(&self, hasher: &mut KeyHasher);
 }
 
@@ -460,7 +460,7 @@ impl KeyHash for MountKind {
     fn key_hash(&self, hasher: &mut KeyHasher) {
         match self {
             MountKind::Bind { input: _, source: _ } => hasher.tag("bind"),
-            MountKind::Cache { id: _, sharing, input, source, mode, uid, gid } => {
+            MountKind::Cache { namespace: _, id: _, sharing, input, source, mode, uid, gid } => {
                 // Named so that a new way of sharing is thought about here; none counts (MNT-37).
                 match sharing {
                     CacheSharing::Shared | CacheSharing::Private | CacheSharing::Locked => {}
@@ -540,7 +540,7 @@ impl KeyHash for CopySource {
 
 /// What of a selection the result depends on when the digest of what is selected is known: only the last name of the
 /// path, which may become the file's name (CACHE-23, CACHE-25); with --parents the whole path, which is kept.
-fn hash_named_selection(selection: &Selection, hasher: &mut KeyHasher) {
+pub(crate) fn hash_named_selection(selection: &Selection, hasher: &mut KeyHasher) {
     let Selection { path, wildcards, parents, exclude } = selection;
     let name = match parents {
         true => path.as_str(),

@@ -15,6 +15,7 @@ mod lint;
 mod lower;
 mod outline;
 mod parameters;
+pub mod parts;
 mod policy;
 mod request;
 mod scope;

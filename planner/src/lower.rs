@@ -89,7 +89,7 @@ pub fn lower(
         images = lowering.images;
         epoch.get_or_insert(own_epoch);
     }
-    let graph = Graph { vertices: vertices.into_list(), targets };
+    let graph = vertices.into_graph(targets);
     let (parameters, epoch) = (parameters.unwrap_or_default(), epoch.flatten());
     Ok(Lowered { graph, parameters, epoch })
 }
@@ -428,6 +428,7 @@ impl<'a> StageBuild<'_, 'a> {
         Origin {
             name,
             stage: self.lowering.outline.display_name(self.number),
+            step: u32::try_from(self.steps_done).ok(),
             span: Some((site.span.start, site.span.end)),
             trigger: site.trigger.clone(),
         }

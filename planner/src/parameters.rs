@@ -54,9 +54,6 @@ pub struct Access {
     pub lines: LineRange,
 }
 
-/// The build argument that keeps caches of the same id apart (MNT-32).
-const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
-
 /// What the instructions of a stage ask for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
@@ -120,7 +117,6 @@ pub(crate) fn collect(outline: &Outline, variant: &Variant, asked: &[Asked]) -> 
     let name = stage_name(stage);
     let mut collector = Collector {
         source: &outline.source,
-        namespace: outline.request.build_arg(CACHE_NAMESPACE).unwrap_or_default(),
         parameters: Parameters {
             description: name.as_deref().and_then(|name| description(&stage.from.comments, name)),
             target: name,
@@ -212,8 +208,6 @@ fn used_by_from(outline: &Outline, variant: &Variant, number: usize) -> BTreeSet
 
 struct Collector<'a> {
     source: &'a SourceText,
-    /// Of cache mounts; no part of the id that a Dockerfile says.
-    namespace: &'a str,
     parameters: Parameters,
 }
 
@@ -266,11 +260,7 @@ impl Collector<'_> {
             MountKind::Cache { id, .. } => (&mut parameters.caches, id, false),
             MountKind::Bind { .. } | MountKind::Tmpfs { .. } => return,
         };
-        let id = match mount.kind {
-            MountKind::Cache { .. } => &id[self.namespace.len() + 1..],
-            _ => id,
-        };
-        match list.iter_mut().find(|known| known.id == id) {
+        match list.iter_mut().find(|known| known.id == *id) {
             Some(known) => known.is_required |= is_required, // CALL-10
             None => {
                 let lines = self.source.lines(span);

@@ -76,6 +76,8 @@ pub struct SourceError {
 pub enum SourceErrorKind {
     /// There is no such image, or none for the platform.
     NotFound,
+    /// It is not on this machine, and registries are not to be asked.
+    NotAsked,
     /// The registry gives no answer: no such host, no connection.
     Unreachable,
     /// The registry's certificate is not accepted.

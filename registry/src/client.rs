@@ -23,7 +23,9 @@ pub struct RegistryClient(Arc<Inner>);
 
 struct Inner {
     options: RegistryOptions,
-    agents: Agents,
+    /// Registries that may speak plain http or show any certificate.
+    insecure: Vec<String>,
+    agents: Arc<Agents>,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
 }
 
@@ -41,7 +43,21 @@ impl RegistryClient {
     pub fn new(options: RegistryOptions) -> RegistryClient {
         RegistryClient(Arc::new(Inner {
             options,
-            agents: Agents::new(),
+            insecure: Vec::new(),
+            agents: Arc::new(Agents::new()),
+            sessions: Mutex::default(),
+        }))
+    }
+
+    /// A client that also takes plain http and any certificate from one registry (`registry.insecure`). Both end with
+    /// the same [`RegistryClient::stop`].
+    pub fn trusting(&self, registry: &str) -> RegistryClient {
+        let mut insecure = self.0.insecure.clone();
+        insecure.push(registry.to_owned());
+        RegistryClient(Arc::new(Inner {
+            options: self.0.options.clone(),
+            insecure,
+            agents: self.0.agents.clone(),
             sessions: Mutex::default(),
         }))
     }
@@ -107,10 +123,11 @@ impl RegistryClient {
             host: name.to_ascii_lowercase(),
             port: port.unwrap_or(if https { 443 } else { 80 }),
         };
-        let skip_verify = named(&options.skip_verify);
+        let insecure = named(&self.0.insecure);
+        let skip_verify = insecure || named(&options.skip_verify);
         let https = if named(&options.plain_http) {
             false
-        } else if is_loopback_host(name) {
+        } else if is_loopback_host(name) || (insecure && port.is_some()) {
             self.speaks_tls(&origin(false))?
         } else {
             true
@@ -156,6 +173,21 @@ impl RegistryClient {
             home: &session.home,
             skip_verify: session.skip_verify,
         }
+    }
+
+    /// The transport to something that is no registry.
+    pub(crate) fn transport_to<'a>(&'a self, home: &'a Origin) -> Transport<'a> {
+        let named = |name: &String| *name == home.host || *name == home.with_port();
+        Transport {
+            agents: &self.0.agents,
+            options: &self.0.options,
+            home,
+            skip_verify: self.0.options.skip_verify.iter().any(named),
+        }
+    }
+
+    pub(crate) fn options(&self) -> &RegistryOptions {
+        &self.0.options
     }
 
     /// Sends a request of the session's own origin with whatever authorization the registry wants; again after

@@ -70,6 +70,10 @@ pub(crate) enum Action {
     PushBlob { name: String, digest: Digest },
     #[error("push manifest to {0}")]
     PushManifest(String),
+    #[error("use {0}")]
+    UseService(String),
+    #[error("{name}: {what}")]
+    Service { name: String, what: String },
     #[error("read credentials from {0}")]
     ReadCredentials(String),
     #[error("get credentials for {server} from {program}")]
@@ -100,6 +104,8 @@ pub(crate) enum Cause {
     Unsafe { target: String, reason: &'static str },
     #[error("the registry wants credentials for {realm}, which does not belong to {registry}")]
     ForeignRealm { realm: String, registry: String },
+    #[error("{text}")]
+    Service { text: String, is_temporary: bool },
     #[error("authentication of an unknown kind: {0}")]
     UnknownChallenge(String),
     #[error("{what}: {reason}")]
@@ -170,6 +176,8 @@ impl Cause {
                 Kind::Malformed
             }
             Cause::Cut { .. } => Kind::Unreachable,
+            Cause::Service { is_temporary: true, .. } => Kind::Server,
+            Cause::Service { is_temporary: false, .. } => Kind::Refused,
             Cause::Unsafe { .. } | Cause::ForeignRealm { .. } => Kind::Unsafe,
             Cause::Credentials { .. } => Kind::Credentials,
             Cause::Configuration { .. } => Kind::Configuration,
@@ -184,6 +192,7 @@ impl Cause {
             Cause::Transport { error, .. } => is_temporary_transport(error),
             Cause::Token { cause, .. } => cause.is_temporary(),
             Cause::Cut { .. } => true,
+            Cause::Service { is_temporary, .. } => *is_temporary,
             _ => false,
         }
     }

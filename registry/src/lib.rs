@@ -10,6 +10,7 @@
 mod address;
 mod agents;
 mod auth;
+mod blob;
 mod challenge;
 mod client;
 mod credentials;
@@ -21,14 +22,17 @@ mod plain_proxy;
 mod pull;
 mod push;
 mod retry;
+mod service;
 mod transport;
 mod url;
 
+pub use blob::BlobReader;
 pub use client::RegistryClient;
 pub use credentials::{Credential, Credentials, CredentialsSource, CredentialsText, Secret};
 pub use dns::HostResolver;
 pub use error::{RegistryError, RegistryErrorKind};
 pub use options::{ProxySettings, RegistryOptions, TlsRoots};
-pub use pull::{BlobReader, Resolved};
+pub use pull::Resolved;
 pub use push::Pushed;
 pub use retry::RetryPolicy;
+pub use service::{Service, ServiceAnswer, ServiceBody, ServiceCall, ServiceError};

@@ -56,7 +56,7 @@ pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration
     Some(then.duration_since(now).unwrap_or_default())
 }
 
-/// The time, for dates in `Retry-After` alone.
+/// The time, for dates in `Retry-After` and for signatures alone.
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -4,6 +4,7 @@
 
 use std::io::{self, Read};
 use std::thread;
+use std::time::Duration;
 
 use ureq::http::{HeaderMap, Request, header};
 use ureq::{Body, SendBody};
@@ -12,7 +13,7 @@ use crate::agents::Agents;
 use crate::dns::{ForbiddenTarget, Guard};
 use crate::error::{Cause, diagnostics, printable};
 use crate::options::RegistryOptions;
-use crate::retry::{now, parse_retry_after};
+use crate::retry::{RetryPolicy, now, parse_retry_after};
 use crate::url::{Origin, Url};
 use crate::{address, url};
 
@@ -88,10 +89,16 @@ impl Answer {
         let status = self.status;
         let retry_after = self.header("retry-after").and_then(|v| parse_retry_after(v, now()));
         let url = self.url.redacted();
+        let body = self.read_what_comes();
+        Cause::Status { url, status, retry_after, diagnostics: diagnostics(&body) }
+    }
+
+    /// The body of a failure, cut where it is too long.
+    pub(crate) fn read_what_comes(self) -> Vec<u8> {
         let mut body = Vec::new();
         // A body that breaks off still says something.
         let _ = self.into_reader().take(ERROR_BODY_MAX_BYTES).read_to_end(&mut body);
-        Cause::Status { url, status, retry_after, diagnostics: diagnostics(&body) }
+        body
     }
 }
 
@@ -99,24 +106,48 @@ impl Transport<'_> {
     /// Does something again after temporary failures, as the policy says.
     pub(crate) fn retrying<T>(
         &self,
+        attempt: impl FnMut() -> Result<T, Cause>,
+    ) -> Result<T, Cause> {
+        self.retrying_with(&self.options.retry, None, attempt)
+    }
+
+    /// As [`Transport::retrying`] with another policy, and a limit for all waits together.
+    pub(crate) fn retrying_with<T>(
+        &self,
+        policy: &RetryPolicy,
+        wait_max: Option<Duration>,
         mut attempt: impl FnMut() -> Result<T, Cause>,
     ) -> Result<T, Cause> {
-        let mut tried = 1;
-        loop {
+        let mut waited = Duration::ZERO;
+        for tried in 1.. {
             let cause = match attempt() {
-                Err(_) if self.agents.is_stopped() => return Err(Cause::Cancelled),
                 Ok(value) => return Ok(value),
+                Err(cause) if wait_max.is_some_and(|max| waited >= max) => return Err(cause),
                 Err(cause) => cause,
             };
-            tried += 1;
-            let Some(delay) = self.options.retry.delay(tried, &cause) else { return Err(cause) };
-            self.wait(delay)?;
+            waited += self.wait_after(policy, tried, cause)?;
         }
+        Err(Cause::Cancelled)
+    }
+
+    /// Waits after try number `tried` failed, and says how long; or gives the cause back when that was the last.
+    pub(crate) fn wait_after(
+        &self,
+        policy: &RetryPolicy,
+        tried: u32,
+        cause: Cause,
+    ) -> Result<Duration, Cause> {
+        if self.agents.is_stopped() {
+            return Err(Cause::Cancelled);
+        }
+        let Some(delay) = policy.delay(tried.saturating_add(1), &cause) else { return Err(cause) };
+        self.wait(delay)?;
+        Ok(delay)
     }
 
     /// Sleeps in short pieces, so that a stop is noticed.
-    pub(crate) fn wait(&self, delay: std::time::Duration) -> Result<(), Cause> {
-        const PIECE: std::time::Duration = std::time::Duration::from_millis(50);
+    pub(crate) fn wait(&self, delay: Duration) -> Result<(), Cause> {
+        const PIECE: Duration = Duration::from_millis(50);
         let mut left = delay;
         while !left.is_zero() {
             if self.agents.is_stopped() {

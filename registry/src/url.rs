@@ -101,6 +101,13 @@ impl fmt::Display for Url {
     }
 }
 
+impl Origin {
+    /// `host:port`, the port always spelt out.
+    pub(crate) fn with_port(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.https { "https" } else { "http" };

@@ -151,6 +151,9 @@ impl Lease {
     pub fn set_layer_blob(&self, diff_id: DiffId, blob: &LayerBlob) -> Result<(), StoreError> {
         let _updating = locked(&self.store().shared.updating);
         let mut blobs = self.store().layer_blobs(diff_id)?;
+        if blobs.contains(blob) {
+            return Ok(());
+        }
         blobs.retain(|old| old.compression != blob.compression);
         blobs.push(blob.clone());
         let path = layer_blobs_path(&diff_id);
@@ -216,6 +219,7 @@ impl BlobWriter {
         self.lease.disk().rename(&self.temp, &path).map_err(at("commit", path.as_str()))?;
         self.temp.clear();
         self.lease.made(&path);
+        self.lease.note_added_file(self.size_bytes);
         Ok((found, self.size_bytes))
     }
 

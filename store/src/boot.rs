@@ -8,7 +8,7 @@ use rustix::fs::FlockOperation;
 use crate::disk::Disk;
 use crate::error::{StoreError, at};
 use crate::layout::Store;
-use crate::{census, flight, generation, images, layers, lease, records, refs, trash};
+use crate::{census, flight, generation, images, layers, lease, records, refs, trash, usage};
 
 /// Holds the id of the run of the machine that the store's content is believed in.
 pub(crate) const BOOT_FILE: &str = "boot";
@@ -43,6 +43,7 @@ fn recover(store: &Store) -> Result<(), StoreError> {
     remove_processes(disk).map_err(at("clear after a boot", "."))?;
     remove_orphans(disk)?;
     generation::drop_open_lists(disk).map_err(at("clear after a boot", "generations"))?;
+    usage::forget(disk).map_err(at("clear after a boot", "usage"))?;
     // Last: a recovery that was cut short begins again.
     store.replace_at_root(BOOT_FILE, format!("{}\n", store.shared.boot_id).as_bytes())
 }

@@ -1,5 +1,12 @@
 //! Directories of `RUN --mount=type=cache`: `cache-mounts/<sha256 of the identity>/<n>/data`, with a lock `<n>.lock`
 //! beside each. They are never part of a layer or key, and their content is the business of the tools that use them.
+//!
+//! Owns who may be in one at a time. Whoever only wants to know whether somebody is in holds `probe` while he tries the
+//! locks: a step that is refused asks again under it, so that a look never costs a build its directory.
+
+mod id;
+mod manage;
+mod prepared;
 
 use std::fs::File;
 use std::io;
@@ -7,14 +14,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use graph::CacheSharing;
-use oci::Digest;
 use rustix::fs::FlockOperation;
 
 use crate::disk;
 use crate::error::{StoreError, at};
 use crate::flight::{Pause, try_lock_named};
+use crate::layout::locked;
 use crate::lease::Lease;
 use crate::trash;
+
+pub(crate) use id::about_path;
+pub use id::{CacheMountId, CacheMountOwner};
+pub use manage::{CacheMountBlob, CacheMountDir, CacheMountInfo, Cleared, InUse};
+pub(crate) use manage::{discard_unused, slots};
+pub use prepared::PreparedCacheMount;
 
 /// Directories of one identity that are in use at once; more users wait.
 const SIBLINGS_MAX: u32 = 64;
@@ -22,8 +35,8 @@ const SIBLINGS_MAX: u32 = 64;
 /// What a step wants.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheMountRequest<'a> {
-    /// Identity (MNT-32): equal ones share.
-    pub id: &'a str,
+    /// Equal ones share (MNT-32).
+    pub id: &'a CacheMountId,
     /// What happens with a second user at the same time (MNT-33).
     pub sharing: CacheSharing,
     /// Start with an empty directory (MNT-38).
@@ -33,6 +46,8 @@ pub struct CacheMountRequest<'a> {
 /// A cache directory in use. Its lock is held until this is dropped.
 #[derive(Debug)]
 pub struct CacheMount {
+    /// Of the directory around it, below the store's root.
+    slot: String,
     path: PathBuf,
     dir: OwnedFd,
     _lock: File,
@@ -63,32 +78,34 @@ impl Lease {
         init: &dyn Fn(&Path) -> io::Result<()>,
         cancel: &dyn Fn() -> bool,
     ) -> Result<CacheMount, StoreError> {
-        let home = format!("cache-mounts/{}", Digest::of(request.id.as_bytes()).hex());
+        let home = request.id.home();
         self.make_home(&home, request.id)?;
         let mut pause = Pause::new();
         loop {
             for sibling in 0..siblings(request) {
                 let slot = format!("{home}/{sibling}");
-                if let Some(lock) = self.take(&slot, request)? {
+                if let Some(lock) = self.take(&home, &slot, request)? {
                     return self.open_slot(&slot, lock, init);
                 }
             }
-            pause.wait(cancel, "use cache mount", request.id)?;
+            pause.wait(cancel, "use cache mount", &request.id.id)?;
         }
     }
 
-    fn make_home(&self, home: &str, id: &str) -> Result<(), StoreError> {
-        let identity = format!("{home}/identity");
-        if self.disk().stat(&identity).map_err(at("look at", identity.as_str()))?.is_some() {
+    /// Notes whose directories these are, for people.
+    fn make_home(&self, home: &str, id: &CacheMountId) -> Result<(), StoreError> {
+        let about = id::about_path(home);
+        if self.disk().stat(&about).map_err(at("look at", about.as_str()))?.is_some() {
             return Ok(());
         }
         self.disk().make_dir(home).map_err(at("make", home))?;
-        self.publish(&identity, id.as_bytes(), false)
+        self.publish(&about, &id.seal(&about), false)
     }
 
     /// The lock of one directory, if it can be had as the request wants it.
     fn take(
         &self,
+        home: &str,
         slot: &str,
         request: &CacheMountRequest<'_>,
     ) -> Result<Option<File>, StoreError> {
@@ -98,7 +115,15 @@ impl Lease {
             true => FlockOperation::NonBlockingLockShared,
             false => FlockOperation::NonBlockingLockExclusive,
         };
-        let Some(lock) = try_lock_named(self.disk(), &path, operation)? else { return Ok(None) };
+        let lock = match try_lock_named(self.disk(), &path, operation)? {
+            Some(lock) => lock,
+            None => {
+                let _probe = manage::probe(self.disk(), home).map_err(at("lock", home))?;
+                let lock = try_lock_named(self.disk(), &path, operation)?;
+                let Some(lock) = lock else { return Ok(None) };
+                lock
+            }
+        };
         if request.empty {
             trash::discard(self.disk(), slot).map_err(at("empty", slot))?;
         }
@@ -121,8 +146,15 @@ impl Lease {
         } else {
             let _ = self.disk().touch(slot);
         }
+        self.opened(slot, lock)
+    }
+
+    fn opened(&self, slot: &str, lock: File) -> Result<CacheMount, StoreError> {
+        // Measured when the build ends: until then it may grow.
+        locked(&self.inner.used_mounts).insert(slot.to_owned());
         let data = format!("{slot}/data");
-        Ok(CacheMount { path: self.disk().path(&data), dir: self.open_dir(&data)?, _lock: lock })
+        let dir = self.open_dir(&data)?;
+        Ok(CacheMount { slot: slot.to_owned(), path: self.disk().path(&data), dir, _lock: lock })
     }
 
     /// Makes the directory aside and renames it into place; another shared user may have been first.
@@ -131,24 +163,9 @@ impl Lease {
         slot: &str,
         init: &dyn Fn(&Path) -> io::Result<()>,
     ) -> Result<(), StoreError> {
-        let ingest = self.new_ingest()?;
-        let whole = format!("{}/slot", ingest.name());
-        let data = format!("{whole}/data");
-        let path = self.disk().path(&data);
-        let prepare = || {
-            self.disk().make_dir(&whole)?;
-            self.disk().make_dir(&data)?;
-            let mode = rustix::fs::Mode::from_raw_mode(0o755);
-            rustix::fs::chmodat(
-                self.disk().root(),
-                data.as_str(),
-                mode,
-                rustix::fs::AtFlags::empty(),
-            )?;
-            init(&path)
-        };
-        prepare().map_err(at("fill", slot))?;
-        match self.disk().rename(&whole, slot) {
+        let prepared = self.prepare_cache_mount()?;
+        init(prepared.path()).map_err(at("fill", slot))?;
+        match self.disk().rename(prepared.whole(), slot) {
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other.map_err(at("make", slot)),

@@ -30,11 +30,15 @@ impl Lease {
         Ok(Some(layers))
     }
 
-    /// Files the layers of a chain, lowest first.
+    /// Files the layers of a chain, lowest first. What is filed so already is not written again: a build that changes
+    /// nothing has nothing to sync.
     ///
     /// # Errors
     /// The store cannot be written.
     pub fn put_chain(&self, chain: &ChainId, layers: &[LayerId]) -> Result<(), StoreError> {
+        if self.chain(chain)?.is_some_and(|known| known == layers) {
+            return Ok(());
+        }
         let path = path(chain);
         let names: Vec<String> = layers.iter().map(LayerId::to_string).collect();
         self.publish_result(&path, &seal::seal_json(KIND, &path, &names))

@@ -93,6 +93,13 @@ impl Disk {
         Ok(())
     }
 
+    /// Adds to the end of a file, making it when it is not there. Not safe against a crash.
+    pub(crate) fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        fault::point()?;
+        let mut file = self.open_at(name, OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND)?;
+        file.write_all(bytes)
+    }
+
     /// Renames a file or directory, replacing a file or empty directory of that name.
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fault::point()?;

@@ -18,7 +18,7 @@ use crate::error::{Failure, StoreError, at};
 use crate::ingest::Ingest;
 use crate::layout::{Store, locked};
 use crate::lease::Lease;
-use crate::seal;
+use crate::{seal, usage};
 
 const DIFF: &str = "diff";
 const INFO: &str = "info";
@@ -48,14 +48,14 @@ struct InfoFile {
     created: String,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 struct FactsFile {
     content_id: Option<String>,
     size_bytes: Option<u64>,
     tars: BTreeMap<String, TarFile>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct TarFile {
     diff_id: String,
     size_bytes: u64,
@@ -158,6 +158,7 @@ impl Lease {
         toc.write(&mut bytes).map_err(|source| toc_failure("write", id, source))?;
         self.publish(&format!("{}/toc", path(&id)), &bytes, false)?;
         let size_bytes = size_of(&toc);
+        self.note_added(usage::estimate_of(&toc));
         locked(&self.store().shared.tocs).insert(id, toc);
         self.update_facts(id, |facts| {
             facts.content_id = Some(content_id.to_string());
@@ -192,8 +193,12 @@ impl Lease {
         if !self.hold_layers(&[id])? {
             return Err(Lease::missing("layer", id));
         }
-        let mut facts = read_file::<FactsFile>(self.disk(), id, FACTS)?.unwrap_or_default();
+        let known = read_file::<FactsFile>(self.disk(), id, FACTS)?;
+        let mut facts = known.clone().unwrap_or_default();
         change(&mut facts);
+        if known.is_some_and(|known| known == facts) {
+            return Ok(());
+        }
         let path = format!("{}/{FACTS}", path(&id));
         self.publish(&path, &seal_file(&id, FACTS, &facts), false)?;
         self.note_written();
@@ -202,8 +207,25 @@ impl Lease {
 }
 
 impl Store {
-    /// What is known of a layer, unprotected.
-    pub(crate) fn layer_info(&self, id: LayerId) -> Result<Option<LayerInfo>, StoreError> {
+    /// Whether all of these layers are here, unprotected.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn has_layers(&self, layers: &[LayerId]) -> Result<bool, StoreError> {
+        for id in layers {
+            let path = path(id);
+            if self.disk().stat(&path).map_err(at("look at", path))?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What is known of a layer, unprotected: for a look at what is not used.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn layer_info(&self, id: LayerId) -> Result<Option<LayerInfo>, StoreError> {
         let Some(info) = read_file::<InfoFile>(self.disk(), id, INFO)? else { return Ok(None) };
         let facts = read_file::<FactsFile>(self.disk(), id, FACTS)?.unwrap_or_default();
         let diff = format!("{}/{DIFF}", path(&id));

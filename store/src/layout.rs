@@ -34,8 +34,10 @@ pub(crate) const DIRECTORIES: &[&str] = &[
     "layer-blobs",
     "layers",
     "leases",
+    "listings",
     "locks",
     "logs",
+    "logs/builds",
     "manifests",
     "records",
     "records/cache",
@@ -163,7 +165,7 @@ impl Store {
     fn refuse_foreign_content(&self) -> Result<(), StoreError> {
         let ours = |name: &str| {
             DIRECTORIES.contains(&name)
-                || [STORE_LOCK, "generations.lock", "gc.lock", boot::BOOT_FILE, "version"]
+                || [STORE_LOCK, "generations.lock", "gc.lock", boot::BOOT_FILE, "version", "usage", "usage-added"]
                     .contains(&name.trim_end_matches(".new"))
         };
         let names = self.disk().list(".").map_err(at("list", "."))?;

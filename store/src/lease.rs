@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use graph::LayerId;
 use rustix::fs::FlockOperation;
@@ -16,6 +16,7 @@ use rustix::fs::FlockOperation;
 use crate::disk::{self, Disk};
 use crate::error::{Failure, StoreError, at};
 use crate::layout::{STORE_LOCK, Store, locked};
+use crate::usage::Growth;
 use crate::{layers, trash};
 
 /// What a process does in a store. While it (or a clone) lives, nothing that it has found or made is collected. Drop it
@@ -40,7 +41,14 @@ pub(crate) struct Inner {
     /// Whether anything was made since the last finish.
     wrote: AtomicBool,
     /// The lease file's own time: "now" without a clock.
-    started_secs: i64,
+    pub(crate) started_secs: i64,
+    /// Bytes that were added to the store, estimated.
+    pub(crate) added_bytes: AtomicU64,
+    /// How many of these others know of.
+    pub(crate) told_bytes: Mutex<u64>,
+    pub(crate) growth: OnceLock<Growth>,
+    /// Directories of cache mounts that were opened and not measured since.
+    pub(crate) used_mounts: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -85,6 +93,10 @@ impl Store {
             used: Mutex::default(),
             wrote: AtomicBool::new(false),
             started_secs,
+            added_bytes: AtomicU64::new(0),
+            told_bytes: Mutex::default(),
+            growth: OnceLock::new(),
+            used_mounts: Mutex::default(),
         };
         // Housekeeping: what cannot be removed now is removed by the next one.
         let _ = remove_dead(self.disk(), Some(&inner.id));
@@ -217,6 +229,7 @@ impl Lease {
         let temp = self.temp_name()?;
         let disk = self.disk();
         let put = || disk.write_new(&temp, bytes, durable).and_then(|()| disk.rename(&temp, path));
+        self.note_added_file(bytes.len() as u64);
         put().map_err(|e| {
             let _ = disk.unlink(&temp);
             at("write", path)(e)
@@ -228,6 +241,7 @@ impl Lease {
         let Some((last, others)) = paths.split_last() else { return Ok(()) };
         let (temp, second) = (self.temp_name()?, self.temp_name()?);
         let disk = self.disk();
+        self.note_added_file(bytes.len() as u64);
         let put = || {
             disk.write_new(&temp, bytes, false)?;
             for path in others {

@@ -16,6 +16,7 @@
 
 mod blobs;
 mod boot;
+mod builds;
 mod cache_mounts;
 mod census;
 mod chains;
@@ -30,22 +31,28 @@ mod ingest;
 mod layers;
 mod layout;
 mod lease;
+mod listings;
 mod manifests;
 mod records;
 mod refs;
 mod seal;
 mod trash;
 mod trust;
+mod usage;
 mod verify;
 
 #[cfg(test)]
 mod tests;
 
 pub use blobs::{BlobWriter, LayerBlob};
-pub use cache_mounts::{CacheMount, CacheMountRequest};
+pub use builds::{BuildLogName, Project};
+pub use cache_mounts::{
+    CacheMount, CacheMountBlob, CacheMountDir, CacheMountId, CacheMountInfo, CacheMountOwner,
+    CacheMountRequest, Cleared, InUse, PreparedCacheMount,
+};
 pub use error::StoreError;
 pub use flight::FlightGuard;
-pub use gc::{GcPolicy, GcReport, Usage};
+pub use gc::{GcFilter, GcPolicy, GcReport, Holder, Item, ItemKind, Usage};
 pub use generation::Reached;
 pub use images::{StoredImage, StoredManifest};
 pub use ingest::Ingest;

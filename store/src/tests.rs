@@ -1,7 +1,9 @@
 //! Tests of whole stores.
 
 mod basics;
+mod cache_mounts;
 mod durability;
+mod explain;
 mod faults;
 mod fixture;
 mod sharing;

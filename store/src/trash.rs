@@ -25,6 +25,11 @@ impl Store {
         Ok(!self.disk().list("trash").map_err(at("list", "trash"))?.is_empty())
     }
 
+    /// Whether an entry of the trash is still there: another process may have deleted it.
+    pub fn is_in_trash(&self, name: &str) -> bool {
+        matches!(self.disk().stat(&format!("trash/{name}")), Ok(Some(_)))
+    }
+
     /// Deletes what was moved to trash, by descriptors and following nothing. Layers of a rootless store hold files of
     /// other ids: call it where those can be removed (inside the user namespace). Goes on after errors.
     ///

@@ -12,6 +12,7 @@ mod judge;
 mod push;
 mod report;
 mod run;
+mod site;
 mod stage;
 mod tar;
 mod tree;
@@ -24,6 +25,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use format::{Case, Mistake, parse};
+pub use site::Site;
 
 use crate::{Registry, World};
 use fact::{Across, AcrossFact, Build};

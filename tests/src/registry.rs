@@ -1,6 +1,7 @@
 //! A real registry server (package docker-registry) of one test.
 
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use crate::World;
 pub struct Registry {
     server: Child,
     port: u16,
+    log: PathBuf,
 }
 
 impl Registry {
@@ -22,15 +24,16 @@ impl Registry {
             data.display()
         );
         let config = world.write("registry.yml", config);
+        let log = world.path("registry.log");
         let server = Command::new("docker-registry")
             .arg("serve")
             .arg(config)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(std::fs::File::create(&log).unwrap())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let registry = Registry { server, port };
+        let registry = Registry { server, port, log };
         registry.wait();
         registry
     }
@@ -38,6 +41,17 @@ impl Registry {
     /// `127.0.0.1:PORT`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Every request so far that was answered with success: method and path.
+    pub fn requests(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        let request = |line: &str| {
+            let mut parts = line.split('"');
+            let request = parts.nth(1)?.strip_suffix(" HTTP/1.1")?;
+            parts.next()?.trim_start().starts_with('2').then(|| request.to_owned())
+        };
+        log.lines().filter_map(request).collect()
     }
 
     fn wait(&self) {

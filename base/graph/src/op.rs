@@ -236,7 +236,9 @@ pub enum MountKind {
     },
     /// A directory that lasts over builds.
     Cache {
-        /// Identity with the namespace in front (MNT-32).
+        /// BUILDKIT_CACHE_MOUNT_NS; empty for none (CACHE-45).
+        namespace: String,
+        /// Its name, or the place that stands for one (MNT-31).
         id: String,
         /// What happens with a second user.
         sharing: CacheSharing,

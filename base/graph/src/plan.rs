@@ -17,6 +17,9 @@ pub struct Graph {
     pub vertices: Vec<Vertex>,
     /// What is wanted: one for each platform, in the order asked.
     pub targets: Vec<Target>,
+    /// Other places of the file that a vertex stands for: steps that are equal are one vertex, whose origin is the
+    /// first one's.
+    pub also: Vec<(VertexId, Origin)>,
 }
 
 impl Graph {
@@ -50,6 +53,8 @@ pub struct Origin {
     pub name: String,
     /// Name of the stage, `stage-0` for an unnamed one; empty for what belongs to no stage.
     pub stage: String,
+    /// Which step of its stage it is, counted from 1 as in the name; `None` for what is no step of a stage.
+    pub step: Option<u32>,
     /// Bytes of the instruction in the Dockerfile, start and end; `None` for what has no instruction.
     pub span: Option<(u32, u32)>,
     /// Text of the ONBUILD trigger, when the vertex comes from one; the span is then the FROM line's.

@@ -9,6 +9,7 @@ mod apply;
 mod compress;
 mod content;
 mod decompress;
+mod dir_tar;
 mod disk;
 mod entry;
 mod error;
@@ -29,6 +30,7 @@ pub use apply::{Applied, ApplyOptions, apply_tar};
 pub use compress::{BlockWriter, Compression, compress};
 pub use content::{content_id, digest_files};
 pub use decompress::{decompress, detect_archive, is_archive};
+pub use dir_tar::{DirScan, scan_dir, write_dir_tar};
 pub use entry::{Entry, EntryKind, Mtime};
 pub use error::LayerError;
 pub use normalize::normalize;
@@ -37,7 +39,7 @@ pub use stack::{children, lookup};
 pub use tar_read::{TarEntry, TarKind, TarReader};
 pub use tar_write::TarWriter;
 pub use toc::{Toc, compare_paths};
-pub use unpack::{UnpackOptions, Unpacked, unpack_archive};
+pub use unpack::{UnpackLimits, UnpackOptions, Unpacked, unpack_archive};
 pub use write_layer::{Encoding, LayerSums, TarSums, write_layer, write_tar};
 
 #[cfg(test)]

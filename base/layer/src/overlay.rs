@@ -67,10 +67,10 @@ pub(crate) fn opaque_mark(userxattr: bool) -> &'static [u8] {
     Marks::of(userxattr).opaque
 }
 
-struct Seen {
-    entry: Entry,
+pub(crate) struct Seen {
+    pub(crate) entry: Entry,
     /// Device and inode of a file with several names.
-    inode: Option<(u32, u32, u64)>,
+    pub(crate) inode: Option<(u32, u32, u64)>,
 }
 
 impl Scan<'_> {
@@ -204,7 +204,7 @@ fn plain_entry(
 }
 
 /// Numbers the groups in the order of their first names; a file whose other names are elsewhere has none.
-fn group_links(all: &mut [Seen]) {
+pub(crate) fn group_links(all: &mut [Seen]) {
     let mut names: HashMap<(u32, u32, u64), u32> = HashMap::new();
     for inode in all.iter().filter_map(|seen| seen.inode) {
         *names.entry(inode).or_default() += 1;

@@ -18,17 +18,24 @@ const OCTAL_11_MAX: u64 = 0o77_777_777_777;
 pub struct TarWriter<'a> {
     out: &'a mut dyn Write,
     clamp_to: Option<i64>,
+    exact_times: bool,
 }
 
 impl<'a> TarWriter<'a> {
     /// Starts a tar. Nothing is written yet.
     pub fn new(out: &'a mut dyn Write) -> TarWriter<'a> {
-        TarWriter { out, clamp_to: None }
+        TarWriter { out, clamp_to: None, exact_times: false }
     }
 
     /// Makes times later than this one this one, in seconds since 1970 (EPO-12).
     pub fn clamp_to(mut self, epoch: Option<i64>) -> TarWriter<'a> {
         self.clamp_to = epoch;
+        self
+    }
+
+    /// Keeps the nanoseconds of times, in PAX records.
+    pub(crate) fn exact_times(mut self) -> TarWriter<'a> {
+        self.exact_times = true;
         self
     }
 
@@ -68,7 +75,7 @@ impl<'a> TarWriter<'a> {
 
     /// Writes an entry as a further name of an earlier one.
     pub fn hard_link(&mut self, entry: &Entry, target: &[u8]) -> Result<(), LayerError> {
-        self.write(&encode(entry, Some(target), self.clamp_to))
+        self.write(&encode(entry, Some(target), self.clamp_to, self.exact_times))
     }
 
     /// Ends the tar with two zero blocks.
@@ -79,7 +86,7 @@ impl<'a> TarWriter<'a> {
 
     /// Writes the headers of an entry; its content must follow by `data` and `pad`.
     pub(crate) fn header(&mut self, entry: &Entry) -> Result<(), LayerError> {
-        self.write(&encode(entry, None, self.clamp_to))
+        self.write(&encode(entry, None, self.clamp_to, self.exact_times))
     }
 
     pub(crate) fn data(&mut self, bytes: &[u8]) -> Result<(), LayerError> {
@@ -101,7 +108,12 @@ impl<'a> TarWriter<'a> {
 }
 
 /// The header blocks of an entry, PAX ones first.
-fn encode(entry: &Entry, hard_link: Option<&[u8]>, clamp_to: Option<i64>) -> Vec<u8> {
+fn encode(
+    entry: &Entry,
+    hard_link: Option<&[u8]>,
+    clamp_to: Option<i64>,
+    exact_times: bool,
+) -> Vec<u8> {
     let name = tar_name(entry);
     let (type_flag, link, size_bytes) = match (&entry.kind, hard_link) {
         (_, Some(target)) => (b'1', target, 0),
@@ -135,7 +147,13 @@ fn encode(entry: &Entry, hard_link: Option<&[u8]>, clamp_to: Option<i64>) -> Vec
     fit("gid", block.number(116, 8, entry.gid.into()), entry.gid.to_string().as_bytes());
     fit("linkpath", block.text(157, NAME_BYTES, link), link);
     let time_fits = secs >= 0 && block.number(136, 12, secs as u64);
-    fit("mtime", time_fits, secs.to_string().as_bytes());
+    // Before 1970 a fraction counts the other way; nobody needs it there.
+    let nanos = if exact_times && secs >= 0 { entry.mtime.nanos } else { 0 };
+    let time = match nanos {
+        0 => secs.to_string(),
+        nanos => format!("{secs}.{nanos:09}"),
+    };
+    fit("mtime", time_fits && nanos == 0, time.as_bytes());
     fit("path", block.path(&name), &name);
     fit("size", block.number(124, 12, size_bytes), size_bytes.to_string().as_bytes());
     fit("uid", block.number(108, 8, entry.uid.into()), entry.uid.to_string().as_bytes());
@@ -172,6 +190,7 @@ fn pax_block(name: &[u8], size_bytes: u64) -> Block {
 /// The name in the tar: a directory's with a slash, a whiteout's with its prefix.
 fn tar_name(entry: &Entry) -> Vec<u8> {
     match entry.kind {
+        EntryKind::Directory { .. } if entry.path.is_empty() => b"./".to_vec(),
         EntryKind::Directory { .. } => [&entry.path[..], b"/"].concat(),
         EntryKind::Whiteout => match entry.parent() {
             [] => [b".wh.", entry.name()].concat(),

@@ -2,6 +2,7 @@
 
 mod applying;
 mod diffing;
+mod directories;
 mod reading;
 mod streams;
 mod unpacking;

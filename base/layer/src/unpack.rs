@@ -20,6 +20,22 @@ pub struct UnpackOptions {
     /// Owner and group of all entries instead of the archive's (ADD-14). Directories that the archive only implies
     /// belong to 0:0 nevertheless, as in BuildKit.
     pub owner: Option<(u32, u32)>,
+    /// The archive is the whole of a directory that is no layer: its root's metadata counts, names beginning with
+    /// `.wh.` are names, and a device is an error.
+    pub whole_directory: bool,
+    /// Leave all owners as they are: the namespace maps a single id.
+    pub keep_own_ids: bool,
+    /// How much it may be; `None` for no bounds.
+    pub limits: Option<UnpackLimits>,
+}
+
+/// Bounds of what an archive may become.
+#[derive(Clone, Copy, Debug)]
+pub struct UnpackLimits {
+    /// Bytes in its files, holes included.
+    pub size_bytes: u64,
+    /// Entries.
+    pub entries: u64,
 }
 
 /// What unpacking an archive told.
@@ -29,6 +45,8 @@ pub struct Unpacked {
     pub entries: u64,
     /// Devices left out because a user namespace cannot make them.
     pub skipped_devices: Vec<Vec<u8>>,
+    /// Bytes in its files.
+    pub size_bytes: u64,
 }
 
 /// Unpacks an uncompressed tar (see [`crate::decompress`]) into a directory that exists. Nobody else may change the
@@ -47,13 +65,16 @@ pub fn unpack_archive(
             .map_err(|errno| LayerError::file("open", b"", errno))?,
         parent_path: None,
         dirs: Vec::new(),
+        root: None,
         told: Unpacked::default(),
         // A directory that is there may hand its group down, so what the kernel gives is never relied on.
-        maker: Maker::new(true, false),
+        maker: Maker::new(true, options.keep_own_ids),
         buffer: vec![0; 128 * 1024],
     };
     while let Some(entry) = reader.next_entry()? {
         unpack.told.entries += 1;
+        unpack.told.size_bytes += entry.size_bytes;
+        unpack.check_limits(&entry)?;
         unpack.entry(entry, &mut reader)?;
     }
     if reader.finish()? {
@@ -72,19 +93,36 @@ struct Unpack<'a> {
     parent_path: Option<Vec<u8>>,
     /// Directories of the archive: their times are set when nothing is made in them any more.
     dirs: Vec<Entry>,
+    /// What the archive says of the destination itself, when that counts.
+    root: Option<Entry>,
     told: Unpacked,
     maker: Maker,
     buffer: Vec<u8>,
 }
 
 impl Unpack<'_> {
+    fn check_limits(&self, entry: &TarEntry) -> Result<(), LayerError> {
+        let Some(limits) = self.options.limits else { return Ok(()) };
+        let is_over =
+            self.told.size_bytes > limits.size_bytes || self.told.entries > limits.entries;
+        match is_over {
+            true => Err(LayerError::entry(&entry.name, "the archive is larger than allowed")),
+            false => Ok(()),
+        }
+    }
+
     fn entry(&mut self, entry: TarEntry, content: &mut dyn Read) -> Result<(), LayerError> {
         let names = clean_name(&entry.name).map_err(|e| LayerError::entry(&entry.name, e))?;
-        if names.iter().any(|name| name.starts_with(b".wh.")) {
+        let is_whole = self.options.whole_directory;
+        if !is_whole && names.iter().any(|name| name.starts_with(b".wh.")) {
             return Err(LayerError::ReservedName { path: names.join(&b'/') });
         }
         if names.is_empty() {
             return match entry.kind {
+                TarKind::Directory if is_whole => {
+                    self.root = Some(to_entry(entry, Vec::new()));
+                    Ok(())
+                }
                 TarKind::Directory => Ok(()),
                 _ => Err(LayerError::entry(&entry.name, "the root can only be a directory")),
             };
@@ -96,6 +134,11 @@ impl Unpack<'_> {
         let mut entry = to_entry(entry, names.join(&b'/'));
         if let Some((uid, gid)) = self.options.owner {
             (entry.uid, entry.gid) = (uid, gid);
+        }
+        if is_whole
+            && matches!(entry.kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. })
+        {
+            return Err(LayerError::entry(&entry.path, "a device has no place here"));
         }
         let exists = self.make_room(&entry)?;
         let done = match (link, &entry.kind) {
@@ -243,6 +286,11 @@ impl Unpack<'_> {
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 fd => fd.and_then(|fd| disk::set_time(fd.as_fd(), entry.mtime)).map_err(fail)?,
             }
+        }
+        if let Some(root) = self.root.take() {
+            let fd = open_dir(self.into, b".");
+            fd.and_then(|fd| disk::set_metadata(fd.as_fd(), &root, self.maker))
+                .map_err(|errno| LayerError::file("set the metadata of", b"", errno))?;
         }
         Ok(())
     }

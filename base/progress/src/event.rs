@@ -21,6 +21,8 @@ pub struct VertexInfo {
     pub name: String,
     /// Name of its stage; empty for internal work.
     pub stage: String,
+    /// The Dockerfile that its instruction is in; empty for internal work.
+    pub file: Arc<str>,
     /// First line of its instruction in the Dockerfile, counted from 1.
     pub line: Option<u32>,
     /// Vertices that it waits for.
@@ -51,6 +53,8 @@ pub enum EventKind {
     Cached {
         /// The vertex.
         vertex: u32,
+        /// Of a step, how long it took when it ran; `None` for an image that is there.
+        saved_ms: Option<u64>,
     },
     /// A step wrote something.
     Output {
@@ -61,7 +65,8 @@ pub enum EventKind {
         /// The bytes as written; not escaped, not split into lines.
         bytes: Arc<[u8]>,
     },
-    /// Bytes moved for a vertex: a layer pulled, a blob pushed, a file written.
+    /// Bytes moved for a vertex: a layer pulled, a blob pushed, a file written. What is done at once and moves none,
+    /// such as naming an image, has 0 of 0.
     Transfer {
         /// The vertex.
         vertex: u32,

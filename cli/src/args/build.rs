@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
+use engine::PullPolicy;
 
-use super::values::go_bool;
+use super::values::{go_bool, pull_policy};
 
 /// Flags and context of `shale build`.
 ///
@@ -94,17 +95,33 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "STAGE", allow_hyphen_values = true, value_delimiter = ',', action = ArgAction::Append, help_heading = "Cache")]
     pub(crate) no_cache_filter: Vec<String>,
 
-    /// Ask registries for newer base images
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, help_heading = "Cache")]
-    pub(crate) pull: bool,
+    /// Run this step again and those after it in its stage: STAGE:N, N, Dockerfile:LINE
+    #[arg(long, value_name = "STEP", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Cache")]
+    pub(crate) no_cache_from: Vec<String>,
 
-    /// Import a cache (later; accepted with a warning)
+    /// Run steps again whose result is older, such as 24h, 7d, 90m; of one stage or step with :STEP behind it
+    #[arg(long, value_name = "AGE[:STEP]", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Cache")]
+    pub(crate) max_age: Vec<String>,
+
+    /// Fail before this step runs (exit code 7): STAGE:N, N, STAGE, Dockerfile:LINE, or all
+    #[arg(long, value_name = "STEP", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Cache")]
+    pub(crate) expect_cached: Vec<String>,
+
+    /// When to ask registries for base images: always (--pull alone), missing, newer, never (default: missing)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "always", default_value = "missing", hide_default_value = true, value_name = "POLICY", value_parser = pull_policy, action = ArgAction::Set, help_heading = "Cache")]
+    pub(crate) pull: PullPolicy,
+
+    /// Look for results there too: IMAGE, or type=registry|local|s3|gha,KEY=VALUE
     #[arg(long, value_name = "SOURCE", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Cache")]
     pub(crate) cache_from: Vec<String>,
 
-    /// Export the cache (later; accepted with a warning)
+    /// Put results there: type=registry|local|inline|s3|gha,mode=min|max,KEY=VALUE
     #[arg(long, value_name = "DEST", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Cache")]
     pub(crate) cache_to: Vec<String>,
+
+    /// What the store may take of the disk, such as 20G, or unlimited (default: a fifth, at most 64G)
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Cache")]
+    pub(crate) cache_max: Option<String>,
 
     /// Secret for RUN --mount=type=secret: id=ID[,src=FILE | ,env=NAME]
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "What steps get")]

@@ -4,12 +4,16 @@
 //! Owns names, forms and defaults of flags. Refuses to build anything.
 
 mod build;
+mod cache;
 mod call;
 mod docker_config;
+mod mounts;
 mod other;
 mod request;
+mod settings;
 mod surroundings;
 mod values;
+mod why;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,15 +21,24 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use build::BuildArgs;
+pub(crate) use cache::{
+    CacheArgs, CacheCommand, DuArgs, LsArgs, PruneAllArgs, VerifyArgs, gc_filter, prune_all_policy,
+    prune_policy,
+};
 pub(crate) use call::Method;
 pub(crate) use docker_config::DockerConfig;
+pub(crate) use mounts::{
+    MountsArgs, MountsClearArgs, MountsCommand, MountsExportArgs, MountsImportArgs, MountsLsArgs,
+};
 pub(crate) use other::{
     HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, PullArgs, PushArgs, RmiArgs,
     RunArgs, SaveArgs, TagArgs,
 };
 pub(crate) use request::{BuildCommand, build_command};
+pub(crate) use settings::cache_max;
 pub(crate) use surroundings::Surroundings;
-pub(crate) use values::{add_host, image_name, network, pair, platforms, tag_name};
+pub(crate) use values::{add_host, image_name, network, pair, platforms, size_bytes, tag_name};
+pub(crate) use why::WhyArgs;
 
 /// Builds container images from Dockerfiles. No daemon, no root, nothing to configure.
 #[derive(Debug, Parser)]
@@ -68,6 +81,12 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Show an image's config
     Inspect(InspectArgs),
+    /// Show why a step of the last build was not cached
+    Why(WhyArgs),
+    /// Remove images without a name, and results that nothing needs
+    Prune(PruneAllArgs),
+    /// Look at the build cache, and remove what is not needed
+    Cache(CacheArgs),
     /// Show the version
     Version,
 }

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::{
-    BuildRequest, ContextInput, DockerfileInput, Output, OutputDest, OutputKind, PullPolicy,
+    BuildRequest, CacheRules, ContextInput, DockerfileInput, Output, OutputDest, OutputKind,
 };
 use graph::Limits;
 use planner::{ContextValue, GitForm, LowerRequest, NamedContext, SourcePolicy, parse_git};
+use remotecache::{CacheExport, CacheImport, ExportPlace};
 
 use super::call::{self, Call};
 use super::values;
@@ -63,12 +64,13 @@ pub(crate) fn build_command(
         // get it, too.
         ssh.extend([values::parse_ssh("default", around)?]);
     }
+    let cache = caches(typed, &plan, around, &mut warnings)?;
     let request = BuildRequest {
         context,
         dockerfile,
         plan,
         context_dirs,
-        pull: if typed.pull { PullPolicy::Always } else { PullPolicy::Missing },
+        pull: typed.pull,
         tags: outputs.tags,
         outputs: outputs.outputs,
         secrets: collect("--secret", &typed.secret, |t| values::parse_secret(t, around))?,
@@ -77,6 +79,13 @@ pub(crate) fn build_command(
         jobs: typed.jobs.filter(|jobs| *jobs > 0),
         require_isolation: typed.require_isolation,
         engine_sockets: engine_sockets(around),
+        cache_from: cache.0,
+        cache_to: cache.1,
+        cache_rules: CacheRules {
+            no_cache_from: values::steps("--no-cache-from", &typed.no_cache_from)?,
+            max_age: values::max_ages(&typed.max_age)?,
+            expect_cached: values::steps("--expect-cached", &typed.expect_cached)?,
+        },
         tool_env: tool_env(around),
     };
     Ok(BuildCommand {
@@ -90,6 +99,28 @@ pub(crate) fn build_command(
         stdin,
         warnings,
     })
+}
+
+/// `--cache-from` and `--cache-to`; BUILDKIT_INLINE_CACHE as a build argument asks for an inline one (CIO-06).
+fn caches(
+    typed: &BuildArgs,
+    plan: &LowerRequest,
+    around: &Surroundings,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<CacheImport>, Vec<CacheExport>), UsageError> {
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    for text in typed.cache_from.iter().filter(|text| !text.is_empty()) {
+        from.extend(values::parse_cache_from(text, around, warnings)?);
+    }
+    for text in typed.cache_to.iter().filter(|text| !text.is_empty()) {
+        to.extend(values::parse_cache_to(text, around, warnings)?);
+    }
+    let argument = plan.build_args.iter().rfind(|(name, _)| name == "BUILDKIT_INLINE_CACHE");
+    let asked = argument.is_some_and(|(_, value)| values::go_bool(value) == Ok(true));
+    if asked && !to.iter().any(|export| matches!(export.place, ExportPlace::Inline)) {
+        to.push(CacheExport::new(ExportPlace::Inline));
+    }
+    Ok((from, to))
 }
 
 fn collect<T>(
@@ -115,8 +146,6 @@ fn accepted_without_effect(typed: &BuildArgs) -> Result<Vec<String>, UsageError>
     }
     let off = |value: &Option<String>| value.as_deref().is_none_or(|v| v == "false");
     let ignored = [
-        (!typed.cache_from.is_empty(), "--cache-from has no effect yet: no cache is imported"),
-        (!typed.cache_to.is_empty(), "--cache-to has no effect yet: no cache is exported"),
         (!typed.attest.is_empty(), "--attest has no effect yet: no attestation is made"),
         (!off(&typed.provenance), "--provenance has no effect yet: no attestation is made"),
         (!off(&typed.sbom), "--sbom has no effect yet: no attestation is made"),

@@ -107,7 +107,7 @@ pub(crate) fn import(process: &mut Process, typed: &ImportArgs) -> Done {
 }
 
 /// A file or standard input.
-fn source(path: Option<&Path>, around: &Surroundings) -> Result<Box<dyn Read + Send>, Failure> {
+pub(super) fn source(path: Option<&Path>, around: &Surroundings) -> Result<Box<dyn Read + Send>, Failure> {
     let Some(path) = path else { return Ok(Box::new(std::io::stdin())) };
     let file = File::open(around.absolute(path));
     let failed = |error| BuildError::io(format!("cannot read {}", path.display()), error);
@@ -115,14 +115,14 @@ fn source(path: Option<&Path>, around: &Surroundings) -> Result<Box<dyn Read + S
 }
 
 /// Where an archive goes: a file that appears when it is whole, or standard output.
-struct Target {
+pub(super) struct Target {
     out: BufWriter<Box<dyn Write>>,
     /// The file under its temporary name and its own.
     file: Option<(std::path::PathBuf, std::path::PathBuf)>,
 }
 
 impl Target {
-    fn open(path: Option<&Path>) -> Result<Target, BuildError> {
+    pub(super) fn open(path: Option<&Path>) -> Result<Target, BuildError> {
         let Some(path) = path else {
             return Ok(Target { out: BufWriter::new(Box::new(std::io::stdout())), file: None });
         };
@@ -135,7 +135,7 @@ impl Target {
         Ok(Target { out: BufWriter::new(file), file: Some((partial, path.to_owned())) })
     }
 
-    fn finish(&mut self) -> Result<(), BuildError> {
+    pub(super) fn finish(&mut self) -> Result<(), BuildError> {
         let done = self.out.flush().and_then(|()| match self.file.take() {
             Some((partial, path)) => std::fs::rename(partial, path),
             None => Ok(()),

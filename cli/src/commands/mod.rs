@@ -1,12 +1,16 @@
 //! The commands: each takes what was typed, asks the engine, and says what came of it.
 
 mod build;
+mod cache;
 mod call;
 mod images;
 mod lookup;
+mod mounts;
 mod problems;
 mod run;
 mod transfer;
+mod why;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::{Read as _, Seek as _, Write as _};
@@ -24,7 +28,7 @@ use registry::RegistryClient;
 use store::{Store, StoreOptions};
 use sys::Cancel;
 
-use crate::args::{Cli, Command, DockerConfig, Surroundings, UsageError, hint_for};
+use crate::args::{Cli, Command, DockerConfig, Surroundings, UsageError, cache_max, hint_for};
 use crate::exit::Exit;
 use crate::render::{LAST_WORDS, Report, Style, plain_text, render_report};
 
@@ -83,6 +87,9 @@ fn run(cli: Cli, arguments: Vec<OsString>, mut engine: Option<EngineProcess>) ->
         Command::Rmi(typed) => lookup::rmi(&mut process, &typed),
         Command::History(typed) => lookup::history(&mut process, &typed),
         Command::Inspect(typed) => lookup::inspect(&mut process, &typed),
+        Command::Prune(typed) => cache::prune_all(&mut process, &typed),
+        Command::Cache(typed) => cache::run(&mut process, &typed),
+        Command::Why(typed) => why::run(&mut process, &typed),
         Command::Version => print(&format!("shale {}\n", env!("CARGO_PKG_VERSION"))),
     };
     match done {
@@ -168,6 +175,7 @@ impl Process {
             registry: Arc::new(RegistryClient::new(registry)),
             worker: self.engine.as_ref().map(|engine| Arc::new(engine.worker(options)) as _),
             facts: Facts::from_json(&facts.unwrap_or_default()),
+            cache_max: cache_max(None, &self.around)?,
         })
     }
 

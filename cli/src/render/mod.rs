@@ -3,6 +3,7 @@
 //! Owns wording and layout of progress and errors. Refuses to know the engine: it reads events and diagnostics.
 
 mod advice;
+mod cache_use;
 mod call;
 mod check;
 mod error;

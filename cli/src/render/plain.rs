@@ -29,13 +29,11 @@ impl Plain {
         let output = self.steps.take(event);
         match &event.kind {
             EventKind::Planned { .. } => Vec::new(),
-            EventKind::Started { vertex, because } => match because {
-                Some(because) => {
-                    self.say(*vertex, vec![format!("because {}", plain_text(because))])
-                }
-                None => self.say(*vertex, Vec::new()),
-            },
-            EventKind::Cached { vertex } => self.say(*vertex, vec!["CACHED".to_owned()]),
+            EventKind::Started { vertex, .. } => {
+                let because = self.steps.get(*vertex).and_then(|step| step.because());
+                self.say(*vertex, because.into_iter().collect())
+            }
+            EventKind::Cached { vertex, .. } => self.say(*vertex, vec!["CACHED".to_owned()]),
             EventKind::Output { vertex, .. } => self.output(*vertex, output, event.at),
             EventKind::Transfer { vertex, item, done_bytes, total_bytes } => {
                 self.transfer(*vertex, item, *done_bytes, *total_bytes, event.at)
@@ -49,7 +47,7 @@ impl Plain {
             EventKind::Warning { vertex: None, message } => {
                 vec![format!("warning: {}", plain_text(message))]
             }
-            EventKind::BuildFinished { ok: true } => Vec::new(),
+            EventKind::BuildFinished { ok: true } => self.steps.cache_line().into_iter().collect(),
             EventKind::BuildFinished { ok: false } => self.steps.failure_tails(),
         }
     }
@@ -90,6 +88,9 @@ impl Plain {
         total_bytes: Option<u64>,
         now: Duration,
     ) -> Vec<String> {
+        if total_bytes == Some(0) {
+            return self.say(vertex, vec![format!("{} done", plain_text(item))]);
+        }
         let complete = total_bytes == Some(done_bytes);
         let last = self.transfers.get(&(vertex, item.to_owned()));
         if !complete && last.is_some_and(|last| now.saturating_sub(*last) < TRANSFER_EVERY) {
@@ -182,6 +183,43 @@ mod tests {
         1.198 error: no
         ------
         "#);
+    }
+
+    #[test]
+    fn what_was_made_and_saved_is_said_at_the_end() {
+        let mut plain = Plain::default();
+        let writing = EventKind::Transfer {
+            vertex: 7,
+            item: "writing image sha256:ab".into(),
+            done_bytes: 0,
+            total_bytes: Some(0),
+        };
+        let build = testing::events(vec![
+            (0, testing::planned(0, "[1/2] RUN a")),
+            (0, testing::planned(3, "[2/2] RUN b")),
+            (1, testing::cached(0, Some(2300))),
+            (2, testing::started(3, "src changed")),
+            (3, testing::finished(3, Outcome::Done)),
+            (3, testing::planned(7, "exporting to image")),
+            (3, writing),
+            (4, testing::finished(7, Outcome::Done)),
+            (9, EventKind::BuildFinished { ok: true }),
+        ]);
+        let lines: Vec<String> = build.iter().flat_map(|event| plain.lines(event)).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        #1 [1/2] RUN a
+        #1 CACHED
+
+        #2 [2/2] RUN b
+        #2 because src changed
+        #2 DONE 0.0s
+
+        #3 exporting to image
+        #3 writing image sha256:ab done
+        #3 DONE 0.0s
+
+        cache: 1 reused (saved 2.3s), 1 ran. First change: Dockerfile:4
+        ");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl RawJson {
                 self.vertex(*vertex, json!({}))
             }
             EventKind::Started { vertex, .. } => self.vertex(*vertex, json!({ "started": at })),
-            EventKind::Cached { vertex } => self
+            EventKind::Cached { vertex, .. } => self
                 .vertex(*vertex, json!({ "started": at, "completed": at.clone(), "cached": true })),
             EventKind::Finished { vertex, outcome } => self.finished(*vertex, outcome, &at),
             EventKind::Output { vertex, stream, bytes } => {
@@ -53,7 +53,10 @@ impl RawJson {
                 let mut status = json!({
                     "id": item, "vertex": digest(*vertex), "current": done_bytes, "timestamp": at,
                 });
-                if let Some(total) = total_bytes {
+                if *total_bytes == Some(0) {
+                    status["started"] = json!(at.clone());
+                    status["completed"] = json!(at);
+                } else if let Some(total) = total_bytes {
                     status["total"] = json!(total);
                 }
                 json!({ "statuses": [status] })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use progress::{Event, EventKind, Outcome, Stream, VertexInfo};
 
+use super::cache_use::CacheUse;
 use super::escape::{output_line, plain_text};
 
 /// Lines of output kept for the report on a failed step.
@@ -20,6 +21,7 @@ pub(crate) struct Steps {
     steps: HashMap<u32, Step>,
     /// Failed steps in the order of their failure.
     failed: Vec<u32>,
+    cache: CacheUse,
 }
 
 /// One step.
@@ -28,6 +30,7 @@ pub(crate) struct Step {
     info: Option<Arc<VertexInfo>>,
     /// When it started; `None` before.
     pub(crate) started: Option<Duration>,
+    because: Option<String>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     tail: VecDeque<(Duration, String)>,
@@ -38,6 +41,12 @@ impl Step {
     pub(crate) fn name(&self) -> String {
         let name = self.info.as_ref().map_or("", |info| info.name.as_str());
         plain_text(name.lines().next().unwrap_or_default()).into_owned()
+    }
+
+    /// Why it was not taken from the cache, safe to print; `None` for what is no step.
+    pub(crate) fn because(&self) -> Option<String> {
+        let because = self.because.as_ref()?;
+        Some(format!("because {}", plain_text(because)))
     }
 
     /// Its latest line of output.
@@ -100,8 +109,18 @@ impl Steps {
                 self.steps.entry(*vertex).or_default().info = Some(info.clone());
                 Vec::new()
             }
-            EventKind::Started { vertex, .. } => {
-                self.steps.entry(*vertex).or_default().started = Some(event.at);
+            EventKind::Started { vertex, because } => {
+                let step = self.steps.entry(*vertex).or_default();
+                step.started = Some(event.at);
+                step.because = because.clone();
+                if because.is_some() {
+                    self.cache.ran(step.info.as_deref());
+                }
+                Vec::new()
+            }
+            EventKind::Cached { vertex, saved_ms: Some(saved_ms) } => {
+                let info = self.steps.get(vertex).and_then(|step| step.info.as_deref());
+                self.cache.reused(info, *saved_ms);
                 Vec::new()
             }
             EventKind::Output { vertex, stream, bytes } => {
@@ -118,6 +137,11 @@ impl Steps {
             | EventKind::Warning { .. }
             | EventKind::BuildFinished { .. } => Vec::new(),
         }
+    }
+
+    /// What the cache was good for, in a line; `None` for a build without steps.
+    pub(crate) fn cache_line(&self) -> Option<String> {
+        self.cache.line()
     }
 
     /// A step that was planned, started, or wrote something.
@@ -177,13 +201,19 @@ pub(crate) mod testing {
     }
 
     pub(crate) fn planned(vertex: u32, name: &str) -> EventKind {
+        let stage = if name.starts_with('[') { "build" } else { "" };
         let info = VertexInfo {
             name: name.to_owned(),
-            stage: String::new(),
-            line: None,
+            stage: stage.to_owned(),
+            file: "Dockerfile".into(),
+            line: Some(vertex + 1),
             inputs: (0..vertex).collect(),
         };
         EventKind::Planned { vertex, info: Arc::new(info) }
+    }
+
+    pub(crate) fn cached(vertex: u32, saved_ms: Option<u64>) -> EventKind {
+        EventKind::Cached { vertex, saved_ms }
     }
 
     pub(crate) fn started(vertex: u32, because: &str) -> EventKind {
@@ -204,7 +234,7 @@ pub(crate) mod testing {
             (0, planned(0, "[build 1/3] FROM docker.io/library/debian:12")),
             (0, planned(1, "[build 2/3] RUN make")),
             (0, planned(2, "[stage-1 2/2] RUN echo \x1b[31mhi\x1b[2J")),
-            (1, EventKind::Cached { vertex: 0 }),
+            (1, cached(0, None)),
             (2, started(1, "src/api.c changed")),
             (3, started(2, "first build")),
             (1002, output(1, "cc api.c\ncc ma")),

@@ -33,14 +33,17 @@ impl Tty {
         self.steps.take(event);
         match &event.kind {
             EventKind::Planned { .. } | EventKind::Output { .. } => Vec::new(),
-            EventKind::Started { vertex, because } => {
-                let because = because.as_ref().map(|because| plain_text(because).into_owned());
+            EventKind::Started { vertex, .. } => {
+                let because = self.steps.get(*vertex).and_then(|step| step.because());
                 self.running.push((*vertex, because));
                 Vec::new()
             }
-            EventKind::Cached { vertex } => {
+            EventKind::Cached { vertex, .. } => {
                 self.ended += 1;
                 vec![format!(" cached        {}", self.name(*vertex))]
+            }
+            EventKind::Transfer { item, total_bytes: Some(0), .. } => {
+                vec![format!("               {}", plain_text(item))]
             }
             EventKind::Transfer { vertex, item, done_bytes, total_bytes } => {
                 self.transfer(*vertex, item, *done_bytes, *total_bytes);
@@ -55,7 +58,10 @@ impl Tty {
             EventKind::BuildFinished { ok } => {
                 self.over = true;
                 self.running.clear();
-                if *ok { Vec::new() } else { self.steps.failure_tails() }
+                match ok {
+                    true => self.steps.cache_line().map(|l| format!(" {l}")).into_iter().collect(),
+                    false => self.steps.failure_tails(),
+                }
             }
         }
     }
@@ -108,8 +114,10 @@ impl Tty {
         self.ended += 1;
         let age = self.steps.get(vertex).map_or(Duration::ZERO, |step| step.age(now));
         let name = self.name(vertex);
+        let because = self.steps.get(vertex).and_then(|step| step.because());
+        let because = because.map(|because| format!("  {because}")).unwrap_or_default();
         match outcome {
-            Outcome::Done => format!(" done {:>6.1}s  {name}", age.as_secs_f64()),
+            Outcome::Done => format!(" done {:>6.1}s  {name}{because}", age.as_secs_f64()),
             Outcome::Failed(message) => {
                 format!(" failed {:>4.1}s  {name}: {}", age.as_secs_f64(), plain_text(message))
             }
@@ -178,7 +186,7 @@ mod tests {
         scrolled.extend(build[9..].iter().flat_map(|event| tty.lines(event)));
         insta::assert_snapshot!(scrolled.join("\n"), @r#"
          cached        [build 1/3] FROM docker.io/library/debian:12
-         done    1.2s  [stage-1 2/2] RUN echo \x1b[31mhi\x1b[2J
+         done    1.2s  [stage-1 2/2] RUN echo \x1b[31mhi\x1b[2J  because first build
          failed  1.3s  [build 2/3] RUN make: process "/bin/sh -c make" did not complete
          warning: host network is used
         ------
@@ -189,6 +197,31 @@ mod tests {
         ------
         "#);
         assert_eq!(at(1400, &tty, 44, 24), "");
+    }
+
+    #[test]
+    fn what_was_made_and_saved_is_said_at_the_end() {
+        let mut tty = Tty::default();
+        let naming = EventKind::Transfer {
+            vertex: 1,
+            item: "naming to app".into(),
+            done_bytes: 0,
+            total_bytes: Some(0),
+        };
+        let build = testing::events(vec![
+            (0, testing::planned(0, "[1/1] RUN make")),
+            (1, testing::cached(0, Some(2300))),
+            (2, testing::planned(1, "exporting to image")),
+            (2, naming),
+            (9, EventKind::BuildFinished { ok: true }),
+        ]);
+        let lines: Vec<String> = build.iter().flat_map(|event| tty.lines(event)).collect();
+        let want = [
+            " cached        [1/1] RUN make",
+            "               naming to app",
+            " cache: 1 reused (saved 2.3s), 0 ran",
+        ];
+        assert_eq!(lines, want);
     }
 
     #[test]
@@ -230,7 +263,7 @@ mod tests {
             0.1s       pull debian:12
            > layer 12ab 1.0MB
             0.1s       RUN x
-           > a.c changed
+           > because a.c changed
         ");
     }
 }

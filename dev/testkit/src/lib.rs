@@ -6,10 +6,14 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up shall panic")]
 
+pub mod actions;
+mod http;
 pub mod image;
 pub mod need;
 pub mod registry;
 pub mod rootfs;
+pub mod s3;
+pub mod server;
 pub mod tls;
 
 /// A fresh directory for a store, owned by the caller and readable by nobody else; removed on drop.

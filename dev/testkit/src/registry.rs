@@ -5,22 +5,20 @@
 
 mod api;
 mod auth;
-mod http;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use oci::Digest;
 
+use crate::http::{self, Request, Response, Server, Service};
+
+pub use crate::http::{Fault, FaultKind, Logged};
 pub use auth::Auth;
 
 /// A running registry; it ends when this is dropped.
-pub struct TestRegistry {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-}
+pub struct TestRegistry(Server<Shared>);
 
 /// How a registry is to behave.
 #[derive(Clone, Debug, Default)]
@@ -35,59 +33,9 @@ pub struct Settings {
     pub realm: String,
 }
 
-/// Something to go wrong.
-#[derive(Clone, Debug)]
-pub struct Fault {
-    /// Method of the requests that it hits; empty for any.
-    pub method: &'static str,
-    /// A part of their path and query; empty for any.
-    pub path: String,
-    /// How many requests it hits.
-    pub times: u32,
-    /// What happens to them.
-    pub kind: FaultKind,
-}
-
-/// What goes wrong.
-#[derive(Clone, Debug)]
-pub enum FaultKind {
-    /// Another status, with headers and a body.
-    Status(u16, Vec<(&'static str, String)>, String),
-    /// The body ends after so many bytes, then the connection is closed.
-    CutBody(usize),
-    /// The connection is closed without an answer.
-    Close,
-    /// The body is another one.
-    Body(Vec<u8>),
-    /// Headers are added to the answer or replace those it has.
-    Headers(Vec<(&'static str, String)>),
-    /// A `Range` header is not heeded.
-    NoRange,
-    /// A body without end.
-    Endless,
-    /// Every token given so far is no longer good.
-    ExpireTokens,
-}
-
-/// A request that came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
-    /// Its method.
-    pub method: String,
-    /// Its path and query.
-    pub path: String,
-    /// Its headers, names in lower case.
-    pub headers: BTreeMap<String, String>,
-    /// Its body, for token requests.
-    pub body: String,
-    /// Status of the answer.
-    pub status: u16,
-}
-
 struct Shared {
     settings: Settings,
     address: SocketAddr,
-    stopped: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -100,8 +48,6 @@ struct State {
     manifests: BTreeMap<(String, String), Manifest>,
     uploads: HashMap<String, Vec<u8>>,
     next_number: u64,
-    faults: Vec<Fault>,
-    log: Vec<Logged>,
     tokens: HashMap<String, Vec<String>>,
 }
 
@@ -113,32 +59,26 @@ impl TestRegistry {
 
     /// A registry with other settings.
     pub fn start_with(settings: Settings) -> TestRegistry {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
+        TestRegistry(Server::start(settings.tls, |address| Shared {
             settings,
             address,
-            stopped: AtomicBool::new(false),
             state: Mutex::default(),
-        });
-        let server = shared.clone();
-        std::thread::spawn(move || accept(&listener, &server));
-        TestRegistry { address, shared }
+        }))
     }
 
     /// `127.0.0.1:port`.
     pub fn host(&self) -> String {
-        self.address.to_string()
+        self.0.address().to_string()
     }
 
     /// `127.0.0.1:port/name`.
     pub fn name(&self, name: &str) -> String {
-        format!("{}/{name}", self.address)
+        format!("{}/{name}", self.0.address())
     }
 
     /// Lets something go wrong. Earlier faults are used up first.
     pub fn fail(&self, fault: Fault) {
-        self.state().faults.push(fault);
+        self.0.fail(fault);
     }
 
     /// Shorthand for [`TestRegistry::fail`].
@@ -148,21 +88,17 @@ impl TestRegistry {
 
     /// All requests so far.
     pub fn log(&self) -> Vec<Logged> {
-        self.state().log.clone()
+        self.0.log()
     }
 
     /// `METHOD path status` of all requests so far, without queries.
     pub fn calls(&self) -> Vec<String> {
-        let one = |l: &Logged| {
-            let path = l.path.split('?').next().unwrap_or_default();
-            format!("{} {path} {}", l.method, l.status)
-        };
-        self.state().log.iter().map(one).collect()
+        http::calls(&self.0.log())
     }
 
     /// Forgets the requests so far.
     pub fn clear_log(&self) {
-        self.state().log.clear();
+        self.0.clear_log();
     }
 
     /// Stores a blob.
@@ -192,15 +128,17 @@ impl TestRegistry {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state()
+        self.0.service().state()
     }
 }
 
-impl Drop for TestRegistry {
-    fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread.
-        let _ = TcpStream::connect(self.address);
+impl Service for Shared {
+    fn answer(&self, request: &Request) -> Response {
+        api::answer(self, request)
+    }
+
+    fn expire_tokens(&self) {
+        self.state().tokens.clear();
     }
 }
 
@@ -211,50 +149,13 @@ impl Shared {
 
     /// `http://127.0.0.1:port`.
     fn base(&self) -> String {
-        let scheme = if self.settings.tls { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        http::base(self.settings.tls, self.address)
     }
 }
 
 impl State {
-    /// Takes one use of the first fault that fits a request.
-    fn take_fault(&mut self, method: &str, path: &str) -> Option<FaultKind> {
-        let fits = |f: &Fault| {
-            (f.method.is_empty() || f.method == method) && path.contains(f.path.as_str())
-        };
-        let at = self.faults.iter().position(fits)?;
-        let fault = &mut self.faults[at];
-        let kind = fault.kind.clone();
-        fault.times = fault.times.saturating_sub(1);
-        if fault.times == 0 {
-            self.faults.remove(at);
-        }
-        Some(kind)
-    }
-
     fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
-    }
-}
-
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    for stream in listener.incoming() {
-        if shared.stopped.load(Ordering::SeqCst) {
-            return;
-        }
-        let Ok(stream) = stream else { continue };
-        let shared = shared.clone();
-        std::thread::spawn(move || {
-            let _ = stream.set_nodelay(true);
-            // A client that goes away is not this server's failure.
-            let _ = if shared.settings.tls {
-                let connection = rustls::ServerConnection::new(crate::tls::server_config());
-                let mut tls = rustls::StreamOwned::new(connection.unwrap(), stream);
-                http::serve(&mut tls, &shared)
-            } else {
-                http::serve(&mut { stream }, &shared)
-            };
-        });
     }
 }

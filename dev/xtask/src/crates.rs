@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::Finding;
 
 /// Each crate of the workspace with the crates of the workspace that it may use. `*` stands for all.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("shale-oci", &[]),
     ("shale-parser", &[]),
     ("shale-pattern", &[]),
@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("shale-planner", &["shale-parser", "shale-graph", "shale-oci"]),
     ("shale-store", &["shale-oci", "shale-graph", "shale-layer", "shale-sys"]),
     ("shale-registry", &["shale-oci", "shale-progress"]),
+    ("shale-remotecache", &["shale-oci", "shale-graph", "shale-layer", "shale-registry"]),
     (
         "shale-context",
         &["shale-oci", "shale-graph", "shale-pattern", "shale-layer", "shale-tree", "shale-sys"],

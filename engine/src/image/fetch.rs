@@ -13,16 +13,16 @@ use registry::RegistryError;
 use store::StoreError;
 
 use super::resolve::registry_error;
-use super::unpack::{layer_blob, unpack};
+use super::unpack::{Packed, layer_blob, unpack};
 use super::{known_stack_layers, malformed};
 use crate::error::{BuildError, BuildErrorKind, sources};
 use crate::session::Session;
 use crate::slots::Slots;
 use crate::stop::Stop;
-use crate::value::LazyStack;
+use crate::value::LazyImage;
 
 /// Downloads layers side by side and unpacks them in order: what a tar means depends on what lies below it.
-pub(super) fn fetch(session: &Arc<Session>, lazy: &LazyStack, vertex: u32) -> Result<Stack, Stop> {
+pub(super) fn fetch(session: &Arc<Session>, lazy: &LazyImage, vertex: u32) -> Result<Stack, Stop> {
     let image = &lazy.image;
     let diff_ids = &image.config.rootfs.diff_ids;
     let blobs = layer_descriptors(session, image)?;
@@ -46,7 +46,10 @@ pub(super) fn fetch(session: &Arc<Session>, lazy: &LazyStack, vertex: u32) -> Re
         }
         for (chain, descriptor, diff_id, download) in jobs {
             joined(download.join())?;
-            let id = unpack(session, image, &layers, chain, descriptor, diff_id)?;
+            let created = image.config.created.as_deref().unwrap_or_default();
+            let malformed = |why: &str| malformed(image, why);
+            let packed = Packed { descriptor, diff_id, created, malformed: &malformed };
+            let id = unpack(session, &packed, &layers, chain)?;
             layers.push(id);
         }
         Ok::<_, Stop>(())
@@ -152,7 +155,7 @@ pub(super) fn download(
             Box::new(blob.map_err(|e| registry_error(&image.reference, e))?)
         }
     };
-    let mut body = Counted { session, vertex, descriptor, body, done_bytes: 0, told_bytes: 0 };
+    let mut body = counted(session, vertex, descriptor, body);
     let expect = Some((descriptor.digest, descriptor.size_bytes));
     let kept = session.lease.put_blob(expect, &mut body);
     kept.map(drop).map_err(|error| not_kept(image, error))
@@ -192,6 +195,16 @@ fn layout_layer(
     };
     let layer = open().map_err(BuildError::export)?;
     layer.ok_or_else(|| malformed(image, "the OCI layout has changed since it was read"))
+}
+
+/// A download that tells its progress, and ends when the build is stopped.
+pub(crate) fn counted<'a>(
+    session: &'a Session,
+    vertex: u32,
+    descriptor: &'a Descriptor,
+    body: Box<dyn Read + Send>,
+) -> impl Read + Send + 'a {
+    Counted { session, vertex, descriptor, body, done_bytes: 0, told_bytes: 0 }
 }
 
 /// Tells the progress of a download, and ends it when the build is stopped.

@@ -84,6 +84,19 @@ impl Base {
         Ok(blobs)
     }
 
+    /// Whether its blobs are in the store, so that [`Base::blobs`] fetches none.
+    pub(crate) fn are_blobs_there(&self, session: &Session) -> Result<bool, BuildError> {
+        let store = |error| BuildError::store("cannot look for a layer's blob", error);
+        let Base(image) = self;
+        let Ok(descriptors) = layer_descriptors(session, image) else { return Ok(true) };
+        for descriptor in descriptors {
+            if !session.lease.has_blob(&descriptor.digest).map_err(store)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The repository that has the blobs.
     pub(crate) fn repository(&self) -> Option<&Reference> {
         (self.0.origin == ImageOrigin::Registry).then_some(&self.0.reference)

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use exporter::import::ImageArchive;
 use graph::{ImageOrigin, ImageSource};
-use oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, Reference};
+use oci::{Descriptor, Digest, Document, ImageConfig, ImageId, Manifest, Platform, Reference};
 use planner::{OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources, TimedSource};
+use progress::EventKind;
 use store::StoredImage;
 
 use crate::error::{BuildError, BuildErrorKind, sources};
@@ -33,23 +34,28 @@ impl Sources for ImageSources<'_> {
         reference: &Reference,
         platform: &Platform,
     ) -> Result<ResolvedImage, SourceError> {
-        if self.session.request.pull != PullPolicy::Always
-            && let Some(found) = self.in_store(reference, platform)?
-        {
-            return Ok(found);
+        let stored = match self.session.request.pull {
+            PullPolicy::Always => None,
+            PullPolicy::Missing | PullPolicy::Newer | PullPolicy::Never => {
+                self.in_store(reference, platform)?
+            }
+        };
+        match (self.session.request.pull, stored) {
+            (PullPolicy::Newer, Some((id, stored))) => Ok(self.newer(id, stored, platform)),
+            (_, Some((_, stored))) => Ok(stored),
+            (PullPolicy::Never, None) => {
+                let message = "not in the store, and --pull=never asks no registry".to_owned();
+                Err(SourceError { message, kind: SourceErrorKind::NotAsked })
+            }
+            (_, None) => {
+                let look = || self.at_registry(reference, platform);
+                let found = self.shown(reference, look).map_err(|error| {
+                    *lock(&self.session.registry_failed) = true;
+                    source_error(&error)
+                });
+                found.map(|(_, found)| found)
+            }
         }
-        if self.session.request.pull == PullPolicy::Never {
-            let message = "not in the store, and --pull=never forbids to ask a registry".to_owned();
-            return Err(SourceError { message, kind: SourceErrorKind::NotFound });
-        }
-        let number = self.session.images_asked.fetch_add(1, Ordering::Relaxed);
-        let what = Internal::LoadMetadata(number);
-        let name = format!("[internal] load metadata for {reference}");
-        let look = || self.at_registry(reference, platform);
-        internal::step(&self.session.events, what, &name, look).map_err(|error| {
-            *lock(&self.session.registry_failed) = true;
-            source_error(&error)
-        })
     }
 
     fn resolve_layout(
@@ -105,11 +111,49 @@ impl Sources for ImageSources<'_> {
 }
 
 impl ImageSources<'_> {
+    /// What the registry has, when that is another image than the store's. A registry that cannot be asked is no reason
+    /// to fail: there is an image.
+    fn newer(&self, id: ImageId, stored: ResolvedImage, platform: &Platform) -> ResolvedImage {
+        let reference = &stored.reference;
+        let known = lock(&self.session.facts).unasked(reference, platform);
+        let message = match known {
+            Some(message) => message,
+            // It is no failure of the build.
+            None => match self
+                .shown(reference, || Ok::<_, BuildError>(self.at_registry(reference, platform)))
+            {
+                Ok(Ok((image, _))) if image == id => return stored,
+                Ok(Ok((_, found))) => return found,
+                Ok(Err(error)) | Err(error) => format!(
+                    "{}: the image in the store is used, since its registry cannot be asked: {}",
+                    reference.familiar(),
+                    source_error(&error).message
+                ),
+            },
+        };
+        lock(&self.session.facts).learn_unasked(reference, platform, &message);
+        self.session.events.emit(EventKind::Warning { vertex: None, message });
+        stored
+    }
+
+    /// Asking a registry, as a step that people see.
+    fn shown<T>(
+        &self,
+        reference: &Reference,
+        look: impl FnOnce() -> Result<T, BuildError>,
+    ) -> Result<T, BuildError> {
+        let number = self.session.images_asked.fetch_add(1, Ordering::Relaxed);
+        let what = Internal::LoadMetadata(number);
+        let name = format!("[internal] load metadata for {reference}");
+        internal::step(&self.session.events, what, &name, look)
+    }
+
+    /// The image that the store means by a name.
     fn in_store(
         &self,
         reference: &Reference,
         platform: &Platform,
-    ) -> Result<Option<ResolvedImage>, SourceError> {
+    ) -> Result<Option<(ImageId, ResolvedImage)>, SourceError> {
         let lease = &self.session.lease;
         let tagged = lease.tag(reference).map_err(|e| other(&e))?;
         let mut images = Vec::new();
@@ -121,19 +165,20 @@ impl ImageSources<'_> {
         let config = ImageConfig::from_json(&image.config).map_err(|e| other(&e))?;
         let origin = ImageOrigin::Store;
         let manifest = image.manifest.map(|manifest| manifest.digest);
-        Ok(Some(ResolvedImage {
+        let found = ResolvedImage {
             reference: reference.clone(),
             origin,
             manifest,
             config: Arc::new(config),
-        }))
+        };
+        Ok(Some((image.id, found)))
     }
 
     fn at_registry(
         &self,
         reference: &Reference,
         platform: &Platform,
-    ) -> Result<ResolvedImage, BuildError> {
+    ) -> Result<(ImageId, ResolvedImage), BuildError> {
         let known = lock(&self.session.facts).image(reference, platform);
         let digest = match known {
             Some(digest) => digest,
@@ -141,14 +186,14 @@ impl ImageSources<'_> {
         };
         lock(&self.session.facts).learn_image(reference, platform, digest);
         let manifest = manifest(self.session, reference, digest)?;
-        let config = config(self.session, reference, &manifest)?;
-        let origin = ImageOrigin::Registry;
-        Ok(ResolvedImage {
+        let id = ImageId(manifest.config.digest);
+        let found = ResolvedImage {
             reference: reference.clone(),
-            origin,
+            origin: ImageOrigin::Registry,
             manifest: Some(digest),
-            config: Arc::new(config),
-        })
+            config: Arc::new(config(self.session, reference, &manifest)?),
+        };
+        Ok((id, found))
     }
 }
 

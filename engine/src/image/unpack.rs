@@ -3,26 +3,35 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
-use graph::{ImageSource, LayerId};
+use graph::LayerId;
 use layer::{ApplyOptions, Toc};
 use oci::{ChainId, Descriptor, DiffId};
 use rustix::fs::{Mode, OFlags};
 use store::LayerBlob;
 
-use super::{known_stack_layers, malformed};
+use super::known_stack_layers;
 use crate::error::BuildError;
 use crate::finish;
 use crate::session::Session;
 use crate::stop::Stop;
 
+/// A layer's blob, which is in the store.
+pub(crate) struct Packed<'a> {
+    pub(crate) descriptor: &'a Descriptor,
+    /// What its tar has to be.
+    pub(crate) diff_id: DiffId,
+    /// When the layer was made, RFC 3339.
+    pub(crate) created: &'a str,
+    /// The error that says of whose it is that it cannot be used, and why.
+    pub(crate) malformed: &'a dyn Fn(&str) -> BuildError,
+}
+
 /// Unpacks one blob on the layers below it; the result is found by its chain from then on.
-pub(super) fn unpack(
+pub(crate) fn unpack(
     session: &Arc<Session>,
-    image: &ImageSource,
+    packed: &Packed<'_>,
     below: &[LayerId],
     chain: ChainId,
-    descriptor: &Descriptor,
-    diff_id: DiffId,
 ) -> Result<LayerId, Stop> {
     let store = |e| BuildError::store("cannot unpack a layer", e);
     let name = format!("unpack {chain}");
@@ -34,7 +43,7 @@ pub(super) fn unpack(
     {
         return Ok(layers[layers.len() - 1]);
     }
-    let layer = unpack_blob(session, image, below, descriptor, diff_id)?;
+    let layer = unpack_blob(session, packed, below)?;
     let mut layers = below.to_vec();
     layers.push(layer);
     session.lease.put_chain(&chain, &layers).map_err(store)?;
@@ -43,15 +52,14 @@ pub(super) fn unpack(
 
 fn unpack_blob(
     session: &Arc<Session>,
-    image: &ImageSource,
+    packed: &Packed<'_>,
     below: &[LayerId],
-    descriptor: &Descriptor,
-    diff_id: DiffId,
 ) -> Result<LayerId, Stop> {
+    let Packed { descriptor, diff_id, created, malformed } = *packed;
     let store = |e| BuildError::store("cannot unpack a layer", e);
-    let bad = |e| malformed(image, "one of its layers cannot be unpacked").because(e);
+    let bad = |e| malformed("one of its layers cannot be unpacked").because(e);
     let blob = session.lease.open_blob(&descriptor.digest).map_err(store)?;
-    let blob = blob.ok_or_else(|| malformed(image, "one of its layers vanished from the store"))?;
+    let blob = blob.ok_or_else(|| malformed("one of its layers vanished from the store"))?;
     let mut tocs = finish::tocs(session, below)?;
     tocs.reverse();
     let top_first: Vec<&Toc> = tocs.iter().map(|toc| &**toc).collect();
@@ -67,10 +75,9 @@ fn unpack_blob(
         .map_err(bad)?;
     if applied.diff_id != diff_id {
         let text = format!("a layer has digest {}, its config says {diff_id}", applied.diff_id);
-        return Err(malformed(image, &text).into());
+        return Err(malformed(&text).into());
     }
-    let created = image.config.created.clone().unwrap_or_default();
-    let layer = session.lease.commit_layer(ingest, "diff", &created).map_err(store)?;
+    let layer = session.lease.commit_layer(ingest, "diff", created).map_err(store)?;
     let content_id = layer::content_id(&applied.toc);
     session.lease.set_toc(layer, applied.toc, content_id).map_err(store)?;
     session.lease.set_diff_id(layer, "plain", diff_id, applied.size_bytes).map_err(store)?;

@@ -58,6 +58,7 @@ fn mounted(kind: MountKind) -> Vertex {
 
 fn cache(id: &str, sharing: CacheSharing, uid: Option<u32>) -> MountKind {
     MountKind::Cache {
+        namespace: String::new(),
         id: id.to_owned(),
         sharing,
         input: None,
@@ -248,6 +249,68 @@ fn what_counts_makes_another_key() {
     let vertex = vertex(Op::Copy(copy()));
     let one = operation_digest(&vertex, &[Digest::of(b"1")]);
     assert_ne!(one, operation_digest(&vertex, &[Digest::of(b"2")])); // CACHE-20
+}
+
+/// Parts tell apart exactly what instruction digests tell apart, so that a changed digest always has a changed part.
+#[test]
+fn parts_differ_when_the_instruction_does() {
+    let mut vertices = different();
+    // These have the digest of others: what differs counts later, or not at all.
+    let proxy = ("http_proxy".to_owned(), "x".to_owned());
+    vertices.push(("run proxy", run_with(|run| run.proxy_env.push(proxy))));
+    vertices.push(("mount cache id", mounted(cache("/b", CacheSharing::Locked, None))));
+    vertices.push(("copy path", copy_with(|copy| copy.sources = vec![tree("a/f")])));
+    let exclude = |pattern: &str| {
+        let selection = Selection {
+            path: "a/f".to_owned(),
+            exclude: vec![pattern.to_owned()],
+            ..Selection::default()
+        };
+        let source = CopySource::Tree { input: VertexId(1), selection, unpack: Unpack::No };
+        copy_with(|copy| copy.sources = vec![source])
+    };
+    vertices.push(("copy exclude", exclude("*.o")));
+    vertices.push(("copy exclude other", exclude("*.a")));
+    let parents = |path: &str| {
+        let selection = Selection { path: path.to_owned(), parents: true, ..Selection::default() };
+        let source = CopySource::Tree { input: VertexId(1), selection, unpack: Unpack::No };
+        copy_with(|copy| copy.sources = vec![source])
+    };
+    vertices.push(("copy parents", parents("a/f")));
+    vertices.push(("copy parents elsewhere", parents("b/f")));
+    for (name, one) in &vertices {
+        for (other_name, other) in &vertices {
+            let same = instruction_digest(one) == instruction_digest(other);
+            let parts_same = crate::parts::parts(one) == crate::parts::parts(other);
+            assert_eq!(same, parts_same, "{name} and {other_name}");
+        }
+    }
+}
+
+#[test]
+fn a_changed_part_has_the_name_that_people_know() {
+    let changed = |one: &Vertex, other: &Vertex| {
+        let (one, other) = (crate::parts::parts(one), crate::parts::parts(other));
+        let new = other.iter().filter(|part| !one.contains(part));
+        new.map(|part| part.name.clone()).collect::<Vec<_>>()
+    };
+    let plain = vertex(Op::Run(run()));
+    let check = |want: &str, change: fn(&mut Run)| {
+        assert_eq!(changed(&plain, &run_with(change)), [want]);
+    };
+    check("command", |run| run.argv[2].push('x'));
+    check("ENV A", |run| run.env[1].1.push('x'));
+    check("USER", |run| run.user.push('x'));
+    check("WORKDIR", |run| run.workdir.push('x'));
+    check("--network", |run| run.network = Network::None);
+    check("--mount /m", |run| run.mounts.push(mount(MountKind::Tmpfs { size_bytes: None })));
+    let copied = vertex(Op::Copy(copy()));
+    let check = |want: &str, change: fn(&mut Copy)| {
+        assert_eq!(changed(&copied, &copy_with(change)), [want]);
+    };
+    check("destination", |copy| copy.dest.push('x'));
+    check("--chmod", |copy| copy.chmod = Some(Mode::Octal(0o600)));
+    check("--link", |copy| copy.link = true);
 }
 
 #[test]

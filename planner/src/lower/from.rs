@@ -298,6 +298,7 @@ impl Lowering<'_> {
         };
         let origin = Origin {
             name,
+            step: (!stage.is_empty()).then_some(1),
             stage,
             span: Some((site.span.start, site.span.end)),
             trigger: site.trigger.clone(),
@@ -524,6 +525,7 @@ pub(crate) fn parse_name(name: &str, site: &Site) -> Result<Reference, Fail> {
 fn resolve_message(name: &str, full: &str, error: &crate::SourceError) -> String {
     let message = &error.message;
     let tail = match error.kind {
+        SourceErrorKind::NotAsked => ": not found",
         SourceErrorKind::NotFound if !message.ends_with("not found") => ": not found",
         _ => "",
     };
@@ -539,6 +541,9 @@ fn next_step(kind: SourceErrorKind, registry: &str) -> Option<String> {
         )),
         SourceErrorKind::Untrusted => {
             Some(format!("look at the certificate of {registry}, and at this machine's clock"))
+        }
+        SourceErrorKind::NotAsked => {
+            Some("bring it with `shale pull`, or leave out --pull=never".to_owned())
         }
         SourceErrorKind::NotFound | SourceErrorKind::NoDirectory | SourceErrorKind::Other => None,
     }

@@ -21,9 +21,6 @@ pub(super) struct Mounts {
     ssh_count: usize,
 }
 
-/// Mode of a cache directory unless the mount says another (MNT-35).
-const CACHE_MODE: u32 = 0o755;
-
 const TYPES: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
 
 const KEYS: [&str; 18] = [
@@ -254,7 +251,8 @@ impl Options {
         };
         let namespace = build.request().build_arg("BUILDKIT_CACHE_MOUNT_NS").unwrap_or_default();
         Ok(MountKind::Cache {
-            id: self.cache_id(namespace),
+            namespace: namespace.to_owned(),
+            id: self.cache_id(),
             sharing: self.sharing.unwrap_or_default(),
             input,
             source,
@@ -264,22 +262,15 @@ impl Options {
         })
     }
 
-    /// Another owner or mode is another cache (MNT-31, MNT-32).
-    fn cache_id(&self, namespace: &str) -> String {
+    /// What the mount calls itself, else where it stands as written (MNT-31).
+    fn cache_id(&self) -> String {
         let written = self.target.as_deref().filter(|target| !target.is_empty());
-        let id = match (&self.id, written) {
+        match (&self.id, written) {
             (Some(id), _) if !id.is_empty() => id.clone(),
             (_, Some(target)) if target.starts_with('/') => workdir::clean(target),
             (_, Some(target)) => workdir::clean(target).trim_start_matches('/').to_owned(),
             (_, None) => ".".to_owned(), // nothing, cleaned
-        };
-        let id = format!("{namespace}/{id}");
-        let (uid, gid, mode) = (self.uid, self.gid, self.mode);
-        if uid.is_none() && gid.is_none() && mode.is_none() {
-            return id;
         }
-        let (uid, gid) = (uid.unwrap_or(0), gid.unwrap_or(0));
-        format!("{id}#uid={uid}#gid={gid}#mode={:o}", mode.unwrap_or(CACHE_MODE))
     }
 
     fn secret(&self, build: &StageBuild<'_, '_>, mounts: &mut Mounts) -> Mount {

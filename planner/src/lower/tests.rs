@@ -259,9 +259,13 @@ fn dump_mount(mount: &Mount) -> String {
     let access = if mount.read_only { "ro" } else { "rw" };
     let kind = match &mount.kind {
         MountKind::Bind { input, source } => format!("bind {}:{source}", input.0),
-        MountKind::Cache { id, sharing, input, source, .. } => {
+        MountKind::Cache { namespace, id, sharing, input, source, mode, uid, gid } => {
             let input = input.map(|id| format!(" {}:{source}", id.0)).unwrap_or_default();
-            format!("cache {id} {sharing:?}{input}")
+            let owner = match (uid, gid, mode) {
+                (None, None, None) => String::new(),
+                owner => format!(" {owner:?}"),
+            };
+            format!("cache {namespace}:{id}{owner} {sharing:?}{input}")
         }
         MountKind::Tmpfs { size_bytes } => format!("tmpfs {size_bytes:?}"),
         MountKind::Secret { id, env, mode, required, .. } => {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use graph::{InstructionDigest, Op, Origin, Vertex, VertexId};
+use graph::{Graph, InstructionDigest, Op, Origin, Target, Vertex, VertexId};
 use oci::Platform;
 
 use crate::key;
@@ -22,6 +22,8 @@ pub(super) struct Vertices {
     list: Vec<Vertex>,
     /// Candidates for being equal: the digest does not see which vertices are read.
     known: HashMap<(InstructionDigest, Option<VertexId>), Vec<VertexId>>,
+    /// Steps that are another one's equal.
+    also: Vec<(VertexId, Origin)>,
 }
 
 impl Vertices {
@@ -39,6 +41,9 @@ impl Vertices {
                 && known.no_cache == vertex.no_cache
         };
         if let Some(id) = candidates.iter().find(equal) {
+            if vertex.origin.step.is_some() && self.list[id.0 as usize].origin != vertex.origin {
+                self.also.push((*id, vertex.origin));
+            }
             return *id;
         }
         candidates.push(id);
@@ -56,7 +61,8 @@ impl Vertices {
         &self.list[id.0 as usize]
     }
 
-    pub(super) fn into_list(self) -> Vec<Vertex> {
-        self.list
+    /// The graph for what is wanted of it.
+    pub(super) fn into_graph(self, targets: Vec<Target>) -> Graph {
+        Graph { vertices: self.list, targets, also: self.also }
     }
 }

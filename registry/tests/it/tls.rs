@@ -41,6 +41,36 @@ fn certificates_are_checked_against_the_given_roots() {
 }
 
 #[test]
+fn an_insecure_registry_may_speak_anything_and_no_other_may() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (hosts, root) = (dir.path().join("hosts"), dir.path().join("none.pem"));
+    std::fs::write(&hosts, "127.0.0.1 registry.test other.test\n").expect("write");
+    std::fs::write(&root, OTHER_ROOT).expect("write");
+    for tls in [true, false] {
+        let registry = TestRegistry::start_with(Settings { tls, ..Settings::default() });
+        TestImage::new(&[]).push_to(&registry, "app", "1");
+        let port = registry.host().rsplit_once(':').expect("port").1.to_owned();
+        let roots = TlsRoots::Files(vec![root.clone()]);
+        let strict = RegistryClient::new(RegistryOptions {
+            hosts_file: hosts.clone(),
+            roots,
+            ..options("")
+        });
+        let trusting = strict.trusting(&format!("registry.test:{port}"));
+        let resolve = |client: &RegistryClient, host: &str| {
+            let reference = format!("{host}:{port}/app:1").parse().expect("reference");
+            client.resolve(&reference).map(drop).map_err(|error| error.kind())
+        };
+        assert_eq!(resolve(&trusting, "registry.test"), Ok(()), "TLS {tls}");
+        assert_eq!(resolve(&trusting, "other.test"), Err(Kind::Tls));
+        assert_eq!(resolve(&strict, "registry.test"), Err(Kind::Tls));
+        // One end for both.
+        strict.stop();
+        assert_eq!(resolve(&trusting, "registry.test"), Err(Kind::Cancelled));
+    }
+}
+
+#[test]
 fn a_named_registry_is_never_asked_in_plain_http() {
     let registry = TestRegistry::start();
     let port = registry.host().rsplit_once(':').expect("port").1.to_owned();

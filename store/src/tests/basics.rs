@@ -3,14 +3,12 @@
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-use graph::CacheSharing;
 use oci::{ChainId, DiffId, Digest};
 
 use super::fixture::*;
 use crate::fault::testing;
 use crate::{
-    CacheMountRequest, GcPolicy, LayerBlob, Store, StoreOptions, StoredManifest, Tagged,
-    TaggedIndex, VerifyDepth,
+    LayerBlob, Store, StoreOptions, StoredManifest, Tagged, TaggedIndex, VerifyDepth,
 };
 
 #[test]
@@ -265,7 +263,7 @@ fn a_tag_names_an_index_with_all_its_images() {
     let mut wrong = listed("{}");
     wrong.index.digest = digest("something else");
     assert!(set(&Tagged::Index(wrong)).is_err());
-    store.gc(&GcPolicy { all: true, ..GcPolicy::default() }).expect("collect");
+    store.gc(&all()).expect("collect");
     assert!(images.iter().all(|image| store.image(&image.id).expect("read").is_some()));
     assert_sound(&store, "with an index");
     store.remove_image(&images[1].id).expect("remove");
@@ -321,46 +319,4 @@ fn a_cached_build_writes_nothing_but_its_lease() {
     assert_eq!(hits, 20);
     // The lease: made, named, 20 appends for layers and one for the image, removed.
     assert_eq!(changes, 24);
-}
-
-#[test]
-fn cache_mounts_are_shared_as_asked() {
-    let root = Root::new();
-    let store = root.open();
-    let lease = store.lease().expect("lease");
-    let never = || false;
-    let open = |sharing, empty| {
-        let request = CacheMountRequest { id: "/apt", sharing, empty };
-        let fill = |path: &std::path::Path| std::fs::write(path.join("first"), "1");
-        lease.cache_mount(&request, &fill, &never).expect("a cache mount")
-    };
-    let has = |mount: &crate::CacheMount, name: &str| mount.path().join(name).exists();
-    let one = open(CacheSharing::Shared, false);
-    let two = open(CacheSharing::Shared, false);
-    assert_eq!(one.path(), two.path()); // MNT-33
-    assert!(has(&one, "first"), "MNT-34");
-    std::fs::write(one.path().join("mine"), "1").expect("write");
-    let private = open(CacheSharing::Private, false);
-    assert_ne!(one.path(), private.path());
-    let request = CacheMountRequest { id: "/apt", sharing: CacheSharing::Locked, empty: false };
-    let refused = lease.cache_mount(&request, &|_| Ok(()), &|| true).expect_err("in use");
-    assert!(refused.is_cancelled());
-    let empty = open(CacheSharing::Shared, true); // MNT-38
-    assert!(empty.path() != one.path() && !has(&empty, "mine") && has(&one, "mine"));
-    let in_use = store.gc(&GcPolicy { all: true, keep_bytes: None }).expect("gc");
-    assert_eq!(in_use.cache_mounts, 0);
-    drop((one, two, private, empty));
-    assert!(has(&open(CacheSharing::Locked, false), "mine"), "it persists");
-    assert!(!has(&open(CacheSharing::Locked, true), "mine"), "MNT-38");
-    let other = CacheMountRequest { id: "/other", sharing: CacheSharing::Shared, empty: false };
-    let other = lease.cache_mount(&other, &|_| Ok(()), &never).expect("a cache mount");
-    assert!(!has(&other, "first"), "G3: identities do not meet");
-    let failing = CacheMountRequest { id: "/bad", sharing: CacheSharing::Shared, empty: false };
-    let fail = |_: &std::path::Path| Err(std::io::Error::other("no"));
-    lease.cache_mount(&failing, &fail, &never).expect_err("init failed");
-    let good = lease.cache_mount(&failing, &|_| Ok(()), &never).expect("a cache mount");
-    assert!(good.path().is_dir());
-    drop((other, good));
-    let unused = store.gc(&GcPolicy { all: true, keep_bytes: None }).expect("gc");
-    assert_eq!((unused.cache_mounts, store.usage().expect("usage").cache_mounts), (5, 0));
 }

@@ -130,7 +130,7 @@ fn a_removed_blob_is_not_believed_when_it_comes_back() {
     let (blob, _) = lease.put_blob(None, &mut &b"abc"[..]).expect("store");
     lease.finish(true, &Reached::default()).expect("finish");
     drop(lease);
-    assert_eq!(store.gc(&Default::default()).expect("gc").blobs, 1);
+    assert_eq!(store.gc(&Default::default()).expect("gc").removed.len(), 1);
     let lease = store.lease().expect("lease");
     lease.put_blob(None, &mut &b"abc"[..]).expect("store");
     drop(lease);
@@ -152,6 +152,16 @@ fn a_damaged_blob_is_replaced_and_its_promise_taken_back() {
     drop(lease);
     let store = root.open_in("boot-2").expect("open after a boot");
     assert!(!store.lease().expect("lease").has_blob(&blob).expect("look"));
+}
+
+#[test]
+fn a_build_that_changes_nothing_syncs_nothing() {
+    let root = Root::new();
+    let store = root.open();
+    build(&store, "a", true).expect("build");
+    let before = names(&store, "generations");
+    build(&store, "a", true).expect("build again");
+    assert_eq!(names(&store, "generations"), before);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use crate::fault::testing::{self, Kind};
-use crate::{GcPolicy, Store, StoreError};
+use crate::{Store, StoreError};
 
 /// Everything that changes a store, in one go.
 fn workload(root: &Root) -> Result<(), StoreError> {
@@ -10,8 +10,9 @@ fn workload(root: &Root) -> Result<(), StoreError> {
     build(&store, "a", false)?;
     build(&store, "b", true)?;
     let lease = store.lease()?;
+    let id = crate::CacheMountId { id: "/cache".to_owned(), ..Default::default() };
     let request = crate::CacheMountRequest {
-        id: "/cache",
+        id: &id,
         sharing: graph::CacheSharing::Shared,
         empty: true,
     };
@@ -20,7 +21,7 @@ fn workload(root: &Root) -> Result<(), StoreError> {
     lease.put_manifest(&digest("{}"), "type/x", b"{}")?;
     drop(lease);
     store.remove_tag(&reference("b"))?;
-    store.gc(&GcPolicy { all: true, keep_bytes: None })?;
+    store.gc(&all())?;
     build(&store, "c", true)?;
     store.empty_trash().map(drop)
 }

@@ -7,7 +7,7 @@ use layer::{Entry, EntryKind, Mtime, Toc};
 use oci::{ChainId, DiffId, Digest, ImageId, Reference};
 
 use crate::{
-    CacheRecord, LayerBlob, Lease, Reached, RecordKeys, Store, StoreError, StoreOptions,
+    CacheRecord, GcPolicy, GcReport, ItemKind, LayerBlob, Lease, Reached, RecordKeys, Store, StoreError, StoreOptions,
     StoredImage, Tagged, VerifyDepth,
 };
 
@@ -150,6 +150,16 @@ fn run_step(lease: &Lease, keys: &RecordKeys) -> Result<LayerId, StoreError> {
 pub(crate) fn assert_sound(store: &Store, when: &str) {
     let problems = store.verify(VerifyDepth::Contents).expect("verify the store");
     assert!(problems.is_empty(), "{when}: {problems:#?}");
+}
+
+/// Everything that no tag needs.
+pub(crate) fn all() -> GcPolicy {
+    GcPolicy { all: true, ..GcPolicy::default() }
+}
+
+/// How many layers a collection has removed, whoever made them.
+pub(crate) fn layers_of(report: &GcReport) -> usize {
+    report.count(ItemKind::Step) + report.count(ItemKind::Base)
 }
 
 /// Names in a directory of the store.

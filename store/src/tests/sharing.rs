@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::fixture::*;
-use crate::{GcPolicy, Store, StoreOptions};
-
-const ALL: GcPolicy = GcPolicy { keep_bytes: None, all: true };
+use crate::{GcPolicy, ItemKind, Store, StoreOptions};
 
 #[test]
 fn what_a_lease_or_a_tag_needs_is_not_collected() {
@@ -19,19 +17,19 @@ fn what_a_lease_or_a_tag_needs_is_not_collected() {
     let lease = builder.lease().expect("lease");
     let held = commit(&lease).expect("commit");
     let (blob, _) = lease.put_blob(None, &mut &b"held"[..]).expect("store");
-    assert_eq!(collector.gc(&ALL).expect("gc").layers, 0);
+    assert_eq!(layers_of(&collector.gc(&all()).expect("gc")), 0);
     assert!(lease.layer(held).expect("read").is_some() && lease.has_blob(&blob).expect("look"));
     drop(lease);
-    let report = collector.gc(&ALL).expect("gc");
-    assert_eq!((report.layers, report.blobs), (1, 1));
+    let report = collector.gc(&all()).expect("gc");
+    assert_eq!((layers_of(&report), report.count(ItemKind::Blob)), (1, 1));
     let lease = builder.lease().expect("lease");
     assert!(lease.layer(held).expect("read").is_none() && !lease.has_blob(&blob).expect("look"));
     let layers = lease.image(&image).expect("read").expect("tagged").stack.layers;
     assert!(lease.hold_layers(&layers).expect("hold"));
     drop(lease);
     builder.remove_tag(&reference("app")).expect("remove");
-    assert_eq!(collector.gc(&GcPolicy::default()).expect("gc").layers, 0, "still an image");
-    assert_eq!(collector.gc(&GcPolicy { keep_bytes: Some(0), all: false }).expect("gc").layers, 1);
+    assert_eq!(layers_of(&collector.gc(&GcPolicy::default()).expect("gc")), 0, "still an image");
+    assert_eq!(layers_of(&collector.gc(&GcPolicy { max_bytes: Some(0), ..GcPolicy::default() }).expect("gc")), 1);
     assert_sound(&collector, "after gc");
     assert_eq!(collector.usage().expect("usage").images, 0);
 }
@@ -47,7 +45,7 @@ fn nothing_that_was_found_goes_away_under_a_build() {
         scope.spawn(|| {
             let store = root.open();
             while !stop.load(Ordering::Relaxed) {
-                taken.fetch_add(store.gc(&ALL).expect("gc").layers, Ordering::Relaxed);
+                taken.fetch_add(layers_of(&store.gc(&all()).expect("gc")), Ordering::Relaxed);
                 store.empty_trash().expect("empty the trash");
             }
         });
@@ -181,7 +179,7 @@ fn a_killed_process_lets_go_of_everything() {
     let id = ready.expect("the child has a layer").parse().expect("a layer id");
     let lease = store.lease().expect("lease");
     assert!(lease.try_single_flight("work").expect("look").is_none());
-    assert_eq!(store.gc(&ALL).expect("gc").layers, 0);
+    assert_eq!(layers_of(&store.gc(&all()).expect("gc")), 0);
     assert_eq!(names(&store, "ingest").len(), 1, "the child's work is left alone");
     child.kill().expect("kill");
     child.wait().expect("wait");
@@ -189,6 +187,6 @@ fn a_killed_process_lets_go_of_everything() {
     drop(lease);
     drop(store.lease().expect("a lease sweeps"));
     assert_eq!((names(&store, "ingest"), names(&store, "leases")), (Vec::new(), Vec::new()));
-    assert_eq!(store.gc(&ALL).expect("gc").layers, 1);
+    assert_eq!(layers_of(&store.gc(&all()).expect("gc")), 1);
     assert!(store.lease().expect("lease").layer(id).expect("read").is_none());
 }

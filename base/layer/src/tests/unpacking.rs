@@ -9,7 +9,8 @@ use crate::testing::{Head, Tar, open};
 use crate::{LayerError, UnpackOptions, Unpacked, unpack_archive};
 
 fn unpack(tar: Tar, into: &Path, owner: Option<(u32, u32)>) -> Result<Unpacked, LayerError> {
-    unpack_archive(&mut &tar.end()[..], open(into).as_fd(), &UnpackOptions { owner })
+    let options = UnpackOptions { owner, ..UnpackOptions::default() };
+    unpack_archive(&mut &tar.end()[..], open(into).as_fd(), &options)
 }
 
 /// Every name below, with kind, mode and owner; contents of files.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Parser as _;
+use engine::PullPolicy;
 use graph::Network;
 
 use super::*;
@@ -127,7 +128,7 @@ fn flags_reach_the_plan() {
     assert_eq!(plan.add_hosts, [pair("db", "10.0.0.1"), pair("x", "::1")]);
     assert_eq!((plan.network, plan.shm_size_bytes), (Network::None, Some(1 << 30)));
     assert_eq!((plan.limits.memory_bytes, plan.limits.cpu_shares), (Some(1 << 30), None));
-    assert_eq!(command.request.pull, PullPolicy::Always);
+    assert_eq!(command.request.pull, engine::PullPolicy::Always);
     assert!(command.warnings.is_empty(), "{:?}", command.warnings);
 }
 
@@ -139,6 +140,24 @@ fn switches_take_a_value_behind_an_equals_sign_only() {
     assert!(!good(&["--no-cache", "--no-cache=f", "tmp"]).request.plan.no_cache);
     assert!(good(&["-qt", "name", "tmp"]).quiet); // CLI-02
     bad(&["--no-cache=perhaps", "tmp"], "want true or false");
+}
+
+#[test]
+fn rules_for_steps_are_read() {
+    let pull = |arguments: &[&str]| good(arguments).request.pull;
+    assert_eq!(pull(&["tmp"]), PullPolicy::Missing);
+    assert_eq!(pull(&["--pull=false", "tmp"]), PullPolicy::Missing); // CLI-35
+    assert_eq!(pull(&["--pull=newer", "tmp"]), PullPolicy::Newer);
+    assert_eq!(pull(&["--pull", "--pull=never", "tmp"]), PullPolicy::Never);
+    bad(&["--pull=perhaps", "tmp"], "want always, missing, newer or never");
+    let command = good(&["--expect-cached", "a:2", "--expect-cached=all", "--max-age=1d", "tmp"]);
+    let rules = &command.request.cache_rules;
+    let expected: Vec<String> = rules.expect_cached.iter().map(ToString::to_string).collect();
+    assert_eq!(expected, ["a:2", "all"]);
+    assert_eq!(rules.max_age.len(), 1);
+    assert!(rules.no_cache_from.is_empty());
+    bad(&["--expect-cached", "a:", "tmp"], "names no step");
+    bad(&["--max-age", "1y", "tmp"], "no age");
 }
 
 #[test]
@@ -177,11 +196,26 @@ fn annotations_go_to_all_outputs() {
 }
 
 #[test]
+fn caches_are_read_from_both_flags() {
+    let request = |arguments: &[&str]| good(arguments).request;
+    let both = ["--cache-from", "a,b", "--cache-from=", "--cache-to", "type=inline", "tmp"];
+    let both = request(&both);
+    assert_eq!((both.cache_from.len(), both.cache_to.len()), (2, 1)); // CIO-01
+    let inline = |more: &[&str]| {
+        let arguments = [more, &["tmp"]].concat();
+        request(&arguments).cache_to.len()
+    };
+    assert_eq!(inline(&["--build-arg", "BUILDKIT_INLINE_CACHE=1"]), 1); // CIO-06
+    assert_eq!(inline(&["--build-arg", "BUILDKIT_INLINE_CACHE=1", "--cache-to=type=inline"]), 1);
+    assert_eq!(inline(&["--build-arg", "BUILDKIT_INLINE_CACHE=0"]), 0);
+    bad(&["--cache-to", "type=nfs", "tmp"], "unknown cache exporter: \"nfs\"");
+}
+
+#[test]
 fn what_has_no_effect_is_said() {
     let warned = |arguments: &[&str]| good(arguments).warnings.len();
     assert_eq!(warned(&["--compress", "--force-rm", "-D", "--builder", "x", "tmp"]), 0); // CLI-46, CLI-48
     assert_eq!(warned(&["--squash", "--isolation", "hyperv", "--security-opt", "a", "tmp"]), 3);
-    assert_eq!(warned(&["--cache-from", "a", "--cache-to", "type=inline", "tmp"]), 2);
     assert_eq!(warned(&["--provenance=false", "--sbom=false", "tmp"]), 0);
     assert_eq!(warned(&["--provenance", "--sbom", "--attest", "type=sbom", "tmp"]), 3);
     bad(&["--policy", "p", "tmp"], "--policy is not supported yet");

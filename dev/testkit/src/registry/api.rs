@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use oci::Digest;
 
-use super::http::{Request, Response};
 use super::{Shared, auth};
+use crate::http::{Request, Response};
 
 /// Answers a request.
 pub(super) fn answer(shared: &Shared, request: &Request) -> Response {

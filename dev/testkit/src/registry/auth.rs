@@ -1,7 +1,7 @@
 //! Who may do what at a test registry.
 
 use super::Shared;
-use super::http::{Request, Response};
+use crate::http::{Request, Response};
 
 /// Kinds of authentication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

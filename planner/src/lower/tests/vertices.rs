@@ -139,14 +139,14 @@ fn mounts() {
         );
     };
     check("--mount=target=$V,rw", "[/w/val rw bind 3:/src]"); // MNT-09, MNT-10
-    check("--mount=type=cache", "[/w rw cache /. Shared]");
-    check("--mount=type=cache,target=/a//b/,sharing=locked", "[/a/b rw cache //a/b Locked]"); // MNT-31
-    check("--mount=type=cache,target=c,ro", "[/w/c ro cache /c Shared]");
+    check("--mount=type=cache", "[/w rw cache :. Shared]");
+    check("--mount=type=cache,target=/a//b/,sharing=locked", "[/a/b rw cache :/a/b Locked]"); // MNT-31
+    check("--mount=type=cache,target=c,ro", "[/w/c ro cache :c Shared]");
     check(
         "--mount=type=cache,id=i,target=/a,uid=5,mode=700",
-        "[/a rw cache /i#uid=5#gid=0#mode=700 Shared]",
+        "[/a rw cache :i (Some(5), None, Some(448)) Shared]",
     ); // MNT-32
-    check("--mount=type=cache,target=/a,from=arm,source=s", "[/a rw cache //a Shared 2:/s]"); // MNT-34
+    check("--mount=type=cache,target=/a,from=arm,source=s", "[/a rw cache :/a Shared 2:/s]"); // MNT-34
     check("--mount=type=tmpfs,target=/t,size=1m", "[/t rw tmpfs Some(1048576)]"); // MNT-50
     check("--mount=type=secret,id=a", "[/run/secrets/a ro secret a None 400 false]"); // MNT-61
     check("--mount=required,type=secret,src=d/a", "[/run/secrets/a ro secret d/a None 400 true]"); // MNT-06
@@ -195,5 +195,5 @@ fn users_of_urls_are_hidden() {
 fn cache_namespace() {
     let request = with_args(&[("BUILDKIT_CACHE_MOUNT_NS", "ns")]); // CACHE-45
     let lowered = lowered("FROM plain\nRUN --mount=type=cache,target=/a x", &request);
-    assert!(dump(&lowered.graph.vertices[1]).ends_with("[/a rw cache ns//a Shared]"));
+    assert!(dump(&lowered.graph.vertices[1]).ends_with("[/a rw cache ns:/a Shared]"));
 }

@@ -1,0 +1,187 @@
+//! Flags that say of single steps whether what earlier builds left may be used: `--no-cache-from`, `--max-age`,
+//! `--expect-cached`.
+//!
+//! Owns which steps they are about and what is said when one of them decides. The look-up asks; it decides no hit here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use graph::{Graph, Op, VertexId};
+use parser::SourceText;
+use store::CacheRecord;
+
+use crate::address::{self, Address, AddressError, StepPlace};
+use crate::error::{BuildError, BuildErrorKind};
+use crate::plan::Plan;
+use crate::request::{self, CacheRules, MaxAge};
+use crate::session::Session;
+use crate::work::Work;
+
+/// The rules by vertex.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Controls {
+    /// Steps that run because of `--no-cache-from`.
+    forced: Vec<VertexId>,
+    /// The strictest limit of a step's age, in milliseconds and as typed.
+    max_age: HashMap<VertexId, (u64, String)>,
+    /// Steps that must not run, with the address to show.
+    expected: HashMap<VertexId, String>,
+}
+
+/// Finds out which steps the request's rules are about, and marks those that have to run.
+pub(crate) fn set(session: &Session, plan: &mut Plan) -> Result<(), BuildError> {
+    let rules = &session.request.cache_rules;
+    let controls = resolve(rules, Arc::make_mut(&mut plan.graph), &plan.source)?;
+    let _ = session.controls.set(controls);
+    Ok(())
+}
+
+/// Whether a record is older than its step allows. One whose age is not known is.
+pub(crate) fn is_too_old(work: &Work, record: &CacheRecord) -> bool {
+    let Some((limit_ms, _)) = max_age(work) else { return false };
+    request::age_ms(&record.created).is_none_or(|age_ms| age_ms > *limit_ms)
+}
+
+/// Whether a step must not run.
+pub(crate) fn is_expected(work: &Work) -> bool {
+    let controls = work.session.controls.get();
+    controls.is_some_and(|controls| controls.expected.contains_key(&work.id))
+}
+
+/// Ends the build when the step, which is about to run, is expected to be cached.
+pub(crate) fn refuse_expected(work: &Work, because: &str) -> Result<(), BuildError> {
+    let controls = work.session.controls.get();
+    let Some(address) = controls.and_then(|controls| controls.expected.get(&work.id)) else {
+        return Ok(());
+    };
+    let text = format!("step {address} is expected to be cached, and would run because {because}");
+    Err(BuildError::new(BuildErrorKind::NotCached, text)
+        .with_hint(format!("see what differs with `shale why {address}`")))
+}
+
+/// The flag because of which a step runs that has to.
+pub(crate) fn forced_by(work: &Work) -> &'static str {
+    let request = &work.session.request;
+    let controls = work.session.controls.get();
+    match controls.is_some_and(|controls| controls.forced.contains(&work.id)) {
+        true => "--no-cache-from",
+        false if !request.plan.no_cache && !request.plan.no_cache_filter.is_empty() => {
+            "--no-cache-filter"
+        }
+        false => "--no-cache",
+    }
+}
+
+/// What is said of a result that is too old.
+pub(crate) fn too_old(work: &Work) -> String {
+    let limit = max_age(work).map_or("--max-age", |(_, shown)| shown.as_str());
+    format!("older than {limit}")
+}
+
+fn max_age(work: &Work) -> Option<&(u64, String)> {
+    work.session.controls.get()?.max_age.get(&work.id)
+}
+
+/// What the rules mean for a graph.
+fn resolve(
+    rules: &CacheRules,
+    graph: &mut Graph,
+    source: &SourceText,
+) -> Result<Controls, BuildError> {
+    let CacheRules { no_cache_from, max_age, expect_cached } = rules;
+    let mut controls = Controls::default();
+    if no_cache_from.is_empty() && max_age.is_empty() && expect_cached.is_empty() {
+        return Ok(controls);
+    }
+    let (ids, places) = address::steps(graph, source);
+    let list = List { ids, places, source };
+    for address in no_cache_from {
+        let firsts = list.of_this_build("--no-cache-from", address)?;
+        for (id, _) in firsts.iter().flat_map(|at| list.following(*at)) {
+            let vertex = &mut graph.vertices[id.0 as usize];
+            if can_be_forced(&vertex.op) && !vertex.no_cache {
+                vertex.no_cache = true;
+                controls.forced.push(id);
+            }
+        }
+    }
+    for MaxAge { age_ms, shown, steps } in max_age {
+        let steps = match steps {
+            Some(address) => list.of_this_build("--max-age", address)?,
+            None => (0..list.ids.len()).collect(),
+        };
+        let runs = |id: &VertexId| can_be_forced(&graph.vertex(*id).op);
+        for id in steps.into_iter().map(|at| list.ids[at]).filter(runs) {
+            let strictest = controls.max_age.entry(id).or_insert((*age_ms, shown.clone()));
+            if *age_ms < strictest.0 {
+                *strictest = (*age_ms, shown.clone());
+            }
+        }
+    }
+    for address in expect_cached {
+        let found = address.find(&list.places).map_err(|e| wrong("--expect-cached", address, e))?;
+        let mut runs = found.into_iter().filter(|at| graph.vertex(list.ids[*at]).op.makes_layer());
+        let mut any = false;
+        for at in runs.by_ref() {
+            any = true;
+            let shown = address::shown(&list.places[at], &list.places);
+            controls.expected.entry(list.ids[at]).or_insert(shown);
+        }
+        if !any {
+            let text = format!("--expect-cached {address}: an image is no step that could run");
+            return Err(BuildError::new(BuildErrorKind::Dockerfile, text)
+                .with_hint("name a RUN, COPY, ADD or WORKDIR"));
+        }
+    }
+    Ok(controls)
+}
+
+/// WORKDIR is outside such rules, as it is outside --no-cache (WDIR-13).
+fn can_be_forced(op: &Op) -> bool {
+    op.makes_layer() && !matches!(op, Op::Mkdir(_))
+}
+
+struct List<'a> {
+    ids: Vec<VertexId>,
+    places: Vec<StepPlace>,
+    source: &'a SourceText,
+}
+
+impl List<'_> {
+    /// The steps of an address; none for one in a stage of the file that this build does not need.
+    fn of_this_build(&self, flag: &str, address: &Address) -> Result<Vec<usize>, BuildError> {
+        match address.find(&self.places) {
+            Ok(found) => Ok(found),
+            Err(_) if address.stage().is_some_and(|stage| self.is_left_out(stage)) => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(wrong(flag, address, error)),
+        }
+    }
+
+    fn is_left_out(&self, stage: &str) -> bool {
+        let parse = parser::parse(self.source);
+        let named = |(at, target): (usize, planner::TargetFacts)| {
+            target.name.unwrap_or_else(|| format!("stage-{at}"))
+        };
+        let targets = planner::targets(&parse.dockerfile, self.source).into_iter().enumerate();
+        targets.map(named).any(|name| name.eq_ignore_ascii_case(stage))
+            && !self.places.iter().any(|place| place.stage.eq_ignore_ascii_case(stage))
+    }
+
+    /// A step and those after it in its stage.
+    fn following(&self, at: usize) -> impl Iterator<Item = (VertexId, &StepPlace)> {
+        let first = &self.places[at];
+        let all = self.ids.iter().copied().zip(&self.places);
+        all.filter(|(_, place)| place.stage == first.stage && place.number >= first.number)
+    }
+}
+
+fn wrong(flag: &str, address: &Address, error: AddressError) -> BuildError {
+    let text = format!("{flag} {address}: {error}");
+    let failed = BuildError::new(BuildErrorKind::Dockerfile, text);
+    match error.hint() {
+        Some(hint) => failed.with_hint(hint),
+        None => failed,
+    }
+}

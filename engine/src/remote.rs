@@ -1,0 +1,19 @@
+//! Results that lie outside the store: caches that are read (`--cache-from`) and written (`--cache-to`).
+//!
+//! Owns look-ups in what was imported, bringing layers of it, and the export beside the build. Refuses to know formats
+//! and protocols: they are crate `remotecache`'s.
+
+mod entries;
+mod export;
+mod hit;
+mod import;
+mod index;
+pub(crate) mod inline;
+mod layer;
+mod mounts;
+
+pub(crate) use export::{Exports, end, note_contents, offer, open, publish};
+pub(crate) use hit::{Hits, earlier, file_records, find, is_imported, knows, note};
+pub(crate) use import::{Imports, learn, lost, start};
+pub(crate) use layer::{ImportedLayer, bring};
+pub(crate) use mounts::{Travelling, bring as bring_mount};

@@ -1,0 +1,186 @@
+//! A layer that lies in an imported cache, brought here when a byte of it is needed.
+//!
+//! Owns the way from its blob to a layer of the store, and the check that it is what the cache said. Refuses to know
+//! which steps want it.
+
+use std::sync::Arc;
+
+use graph::{ContentId, LayerId, Stack};
+use oci::{ChainId, Descriptor, DiffId, Reference};
+use remotecache::CachePlace;
+
+use crate::error::{BuildError, BuildErrorKind};
+use crate::finish;
+use crate::image::{Packed, counted, known_stack_layers, unpack};
+use crate::session::Session;
+use crate::slots::Slots;
+use crate::stop::Stop;
+use crate::value::Above;
+
+/// A layer of an imported cache.
+pub(crate) struct ImportedLayer {
+    /// The file system that it makes with what it was made on.
+    pub(crate) chain: ChainId,
+    /// Digest of its tar.
+    pub(crate) diff_id: DiffId,
+    /// What keys know it by. Unpacked here it has to have the same one.
+    pub(crate) content_id: ContentId,
+    /// When the step ran that made it, RFC 3339.
+    pub(crate) created: String,
+    /// Its blob.
+    pub(crate) descriptor: Descriptor,
+    /// It was made on nothing and stands on whatever is below.
+    pub(crate) is_alone: bool,
+    /// Where the blob lies.
+    pub(crate) place: Arc<dyn CachePlace>,
+    /// The repository that it lies in, if it does: another place of that registry can take it from there.
+    pub(crate) repository: Option<Reference>,
+}
+
+impl ImportedLayer {
+    /// What stands for it in near keys while it has no name in the store: the file system up to it, by which it would be
+    /// found there.
+    pub(crate) fn near_id(&self) -> LayerId {
+        let digest = self.chain.0.as_bytes();
+        LayerId(u128::from_be_bytes(std::array::from_fn(|at| digest[at])))
+    }
+}
+
+/// Layers that are downloaded at the same time.
+const DOWNLOADS_MAX: usize = 4;
+
+/// Brings the imported ones of `above`, which lie on what `bottom` gives: downloads run ahead side by side, also while
+/// the bottom is fetched; unpacking is in order. `vertex` gets the progress.
+pub(crate) fn bring(
+    session: &Arc<Session>,
+    above: &[Above],
+    bottom: impl FnOnce() -> Result<Stack, Stop>,
+    vertex: u32,
+) -> Result<Stack, Stop> {
+    let permits = Slots::new(DOWNLOADS_MAX);
+    std::thread::scope(|scope| {
+        let download_ahead = |layer: &Arc<ImportedLayer>| {
+            let (layer, permits) = (layer.clone(), &permits);
+            scope.spawn(move || {
+                let known = known_stack_layers(session, layer.chain)?.is_some();
+                let _permit = permits.take();
+                if known { Ok(()) } else { download(session, &layer, vertex) }
+            })
+        };
+        let downloads: Vec<_> = above
+            .iter()
+            .map(|layer| match layer {
+                Above::Layer(_) => None,
+                Above::Imported(layer) => Some(download_ahead(layer)),
+            })
+            .collect();
+        let mut stack = bottom()?;
+        for (layer, ahead) in above.iter().zip(downloads) {
+            let layer = match layer {
+                Above::Layer(layer) => *layer,
+                Above::Imported(layer) => {
+                    ahead.map_or(Ok(()), |ahead| ahead.join().unwrap_or_else(|_| Err(bug())))?;
+                    let below = if layer.is_alone { &[][..] } else { &stack.layers[..] };
+                    put(session, layer, below, vertex)?
+                }
+            };
+            stack = stack.with(layer);
+        }
+        Ok(stack)
+    })
+}
+
+fn bug() -> Stop {
+    BuildError::new(BuildErrorKind::Files, "a download ended by a bug in shale").into()
+}
+
+/// The layer in the store on just these layers, if it is there. One that is not what the cache said is not it.
+pub(crate) fn known(
+    session: &Arc<Session>,
+    layer: &ImportedLayer,
+    below: &[LayerId],
+) -> Result<Option<LayerId>, Stop> {
+    let below = if layer.is_alone { &[][..] } else { below };
+    let Some(layers) = known_stack_layers(session, layer.chain)? else { return Ok(None) };
+    let Some((top, lower)) = layers.split_last() else { return Ok(None) };
+    let fits = lower == below && finish::is_listed(session, *top)?;
+    Ok((fits && finish::content_id(session, &layers)? == layer.content_id).then_some(*top))
+}
+
+/// The layer on these layers: found in the store, else unpacked.
+fn put(
+    session: &Arc<Session>,
+    layer: &ImportedLayer,
+    below: &[LayerId],
+    vertex: u32,
+) -> Result<LayerId, Stop> {
+    if let Some(layer) = known(session, layer, below)? {
+        return Ok(layer);
+    }
+    download(session, layer, vertex)?;
+    let malformed = |why: &str| {
+        let text = format!("a layer of {} cannot be used: {why}", layer.place.name());
+        BuildError::new(BuildErrorKind::Registry, text)
+    };
+    let packed = Packed {
+        descriptor: &layer.descriptor,
+        diff_id: layer.diff_id,
+        created: &layer.created,
+        malformed: &malformed,
+    };
+    let made = unpack(session, &packed, below, layer.chain).map_err(of_cache)?;
+    let stack: Vec<LayerId> = below.iter().copied().chain([made]).collect();
+    let found = finish::content_id(session, &stack)?;
+    if found != layer.content_id {
+        let text = format!("its content is {found}, the cache says {}", layer.content_id);
+        return Err(Stop::CacheLost(malformed(&text)));
+    }
+    Ok(made)
+}
+
+/// What is wrong with a blob is the cache's fault; the rest is this machine's.
+fn of_cache(stop: Stop) -> Stop {
+    match stop {
+        Stop::Failed(error) if error.kind() == BuildErrorKind::Registry => Stop::CacheLost(error),
+        stop => stop,
+    }
+}
+
+/// Brings a layer's blob into the store, verified, unless it is there.
+pub(super) fn download(
+    session: &Session,
+    layer: &ImportedLayer,
+    vertex: u32,
+) -> Result<(), Stop> {
+    let store = |e| BuildError::store("cannot keep a downloaded layer", e);
+    let ImportedLayer { descriptor, place, .. } = layer;
+    if session.lease.has_blob(&descriptor.digest).map_err(store)? {
+        return Ok(());
+    }
+    let name = format!("blob {}", descriptor.digest);
+    let _flight =
+        session.lease.single_flight(&name, &|| session.cancel.is_cancelled()).map_err(store)?;
+    if session.lease.has_blob(&descriptor.digest).map_err(store)? {
+        return Ok(());
+    }
+    let lost = || {
+        let text = format!("cannot get a layer of {}", place.name());
+        BuildError::new(BuildErrorKind::Registry, text)
+    };
+    let body = place.open(descriptor).map_err(|e| ended(session, lost().because(e)))?;
+    let mut body = counted(session, vertex, descriptor, body);
+    let expect = Some((descriptor.digest, descriptor.size_bytes));
+    match session.lease.put_blob(expect, &mut body) {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_disk_full() || error.is_not_writable() => Err(store(error).into()),
+        Err(error) => Err(ended(session, lost().because(error))),
+    }
+}
+
+/// A cache that was lost, unless the user wanted an end.
+fn ended(session: &Session, lost: BuildError) -> Stop {
+    match session.check_cancelled() {
+        Ok(()) => Stop::CacheLost(lost),
+        Err(cancelled) => cancelled.into(),
+    }
+}

@@ -1,0 +1,230 @@
+//! Why a step is not taken from the cache: in a phrase while it runs, and written down with all that differs.
+//!
+//! Owns the comparison of a step with earlier results of its own, the files of both included. Decides no hit, and is
+//! asked only when it is decided that a step runs. Nothing of it can fail a build.
+
+mod compare;
+mod document;
+mod history;
+mod inputs;
+mod journal;
+mod phrase;
+mod read;
+
+use graph::TreeDigest;
+use oci::Digest;
+use planner::key;
+use store::CacheRecord;
+
+use crate::controls;
+use crate::remote;
+use crate::work::Work;
+use compare::Candidate;
+use history::Predecessor;
+use inputs::{Input, What};
+use journal::Candidates;
+
+pub use document::{
+    BuildLog, Comparison, Different, FileDifference, FileList, InputKind, LoggedStep, Same,
+    StepOutcome,
+};
+pub(crate) use inputs::without_place;
+pub(crate) use journal::Journal;
+pub use read::last_build;
+
+/// What the look-up of a step that runs ended with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// A flag says so.
+    Forced,
+    /// There is no earlier result of this instruction.
+    NoRecord,
+    /// What there is was made longer ago than `--max-age` allows.
+    TooOld,
+    /// There are earlier results, the oldest first, and none fits.
+    Changed(Vec<CacheRecord>),
+}
+
+/// Says why a step runs, and notes it with all that differs. `contents` are the digests that its keys were made with,
+/// if they were made.
+pub(crate) fn explain(work: &Work, because: &Because, contents: Option<&[Digest]>) -> String {
+    let explained = match because {
+        Because::Forced => Explained::plain(controls::forced_by(work)),
+        Because::TooOld => Explained::plain(controls::too_old(work)),
+        Because::NoRecord => without_record(work),
+        Because::Changed(records) => changed(work, records, contents),
+    };
+    let Explained { phrase, comparison, inputs, pending } = explained;
+    let said = phrase.clone();
+    work.session.journal.note(work.id, |note| {
+        note.because = Some(said);
+        note.comparison = comparison;
+        note.inputs = inputs;
+        note.pending = pending;
+    });
+    phrase
+}
+
+struct Explained {
+    phrase: String,
+    comparison: Option<Comparison>,
+    inputs: Vec<(String, String)>,
+    pending: Option<Candidates>,
+}
+
+impl Explained {
+    fn plain(phrase: impl Into<String>) -> Explained {
+        let phrase = phrase.into();
+        Explained { phrase, comparison: None, inputs: Vec::new(), pending: None }
+    }
+}
+
+/// Nothing was made by just this instruction: it is new, it was edited, it failed, or its result is gone.
+fn without_record(work: &Work) -> Explained {
+    let inputs = inputs::of(work, None);
+    let Some(earlier) = work.session.journal.predecessor(&work.session, work.id) else {
+        let phrase = match remote::is_imported(&work.session) {
+            true => "not in the imported cache",
+            false => "first build",
+        };
+        return Explained { inputs: inputs::labelled(&inputs), ..Explained::plain(phrase) };
+    };
+    let candidates = of_predecessor(work, earlier);
+    let is_same = earlier.step.instruction == key::instruction_digest(work.vertex()).0.hex();
+    let partial = compare::with_nearest(work, &inputs, &candidates, true);
+    let phrase = match (is_same, earlier.step.outcome) {
+        (true, StepOutcome::Failed) => "it failed in the last build".to_owned(),
+        (true, StepOutcome::Canceled) => "it did not end in the last build".to_owned(),
+        (true, _) => "result was pruned".to_owned(),
+        (false, _) => partial
+            .as_ref()
+            .and_then(phrase::of)
+            .unwrap_or_else(|| "instruction changed".to_owned()),
+    };
+    Explained {
+        phrase,
+        comparison: partial.map(|compared| compared.document),
+        inputs: inputs::labelled(&inputs),
+        pending: Some(candidates),
+    }
+}
+
+/// There are results of this instruction, of other files or on another base.
+fn changed(work: &Work, records: &[CacheRecord], contents: Option<&[Digest]>) -> Explained {
+    let inputs = inputs::of(work, contents);
+    let earlier = work.session.journal.predecessor(&work.session, work.id);
+    let instruction = key::instruction_digest(work.vertex()).0.hex();
+    let last = earlier.filter(|earlier| earlier.step.instruction == instruction);
+    let candidates = ordered(records, last);
+    let compared = compare::with_nearest(work, &inputs, &candidates, contents.is_none());
+    let phrase = match &compared {
+        None => "an input changed".to_owned(),
+        Some(compared) => phrase::of(compared)
+            .unwrap_or_else(|| not_usable(work, records, &inputs::labelled(&inputs))),
+    };
+    Explained {
+        phrase,
+        comparison: compared.map(|compared| compared.document),
+        inputs: inputs::labelled(&inputs),
+        pending: None,
+    }
+}
+
+/// Nothing differs from a record that is there: its layers are not, or are of no use.
+fn not_usable(work: &Work, records: &[CacheRecord], inputs: &[(String, String)]) -> String {
+    let same = records.iter().filter(|record| record.inputs == inputs);
+    let mut layers = same.map(|record| &record.stack.layers);
+    // Looked at without a hold: what is not used must not count as used.
+    let store = work.session.lease.store();
+    let is_there = layers.any(|layers| store.has_layers(layers).unwrap_or(false));
+    if is_there { "result is damaged" } else { "result was pruned" }.to_owned()
+}
+
+/// What is known of a step of an earlier build, and of its results.
+fn of_predecessor(work: &Work, earlier: &Predecessor) -> Candidates {
+    let digest = Digest::from_hex(&earlier.step.instruction).ok().map(graph::InstructionDigest);
+    let records = digest.and_then(|digest| work.session.lease.records_of(&digest).ok());
+    let mut candidates = ordered(&records.unwrap_or_default(), Some(earlier));
+    if !candidates.has_last && !earlier.step.inputs.is_empty() {
+        let own = Candidate {
+            step: earlier.step.text.clone(),
+            created: earlier.started.clone(),
+            inputs: earlier.step.inputs.clone(),
+            result: None,
+        };
+        candidates.list.insert(0, own);
+        candidates.has_last = true;
+    }
+    candidates
+}
+
+/// Records as candidates: the last build's first, then the newest.
+fn ordered(records: &[CacheRecord], last: Option<&Predecessor>) -> Candidates {
+    let is_last = |record: &&CacheRecord| {
+        let layer = record.layer.map(|layer| layer.to_string());
+        last.is_some_and(|last| layer.is_some() && last.step.result == layer)
+    };
+    let (mut list, others): (Vec<&CacheRecord>, Vec<&CacheRecord>) =
+        records.iter().rev().partition(is_last);
+    let has_last = list.iter().any(|record| !record.inputs.is_empty());
+    list.extend(others);
+    Candidates { list: list.into_iter().map(Candidate::of_record).collect(), has_last }
+}
+
+/// Notes what a step that has run has read, and compares what could not be compared before it ran. Gives it as records
+/// have it. Takes its time; nothing waits for it but the end of the build.
+pub(crate) fn complete(work: &Work, contents: &[Digest]) -> Vec<(String, String)> {
+    let inputs = inputs::of(work, Some(contents));
+    let labelled = inputs::labelled(&inputs);
+    let mut pending = None;
+    work.session.journal.note(work.id, |note| {
+        note.inputs = labelled.clone();
+        pending = note.pending.take();
+    });
+    let compared =
+        pending.and_then(|candidates| compare::with_nearest(work, &inputs, &candidates, false));
+    if let Some(compared) = compared {
+        work.session.journal.note(work.id, |note| note.comparison = Some(compared.document));
+    }
+    keep_listings(work, &inputs);
+    labelled
+}
+
+/// Keeps what the digests of files were made of. That it cannot be kept only makes later answers less exact.
+fn keep_listings(work: &Work, inputs: &[Input]) {
+    let lease = &work.session.lease;
+    for input in inputs {
+        let What::Files(files) = &input.what else { continue };
+        let digest = TreeDigest(input.digest);
+        if lease.has_listing(&digest).unwrap_or(true) {
+            continue;
+        }
+        if let Some((made, listing)) = files.listing(work)
+            && made == digest
+        {
+            let _ = lease.put_listing(&digest, &listing);
+        }
+    }
+}
+
+/// Notes that the result of a step was there.
+pub(crate) fn cached(work: &Work, layer: Option<graph::LayerId>, took_ms: u64) {
+    work.session.journal.note(work.id, |note| {
+        note.outcome = Some(StepOutcome::Cached);
+        note.took_ms = took_ms;
+        note.result = layer;
+    });
+}
+
+/// Notes how a step ended that ran.
+pub(crate) fn ended(work: &Work, outcome: StepOutcome, took_ms: u64) {
+    work.session.journal.note(work.id, |note| {
+        note.outcome = Some(outcome);
+        note.took_ms = took_ms;
+    });
+}
+
+/// Notes the layer that a step has made.
+pub(crate) fn made(work: &Work, layer: graph::LayerId) {
+    work.session.journal.note(work.id, |note| note.result = Some(layer));
+}

@@ -1,0 +1,264 @@
+//! What a step was in earlier builds of the same Dockerfile and context.
+//!
+//! Owns which step of an earlier build is the predecessor of which one now: equal ones first, what was edited by its
+//! place between them. Refuses to know what is made of it.
+
+use std::collections::{HashMap, HashSet};
+
+use graph::VertexId;
+
+use super::document::{BuildLog, LoggedStep, StepOutcome};
+
+/// A step of this build.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) id: VertexId,
+    pub(crate) stage: String,
+    pub(crate) platform: String,
+    pub(crate) text: String,
+    pub(crate) instruction: String,
+}
+
+/// A step of an earlier build.
+#[derive(Clone, Debug)]
+pub(crate) struct Predecessor {
+    pub(crate) step: LoggedStep,
+    /// When its build began.
+    pub(crate) started: String,
+}
+
+/// The predecessors of steps in earlier builds, of which the newest comes first. A build that ended before a step says
+/// nothing of it: the one before it does.
+pub(crate) fn predecessors(now: &[Step], logs: &[BuildLog]) -> HashMap<VertexId, Predecessor> {
+    let mut found = HashMap::new();
+    for log in logs {
+        if now.iter().all(|step| found.contains_key(&step.id)) {
+            break;
+        }
+        for (stage, old_stage) in stages(now, log) {
+            let now: Vec<&Step> = now.iter().filter(|step| of_now(step) == stage).collect();
+            let then: Vec<&LoggedStep> =
+                log.steps.iter().filter(|step| of_log(step) == old_stage).collect();
+            for (at, from) in pair(&now, &then) {
+                if then[from].outcome != StepOutcome::NotReached {
+                    let started = log.started.clone();
+                    let step = then[from].clone();
+                    found.entry(now[at].id).or_insert(Predecessor { step, started });
+                }
+            }
+        }
+    }
+    found
+}
+
+/// A stage and its platform.
+type Stage<'a> = (&'a str, &'a str);
+
+fn of_now(step: &Step) -> Stage<'_> {
+    (&step.stage, &step.platform)
+}
+
+fn of_log(step: &LoggedStep) -> Stage<'_> {
+    (&step.stage, &step.platform)
+}
+
+/// Stages of now with those of then: by name, and what has another name by the order in which they come.
+fn stages<'a>(now: &'a [Step], log: &'a BuildLog) -> Vec<(Stage<'a>, Stage<'a>)> {
+    let now = in_order(now.iter().map(of_now));
+    let then = in_order(log.steps.iter().map(of_log));
+    let mut pairs: Vec<_> =
+        now.iter().filter(|stage| then.contains(stage)).map(|stage| (*stage, *stage)).collect();
+    let new = now.iter().filter(|stage| !then.contains(stage));
+    let old = then.iter().filter(|stage| !now.contains(stage));
+    pairs.extend(new.zip(old).map(|(new, old)| (*new, *old)));
+    pairs
+}
+
+fn in_order<'a>(stages: impl Iterator<Item = Stage<'a>>) -> Vec<Stage<'a>> {
+    let mut seen = HashSet::new();
+    stages.filter(|stage| seen.insert(*stage)).collect()
+}
+
+/// More steps than this are paired by their place alone.
+const STEPS_MAX: usize = 2000;
+
+/// Pairs of indices: steps with equal instructions in their order, then what lies between these.
+fn pair(now: &[&Step], then: &[&LoggedStep]) -> Vec<(usize, usize)> {
+    if now.len().max(then.len()) > STEPS_MAX {
+        return (0..now.len().min(then.len())).map(|at| (at, at)).collect();
+    }
+    let equal = best(now.len(), then.len(), |a, b| {
+        u32::from(!now[a].instruction.is_empty() && now[a].instruction == then[b].instruction)
+    });
+    let mut pairs = Vec::new();
+    let (mut a, mut b) = (0, 0);
+    let end = (now.len(), then.len());
+    for (next_a, next_b) in equal.iter().copied().chain([end]) {
+        let (new, old) = (&now[a..next_a], &then[b..next_b]);
+        let between = match new.len() == old.len() {
+            true => (0..new.len()).map(|at| (at, at)).collect(),
+            false => best(new.len(), old.len(), |a, b| likeness(&new[a].text, &old[b].text)),
+        };
+        pairs.extend(between.into_iter().map(|(x, y)| (a + x, b + y)));
+        (a, b) = (next_a + 1, next_b + 1);
+    }
+    pairs.extend(equal);
+    pairs
+}
+
+/// The pairs in ascending order whose scores have the greatest sum; those of score 0 are no pairs.
+fn best(now: usize, then: usize, score: impl Fn(usize, usize) -> u32) -> Vec<(usize, usize)> {
+    let width = then + 1;
+    let mut sums = vec![0u32; (now + 1) * width];
+    for a in (0..now).rev() {
+        for b in (0..then).rev() {
+            let both = match score(a, b) {
+                0 => 0,
+                score => score + sums[(a + 1) * width + b + 1],
+            };
+            sums[a * width + b] = both.max(sums[(a + 1) * width + b]).max(sums[a * width + b + 1]);
+        }
+    }
+    let (mut a, mut b, mut pairs) = (0, 0, Vec::new());
+    while a < now && b < then {
+        let here = sums[a * width + b];
+        if here == sums[(a + 1) * width + b] {
+            a += 1;
+        } else if here == sums[a * width + b + 1] {
+            b += 1;
+        } else {
+            pairs.push((a, b));
+            (a, b) = (a + 1, b + 1);
+        }
+    }
+    pairs
+}
+
+/// How much two instructions are alike: by each word that they share, if they are of one kind.
+fn likeness(one: &str, other: &str) -> u32 {
+    let (mut one, mut other) = (one.split_whitespace(), other.split_whitespace());
+    if one.next() != other.next() {
+        return 0;
+    }
+    let other: HashSet<&str> = other.collect();
+    one.filter(|word| other.contains(word)).count() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(id: u32, stage: &str, text: &str) -> Step {
+        Step {
+            id: VertexId(id),
+            stage: stage.to_owned(),
+            platform: String::new(),
+            text: text.to_owned(),
+            instruction: text.to_owned(),
+        }
+    }
+
+    fn log(started: &str, steps: &[(&str, &str, StepOutcome)]) -> BuildLog {
+        let steps = steps.iter().map(|(stage, text, outcome)| LoggedStep {
+            name: (*text).to_owned(),
+            stage: (*stage).to_owned(),
+            number: 1,
+            text: (*text).to_owned(),
+            line_first: 1,
+            line_last: 1,
+            platform: String::new(),
+            instruction: (*text).to_owned(),
+            outcome: *outcome,
+            took_ms: 0,
+            because: None,
+            comparison: None,
+            inputs: Vec::new(),
+            result: None,
+        });
+        BuildLog {
+            format: 1,
+            id: String::new(),
+            started: started.to_owned(),
+            context: String::new(),
+            dockerfile: String::new(),
+            ok: true,
+            steps: steps.collect(),
+        }
+    }
+
+    /// Steps and logs are lines; `!` before one says that the build did not reach it.
+    fn check(now: &[&str], logs: &[&[&str]], want: &[Option<&str>]) {
+        let split = |text: &str| {
+            let (stage, text) = text.split_once(": ").expect("stage: text");
+            (stage.to_owned(), text.to_owned())
+        };
+        let steps: Vec<Step> = now
+            .iter()
+            .enumerate()
+            .map(|(at, text)| {
+                let (stage, text) = split(text);
+                step(at as u32, &stage, &text)
+            })
+            .collect();
+        let logs: Vec<BuildLog> = logs
+            .iter()
+            .map(|lines| {
+                let lines: Vec<(String, String, StepOutcome)> = lines
+                    .iter()
+                    .map(|line| {
+                        let (stage, text) = split(line.trim_start_matches('!'));
+                        let outcome = match line.starts_with('!') {
+                            true => StepOutcome::NotReached,
+                            false => StepOutcome::Ran,
+                        };
+                        (stage, text, outcome)
+                    })
+                    .collect();
+                let lines: Vec<(&str, &str, StepOutcome)> =
+                    lines.iter().map(|(a, b, c)| (&**a, &**b, *c)).collect();
+                log("then", &lines)
+            })
+            .collect();
+        let found = predecessors(&steps, &logs);
+        let found: Vec<Option<&str>> = steps
+            .iter()
+            .map(|step| found.get(&step.id).map(|found| found.step.text.as_str()))
+            .collect();
+        assert_eq!(found, want, "{now:?}");
+    }
+
+    #[test]
+    fn an_edited_step_has_the_one_at_its_place() {
+        let then: &[&str] = &["a: RUN one", "a: RUN two", "a: COPY x /x"];
+        check(
+            &["a: RUN one", "a: RUN 2", "a: COPY x /x"],
+            &[then],
+            &[Some("RUN one"), Some("RUN two"), Some("COPY x /x")],
+        );
+        // One was put in: what was there is still known by its words.
+        check(
+            &["a: RUN one", "a: RUN new thing", "a: RUN two again", "a: COPY x /x"],
+            &[then],
+            &[Some("RUN one"), None, Some("RUN two"), Some("COPY x /x")],
+        );
+        // One was taken out.
+        check(&["a: RUN one", "a: COPY x /y"], &[then], &[Some("RUN one"), Some("COPY x /x")]);
+        check(&["a: WORKDIR /w"], &[then], &[None]);
+    }
+
+    #[test]
+    fn stages_are_apart_and_may_get_another_name() {
+        let then: &[&str] = &["a: RUN one", "b: RUN two"];
+        check(&["b: RUN one", "a: RUN two"], &[then], &[Some("RUN two"), Some("RUN one")]);
+        check(&["a: RUN one", "c: RUN 2"], &[then], &[Some("RUN one"), Some("RUN two")]);
+    }
+
+    #[test]
+    fn a_build_that_ended_early_says_nothing_of_what_it_did_not_reach() {
+        let early: &[&str] = &["a: RUN one", "!a: RUN two"];
+        let whole: &[&str] = &["a: RUN one", "a: RUN 2"];
+        check(&["a: RUN one", "a: RUN zwei"], &[early, whole], &[Some("RUN one"), Some("RUN 2")]);
+        check(&["a: RUN one", "a: RUN zwei"], &[early], &[Some("RUN one"), None]);
+        check(&["a: RUN one"], &[], &[None]);
+    }
+}

@@ -1,0 +1,209 @@
+//! What a build notes while it runs, to be written down at its end.
+//!
+//! Owns the notes of all steps and the document made of them. Costs nothing worth mentioning in a build that has
+//! nothing to do: what is dear is only noted of steps that run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use graph::{Graph, LayerId, Op, Vertex, VertexId};
+use planner::key;
+use store::{BuildLogName, Project};
+
+use super::compare::Candidate;
+use super::document::{BuildLog, Comparison, FORMAT, LoggedStep, StepOutcome};
+use super::history::{self, Predecessor, Step};
+use crate::address::{self, StepPlace};
+use crate::plan::Plan;
+use crate::request::{self, ContextInput, DockerfileInput};
+use crate::session::Session;
+use crate::stop::lock;
+
+/// Earlier builds that are looked into.
+const LOGS_MAX: usize = 8;
+
+/// The notes of one build.
+pub(crate) struct Journal {
+    started: String,
+    started_us: u64,
+    plan: OnceLock<Steps>,
+    notes: Mutex<HashMap<VertexId, Note>>,
+    predecessors: OnceLock<HashMap<VertexId, Predecessor>>,
+}
+
+struct Steps {
+    graph: Arc<Graph>,
+    ids: Vec<VertexId>,
+    places: Vec<StepPlace>,
+    dockerfile: String,
+}
+
+/// What is known of a step.
+#[derive(Default)]
+pub(crate) struct Note {
+    pub(crate) outcome: Option<StepOutcome>,
+    pub(crate) took_ms: u64,
+    pub(crate) because: Option<String>,
+    pub(crate) comparison: Option<Comparison>,
+    pub(crate) inputs: Vec<(String, String)>,
+    pub(crate) result: Option<LayerId>,
+    /// What it is to be compared with once all that it read is known.
+    pub(crate) pending: Option<Candidates>,
+}
+
+/// Earlier results, and which of them the comparison is with.
+#[derive(Clone, Default)]
+pub(crate) struct Candidates {
+    pub(crate) list: Vec<Candidate>,
+    /// The first is that of the last build: no other is wanted.
+    pub(crate) has_last: bool,
+}
+
+impl Journal {
+    /// Begins.
+    pub(crate) fn new() -> Journal {
+        Journal {
+            started: request::now(),
+            started_us: request::now_us(),
+            plan: OnceLock::new(),
+            notes: Mutex::default(),
+            predecessors: OnceLock::new(),
+        }
+    }
+
+    /// Notes what there is to do.
+    pub(crate) fn plan(&self, plan: &Plan) {
+        let (ids, places) = address::steps(&plan.graph, &plan.source);
+        let dockerfile = plan.source.name.to_string();
+        let _ = self.plan.set(Steps { graph: plan.graph.clone(), ids, places, dockerfile });
+    }
+
+    /// Changes what is noted of a step.
+    pub(crate) fn note(&self, id: VertexId, change: impl FnOnce(&mut Note)) {
+        change(lock(&self.notes).entry(id).or_default());
+    }
+
+    /// How people name a step of this build; `None` for what is no step.
+    pub(crate) fn address(&self, id: VertexId) -> Option<String> {
+        let Steps { ids, places, .. } = self.plan.get()?;
+        let at = ids.iter().position(|other| *other == id)?;
+        Some(address::shown(&places[at], places))
+    }
+
+    /// What a step was in the last build that reached it.
+    pub(crate) fn predecessor(&self, session: &Session, id: VertexId) -> Option<&Predecessor> {
+        self.predecessors.get_or_init(|| self.find_predecessors(session)).get(&id)
+    }
+
+    fn find_predecessors(&self, session: &Session) -> HashMap<VertexId, Predecessor> {
+        let Some(Steps { graph, ids, places, .. }) = self.plan.get() else { return HashMap::new() };
+        let steps = ids.iter().zip(places).map(|(id, place)| {
+            let vertex = graph.vertex(*id);
+            Step {
+                id: *id,
+                stage: place.stage.clone(),
+                platform: vertex.platform.to_string(),
+                text: place.text.clone(),
+                instruction: instruction(vertex),
+            }
+        });
+        let steps: Vec<Step> = steps.collect();
+        history::predecessors(&steps, &earlier_builds(session))
+    }
+
+    /// Writes everything down. Nobody's build fails because that cannot be done.
+    pub(crate) fn write(&self, session: &Session, ok: bool) {
+        let Some(steps) = self.plan.get() else { return };
+        let (context, dockerfile) = project_names(session);
+        let project = Project::new(&context, &dockerfile);
+        let name = BuildLogName { started_us: self.started_us, project };
+        let log = BuildLog {
+            format: FORMAT,
+            id: format!("{:06x}", self.started_us & 0xff_ffff),
+            started: self.started.clone(),
+            context: String::from_utf8_lossy(&context).into_owned(),
+            dockerfile: steps.dockerfile.clone(),
+            ok,
+            steps: self.logged(steps),
+        };
+        let _ = session.lease.put_build_log(&name, &log.to_json());
+    }
+
+    fn logged(&self, steps: &Steps) -> Vec<LoggedStep> {
+        let mut notes = lock(&self.notes);
+        let steps_and_places = steps.ids.iter().zip(&steps.places);
+        let step = |(id, place): (&VertexId, &StepPlace)| {
+            let vertex = steps.graph.vertex(*id);
+            let note = notes.entry(*id).or_default();
+            let is_source = !vertex.op.makes_layer();
+            let unreached = if is_source { StepOutcome::Cached } else { StepOutcome::NotReached };
+            LoggedStep {
+                name: vertex.origin.name.clone(),
+                stage: place.stage.clone(),
+                number: place.number,
+                text: place.text.clone(),
+                line_first: place.lines.first,
+                line_last: place.lines.last,
+                platform: vertex.platform.to_string(),
+                instruction: instruction(vertex),
+                outcome: note.outcome.unwrap_or(unreached),
+                took_ms: note.took_ms,
+                because: note.because.clone(),
+                comparison: note.comparison.clone(),
+                inputs: note.inputs.clone(),
+                result: note.result.map(|layer| layer.to_string()),
+            }
+        };
+        steps_and_places.map(step).collect()
+    }
+}
+
+/// Empty for an image: its name says nothing of what is in it.
+fn instruction(vertex: &Vertex) -> String {
+    match vertex.op {
+        Op::Image(_) | Op::Scratch => String::new(),
+        _ => key::instruction_digest(vertex).0.hex(),
+    }
+}
+
+/// The last builds of the same Dockerfile and context, the newest first.
+fn earlier_builds(session: &Session) -> Vec<BuildLog> {
+    let (context, dockerfile) = project_names(session);
+    let project = Project::new(&context, &dockerfile);
+    let store = session.lease.store();
+    // What cannot be read only makes an answer less exact.
+    let names = store.build_logs().unwrap_or_default();
+    let own = names.into_iter().filter(|name| name.project == project).take(LOGS_MAX);
+    own.filter_map(|name| BuildLog::from_json(&store.build_log(&name).ok()??)).collect()
+}
+
+/// What names the context and the Dockerfile of a build.
+fn project_names(session: &Session) -> (Vec<u8>, Vec<u8>) {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let request = &session.request;
+    let context = match &request.context {
+        ContextInput::Nothing => b"-".to_vec(),
+        ContextInput::Directory(dir) => {
+            let dir = dir.canonicalize().unwrap_or_else(|_| dir.clone());
+            dir.as_os_str().as_bytes().to_vec()
+        }
+        ContextInput::Stream(_) => b"standard input".to_vec(),
+        ContextInput::Git(text) => planner::without_user(text).into_bytes(),
+        ContextInput::Http(url) => planner::without_user(url).into_bytes(),
+    };
+    let dockerfile = match &request.dockerfile {
+        DockerfileInput::Default => b"Dockerfile".to_vec(),
+        DockerfileInput::File { path, .. } => {
+            let in_context = match &request.context {
+                ContextInput::Directory(dir) => path.strip_prefix(dir).ok(),
+                _ => None,
+            };
+            in_context.unwrap_or(path).as_os_str().as_bytes().to_vec()
+        }
+        DockerfileInput::InContext(path) => path.clone().into_bytes(),
+        DockerfileInput::Text(_) => b"-".to_vec(),
+        DockerfileInput::Http(url) => url.clone().into_bytes(),
+    };
+    (context, dockerfile)
+}

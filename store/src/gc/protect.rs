@@ -1,0 +1,89 @@
+//! What must not be taken: what a running process has named, what tags reach, and what the images need that either of
+//! them leads to.
+
+use std::collections::HashSet;
+
+use oci::{Digest, ImageId};
+
+use super::inventory::{Holder, image_names, listed_blobs};
+use crate::error::{StoreError, at};
+use crate::images::{self, StoredImage};
+use crate::layout::Store;
+use crate::refs::{Tagged, TaggedIndex};
+use crate::{blobs, layers, lease, manifests};
+
+/// Paths that somebody needs. Only lasting while the store is locked exclusively.
+#[derive(Default)]
+pub(super) struct Protected {
+    tagged: HashSet<String>,
+    running: HashSet<String>,
+    /// What images without a name need.
+    images: HashSet<String>,
+}
+
+impl Protected {
+    pub(super) fn holder(&self, path: &str) -> Holder {
+        match path {
+            _ if self.tagged.contains(path) => Holder::Tag,
+            _ if self.running.contains(path) => Holder::Process,
+            _ if self.images.contains(path) => Holder::Image,
+            _ => Holder::Nobody,
+        }
+    }
+}
+
+/// Reads all leases, tags and images.
+pub(super) fn protected(store: &Store) -> Result<Protected, StoreError> {
+    let running = lease::live_names(store.disk()).map_err(at("read", "leases"))?;
+    let mut protected = Protected { running, ..Protected::default() };
+    let mut tagged: HashSet<ImageId> = HashSet::new();
+    for (_, tag) in store.tags()? {
+        tagged.extend(tag.images());
+        if let Tagged::Index(TaggedIndex { images, .. }) = &tag {
+            let listed = images.iter().flat_map(|(_, m)| listed_blobs(&m.bytes, &m.media_type));
+            protected.tagged.extend(listed);
+        }
+    }
+    for image in store.images()? {
+        let path = images::path(&image.id);
+        let needs = needs(store, &image)?;
+        if tagged.contains(&image.id) {
+            protected.tagged.extend(needs.into_iter().chain([path]));
+        } else if protected.running.contains(&path) {
+            protected.running.extend(needs);
+        } else {
+            protected.images.extend(needs.into_iter().chain([path]));
+        }
+    }
+    Ok(protected)
+}
+
+/// What images need that came after a list of them was made.
+pub(super) fn of_new_images(
+    store: &Store,
+    known: &HashSet<String>,
+) -> Result<HashSet<String>, StoreError> {
+    let mut needed = HashSet::new();
+    for name in image_names(store.disk()).map_err(at("list", "images"))?.difference(known) {
+        let Ok(digest) = Digest::from_hex(name) else { continue };
+        if let Some(image) = store.image(&ImageId(digest))? {
+            needed.extend(needs(store, &image)?);
+        }
+    }
+    Ok(needed)
+}
+
+/// Paths without which an image is of no use: its layers, the blobs of those that are not unpacked, and, where it has a
+/// manifest, what that names, since it is written again as it is.
+pub(super) fn needs(store: &Store, image: &StoredImage) -> Result<Vec<String>, StoreError> {
+    let mut paths: Vec<String> = image.stack.layers.iter().map(layers::path).collect();
+    for diff_id in image.diff_ids.iter().skip(image.stack.layers.len()) {
+        let notes = store.layer_blobs(*diff_id)?;
+        paths.extend(notes.iter().map(|blob| blobs::path(&blob.digest)));
+    }
+    if let Some(manifest) = &image.manifest {
+        paths.extend(listed_blobs(&manifest.bytes, &manifest.media_type));
+        paths.push(manifests::path(&manifest.digest));
+    }
+    Ok(paths)
+}
