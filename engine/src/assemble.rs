@@ -13,13 +13,15 @@ use crate::image::Base;
 use crate::remote::inline;
 use crate::session::Session;
 use crate::stop::Stop;
-use crate::value::{Above, StackValue, Value};
+use crate::value::{Above, LazyStack, StackValue, Value};
 
 /// An image before it is handed out.
 pub(crate) struct Built {
     pub(crate) platform: Platform,
     pub(crate) stack: Stack,
-    /// Whether its layers are here, so that the store can keep it.
+    /// Its layers, when they were not fetched since it is only pushed.
+    pub(crate) lazy: Option<LazyStack>,
+    /// Whether its layers are here or in a registry under its name, so that the store can keep it.
     pub(crate) is_kept: bool,
     /// How many of its layers, the lowest ones, are those of the base image.
     pub(crate) base_layers: usize,

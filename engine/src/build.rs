@@ -20,6 +20,7 @@ use crate::image;
 use crate::keep;
 use crate::output;
 use crate::plan::{self, Plan};
+use crate::push_lazily;
 use crate::remote;
 use crate::request::BuildRequest;
 use crate::session::Session;
@@ -80,7 +81,7 @@ pub fn build(
         // Whatever was started is waited for, also after a failure: nothing may outlive the build.
         let finished = session.background.join();
         let result = with_background(result, finished);
-        let result = result.and_then(|(built, solved)| hand_out(&session, built, solved));
+        let result = result.and_then(|(built, solved)| deliver(&session, built, solved));
         remote::end(&session);
         if !matches!(result, Err(Stop::NeedsWorker)) {
             session.journal.write(&session, result.is_ok());
@@ -177,6 +178,18 @@ fn assemble_target(
 ) -> Result<Built, Stop> {
     let value = values[target.top.0 as usize].stack();
     let stack = value.cloned().unwrap_or_else(|| StackValue::Present(Stack::default()));
+    let base = image::Base::of(graph, target);
+    let base_layers = target.config.rootfs.diff_ids.len();
+    let platform = target.platform.clone();
+    if let StackValue::Lazy(lazy) = &stack
+        && push_lazily::fits(session, base.as_ref(), lazy)
+    {
+        let form = assemble::form(session, target, &stack, None, (graph, values))?;
+        let lazy = Some(lazy.clone());
+        let stack = push_lazily::unfetched(&form);
+        let is_kept = true;
+        return Ok(Built { platform, stack, lazy, is_kept, base_layers, base, form, other: None });
+    }
     let stack = match stack {
         // What lies in an imported cache may be gone from there when it is wanted: a result has its layers here.
         StackValue::Lazy(lazy) if lazy.is_imported() && output::keeps(session) => {
@@ -192,7 +205,6 @@ fn assemble_target(
     let (first, both) = output::rewrites(session);
     let other = if both { Some(form(!first)?) } else { None };
     let form = form(first)?;
-    let base_layers = target.config.rootfs.diff_ids.len();
     let stack = match stack {
         StackValue::Present(stack) => Some(stack),
         // An image that only changes metadata needs no byte of its base, until an output does.
@@ -203,21 +215,36 @@ fn assemble_target(
     };
     let is_kept = stack.is_some();
     let stack = stack.unwrap_or_default();
-    let platform = target.platform.clone();
-    let base = image::Base::of(graph, target);
-    Ok(Built { platform, stack, is_kept, base_layers, base, form, other })
+    Ok(Built { platform, stack, lazy: None, is_kept, base_layers, base, form, other })
+}
+
+/// Hands the result out; an imported layer that a registry wants may turn out to be gone only now.
+fn deliver(
+    session: &Arc<Session>,
+    built: Vec<Built>,
+    done: Solved,
+) -> Result<BuildResult, Stop> {
+    let Solved { plan, values } = done;
+    match hand_out(session, &built, &plan, &values) {
+        Err(Stop::CacheLost(error)) => {
+            remote::lost(session, &error);
+            let (built, values) = solved(session, &plan)?;
+            hand_out(session, &built, &plan, &values)
+        }
+        result => result,
+    }
 }
 
 fn hand_out(
     session: &Arc<Session>,
-    built: Vec<Built>,
-    solved: Solved,
+    built: &[Built],
+    plan: &Plan,
+    values: &[Value],
 ) -> Result<BuildResult, Stop> {
-    let Solved { plan, values } = solved;
     session.check_cancelled()?;
-    let reports = output::write(session, &built)?;
-    keep::images(session, &built, &reports)?;
-    remote::publish(session, &plan.graph, &values)?;
+    let reports = output::write(session, built)?;
+    keep::images(session, built, &reports)?;
+    remote::publish(session, &plan.graph, values)?;
     let images = built
         .iter()
         .map(|built| ResultImage { platform: built.platform.clone(), id: built.form.id });
@@ -227,6 +254,6 @@ fn hand_out(
         metadata: reports.metadata,
         names: session.request.tags.clone(),
         warnings: session.findings().to_vec(),
-        source: plan.source,
+        source: plan.source.clone(),
     })
 }

@@ -17,7 +17,7 @@ use crate::environment::Environment;
 use crate::error::{BuildError, BuildErrorKind};
 
 /// Entries of an archive, at most.
-const ENTRIES_MAX: u64 = 20_000_000;
+const ENTRIES_MAX: u64 = 5_000_000;
 
 /// What an archive of a cache mount has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,8 @@ fn not_read(error: LayerError) -> BuildError {
     }
 }
 
-/// Unpacks a mount's archive, compressed or not, into a directory of its own. With `one_id` owners are left as they are.
+/// Unpacks a mount's archive, compressed or not, into a directory of its own. With `one_id` owners are left as they
+/// are.
 pub(crate) fn unpack(
     lease: &Lease,
     tar: &mut (dyn Read + Send),

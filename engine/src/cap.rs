@@ -70,7 +70,9 @@ pub(crate) fn watch(session: &Arc<Session>) {
     let step_bytes = (max / LOOK_SHARE).clamp(LOOK_MIN_BYTES, LOOK_MAX_BYTES);
     session.lease.watch_growth(step_bytes, move || {
         let Some(session) = watched.upgrade() else { return };
-        if session.cap.busy.swap(true, Ordering::AcqRel) {
+        // Where not enough can go, looking again and again frees nothing.
+        let is_vain = session.cap.warned.load(Ordering::Relaxed);
+        if is_vain || session.cap.busy.swap(true, Ordering::AcqRel) {
             return;
         }
         let own = session.clone();
@@ -84,18 +86,28 @@ pub(crate) fn watch(session: &Arc<Session>) {
 
 /// At the end: nothing for a build that has added nothing.
 pub(crate) fn settle(session: &Arc<Session>) {
-    // A directory that cannot be measured is measured by the next census.
-    let _ = session.lease.count_mounts();
-    let is_worth_telling = match session.worker {
-        Some(_) => session.lease.added_bytes() > 0,
-        // A build that only looked: its log and a few names.
-        None => session.lease.added_bytes() > SMALL_BYTES,
-    };
-    if is_worth_telling && let Some(max) = limit(session) {
-        keep(session, max);
+    if session.cancel.is_cancelled() {
+        // Whoever stopped it does not want to wait; the next build makes room.
+        let _ = session.lease.tell_added();
+    } else {
+        make_room(session);
     }
     // A collection that the last bytes have started.
     let _ = session.background.join();
+}
+
+fn make_room(session: &Arc<Session>) {
+    // A directory that cannot be measured is measured by the next census.
+    let _ = session.lease.count_mounts();
+    let untold_bytes = match session.worker {
+        Some(_) => 0,
+        None => SMALL_BYTES,
+    };
+    if session.lease.added_bytes() > untold_bytes
+        && let Some(max) = limit(session)
+    {
+        keep(session, max);
+    }
 }
 
 fn limit(session: &Session) -> Option<u64> {

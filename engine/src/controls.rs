@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use graph::{Graph, Op, VertexId};
+use graph::{Graph, Op, Origin, VertexId};
 use parser::SourceText;
 use store::CacheRecord;
 
 use crate::address::{self, Address, AddressError, StepPlace};
 use crate::error::{BuildError, BuildErrorKind};
+use crate::place;
 use crate::plan::Plan;
 use crate::request::{self, CacheRules, MaxAge};
 use crate::session::Session;
@@ -24,8 +25,8 @@ pub(crate) struct Controls {
     forced: Vec<VertexId>,
     /// The strictest limit of a step's age, in milliseconds and as typed.
     max_age: HashMap<VertexId, (u64, String)>,
-    /// Steps that must not run, with the address to show.
-    expected: HashMap<VertexId, String>,
+    /// Steps that must not run, with the address to show and the place that it means.
+    expected: HashMap<VertexId, (String, Origin)>,
 }
 
 /// Finds out which steps the request's rules are about, and marks those that have to run.
@@ -51,12 +52,14 @@ pub(crate) fn is_expected(work: &Work) -> bool {
 /// Ends the build when the step, which is about to run, is expected to be cached.
 pub(crate) fn refuse_expected(work: &Work, because: &str) -> Result<(), BuildError> {
     let controls = work.session.controls.get();
-    let Some(address) = controls.and_then(|controls| controls.expected.get(&work.id)) else {
+    let Some((address, origin)) = controls.and_then(|controls| controls.expected.get(&work.id))
+    else {
         return Ok(());
     };
     let text = format!("step {address} is expected to be cached, and would run because {because}");
-    Err(BuildError::new(BuildErrorKind::NotCached, text)
-        .with_hint(format!("see what differs with `shale why {address}`")))
+    let failed = BuildError::new(BuildErrorKind::NotCached, text)
+        .with_hint(format!("see what differs with `shale why {address}`"));
+    Err(place::at_origin(&work.session, origin, failed))
 }
 
 /// The flag because of which a step runs that has to.
@@ -125,7 +128,9 @@ fn resolve(
         for at in runs.by_ref() {
             any = true;
             let shown = address::shown(&list.places[at], &list.places);
-            controls.expected.entry(list.ids[at]).or_insert(shown);
+            let id = list.ids[at];
+            let origin = origin(graph, id, &list.places[at]).clone();
+            controls.expected.entry(id).or_insert((shown, origin));
         }
         if !any {
             let text = format!("--expect-cached {address}: an image is no step that could run");
@@ -134,6 +139,15 @@ fn resolve(
         }
     }
     Ok(controls)
+}
+
+/// Which of the places of a vertex is meant.
+fn origin<'g>(graph: &'g Graph, id: VertexId, place: &StepPlace) -> &'g Origin {
+    let is_meant =
+        |origin: &Origin| origin.stage == place.stage && origin.step == Some(place.number);
+    let also = graph.also.iter().filter(|(own, _)| *own == id).map(|(_, origin)| origin);
+    let own = &graph.vertex(id).origin;
+    std::iter::once(own).chain(also).find(|origin| is_meant(origin)).unwrap_or(own)
 }
 
 /// WORKDIR is outside such rules, as it is outside --no-cache (WDIR-13).

@@ -64,6 +64,7 @@ pub(crate) fn session(
         agents: Agents::default(),
         devices: OnceLock::new(),
         emptied: Mutex::default(),
+        held: Mutex::default(),
         asking: Mutex::default(),
         source: OnceLock::new(),
         findings: OnceLock::new(),

@@ -5,6 +5,7 @@
 mod fetch;
 mod own;
 mod resolve;
+mod stored;
 mod unpack;
 
 use std::sync::Arc;
@@ -13,14 +14,15 @@ use graph::{ImageSource, LayerId, Stack};
 use oci::ChainId;
 
 use crate::error::{BuildError, BuildErrorKind};
+use crate::remote;
 use crate::session::Session;
 use crate::stop::{Stop, lock};
-use crate::remote;
 use crate::value::{Bottom, LazyImage, LazyStack, StackValue};
 
 pub(crate) use fetch::{counted, download_all};
 pub(crate) use own::Base;
 pub(crate) use resolve::{ImageSources, config_bytes, fitting};
+pub(crate) use stored::fetch as fetch_stored;
 pub(crate) use unpack::{Packed, layer_blob, new_dir, unpack};
 
 /// The value of an image vertex: present if the store has its layers unpacked, else lazy.

@@ -7,11 +7,14 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use exporter::import::{ImageArchive, ImportedImage};
-use exporter::{BuiltImage, ExportError, ExportErrorKind, ImageOptions, LayerSource, Prepared};
+use exporter::{
+    BuiltImage, ExportError, ExportErrorKind, ImageOptions, Job, LayerSource, Prepared,
+};
 use graph::{ImageSource, Stack};
 use layer::ApplyOptions;
 use oci::{
-    ChainId, ContainerConfig, Digest, History, ImageConfig, ImageId, Platform, Reference, media,
+    ChainId, ContainerConfig, Descriptor, Digest, History, ImageConfig, ImageId, Platform,
+    Reference, media,
 };
 use planner::Sources as _;
 use progress::Emitter;
@@ -229,14 +232,23 @@ pub fn push(
     let session = environment::session_for(environment, events, cancel)?;
     let tagged = find_tagged(&session.lease, &reference.to_string())?;
     let name = format!("pushing {}", reference.familiar());
-    whole(internal::step(events, Internal::Export, &name, || {
+    let pushed = internal::step(events, Internal::Export, &name, || {
         let prepared = prepared(&session, &tagged)?;
         let names = std::slice::from_ref(reference);
-        let job = output::job(&session);
+        let fetch = fetch_of(&session);
+        let job = Job { fetch: Some(&fetch), ..output::job(&session) };
         exporter::push(&prepared, names, false, &session.registry, job)
             .map_err(BuildError::export)?;
         Ok(prepared.target.digest)
-    }))
+    });
+    // Layers were compressed for it.
+    cap::settle(&session);
+    whole(pushed)
+}
+
+/// Brings blobs that the store only knows of.
+fn fetch_of(session: &Session) -> impl Fn(&Descriptor) -> std::io::Result<()> + Sync + '_ {
+    |blob| image::fetch_stored(session, blob, Internal::Export.vertex())
 }
 
 /// Forms of [`save`].
@@ -279,7 +291,8 @@ pub fn save(
         return Err(BuildError::new(BuildErrorKind::Dockerfile, "no image was named"));
     };
     let prepared = prepared(&session, &tagged)?;
-    let job = output::job(&session);
+    let fetch = fetch_of(&session);
+    let job = Job { fetch: Some(&fetch), ..output::job(&session) };
     let written = match format {
         SaveFormat::Docker => exporter::write_saved_archive(&prepared, &references, out, job),
         SaveFormat::Oci => exporter::write_oci_archive(&prepared, &references, out, job),

@@ -99,6 +99,11 @@ fn image(
         // FROM finds the layers of this image by their chain.
         session.lease.put_chain(&chain, &built.stack.layers).map_err(store)?;
     }
+    if let (Some(_), Some(manifest)) = (&built.lazy, &manifest) {
+        // Who wants a layer gets it from where it was pushed: the manifest says which blob it is.
+        let StoredManifest { media_type, bytes, digest } = manifest;
+        session.lease.put_manifest(digest, media_type, bytes).map_err(store)?;
+    }
     let image = StoredImage {
         id: built.form.id,
         config: built.form.config.to_json(),

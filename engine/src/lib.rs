@@ -34,6 +34,7 @@ mod mounts;
 mod output;
 mod place;
 mod plan;
+mod push_lazily;
 mod remote;
 pub mod request;
 mod run_image;
@@ -64,8 +65,8 @@ pub use images::{
 };
 pub use output::write_file;
 pub use request::{
-    BuildRequest, CacheRules, Compression, ContextInput, DockerfileInput, MaxAge, Output, OutputDest, OutputKind,
-    PullPolicy, SecretInput,
+    BuildRequest, CacheRules, Compression, ContextInput, DockerfileInput, MaxAge, Output,
+    OutputDest, OutputKind, PullPolicy, SecretInput,
 };
 pub use run_image::{RunImageRequest, run_image};
 pub use why::{

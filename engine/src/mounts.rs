@@ -2,6 +2,7 @@
 //!
 //! Owns finding and locking them. Refuses to know how anything is mounted.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,8 +12,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use executor::{CopyStep, StepMount, StepSource};
-use graph::{CopySource, LayerId, Mount, MountKind, Op, Run, Selection, StackIdentity, Unpack};
+use graph::{
+    CacheSharing, CopySource, LayerId, Mount, MountKind, Op, Run, Selection, StackIdentity, Unpack,
+};
 use oci::Digest;
+use progress::EventKind;
 use store::{CacheMount, CacheMountId, CacheMountOwner, CacheMountRequest};
 use tree::Tree;
 
@@ -27,44 +31,72 @@ use crate::stop::{Stop, lock};
 use crate::value::StackValue;
 use crate::work::Work;
 
+/// How often a step asks for a cache mount before a person is told what it waits for: some two seconds.
+const ASKED_BEFORE_TOLD: u32 = 45;
 /// Mode of a cache directory unless the mount or its first content says another (MNT-35).
 const NEW_MODE: u32 = 0o755;
 
 /// The cache directories of a step, by the place of their mount in it. They stay locked until this is dropped.
-pub(crate) struct Caches(Vec<(usize, Rc<CacheMount>)>);
+pub(crate) struct Caches {
+    session: Arc<Session>,
+    opened: Vec<(usize, Rc<CacheMount>)>,
+    keys: Vec<Digest>,
+}
 
-/// Opens the cache directories of a step and waits for those that are locked: before the step has a slot, so that others
-/// can run meanwhile (design D7).
+impl Drop for Caches {
+    fn drop(&mut self) {
+        let mut held = lock(&self.session.held);
+        for key in &self.keys {
+            let at = held.iter().position(|held| held == key);
+            at.map(|at| held.swap_remove(at));
+        }
+    }
+}
+
+/// Opens the cache directories of a step and waits for those that are locked: before the step has a slot, so that
+/// others can run meanwhile (design D7).
 pub(crate) fn caches(work: &Work) -> Result<Caches, Stop> {
-    let mut opened = Caches(Vec::new());
-    let Op::Run(run) = &work.vertex().op else { return Ok(opened) };
-    work.session.worker()?;
+    let session = &work.session;
+    let mut caches = Caches { session: session.clone(), opened: Vec::new(), keys: Vec::new() };
+    let Op::Run(run) = &work.vertex().op else { return Ok(caches) };
+    session.worker()?;
     // Locks are taken in the order of their identities: two steps never wait for each other (design D6).
     let mut wanted = Vec::new();
     for (at, mount) in run.mounts.iter().enumerate() {
-        if let MountKind::Cache { .. } = mount.kind {
-            wanted.push((identity(work, mount)?, at));
+        if let MountKind::Cache { sharing, .. } = mount.kind {
+            wanted.push((identity(work, mount)?, strictest_first(sharing), at));
         }
     }
     wanted.sort();
     let mut last: Option<(CacheMountId, Rc<CacheMount>)> = None;
-    for (identity, at) in wanted {
+    for (identity, _, at) in wanted {
         // A step that mounts one cache twice does not wait for itself.
         let cache = match last.take().filter(|(of, _)| *of == identity) {
             Some((_, cache)) => cache,
             None => Rc::new(cache(work, &run.mounts[at], &identity)?),
         };
-        opened.0.push((at, cache.clone()));
+        lock(&session.held).push(identity.key());
+        caches.keys.push(identity.key());
+        caches.opened.push((at, cache.clone()));
         last = Some((identity, cache));
     }
-    Ok(opened)
+    Ok(caches)
+}
+
+/// Of one cache that a step mounts twice the strictest sharing holds.
+fn strictest_first(sharing: CacheSharing) -> u8 {
+    match sharing {
+        CacheSharing::Locked => 0,
+        CacheSharing::Private => 1,
+        CacheSharing::Shared => 2,
+    }
 }
 
 /// The mounts of a step in their order.
 pub(crate) fn of(work: &Work, run: &Run, caches: &Caches) -> Result<Vec<StepMount>, Stop> {
     let one = |(at, mount): (usize, &Mount)| match &mount.kind {
         MountKind::Cache { .. } => {
-            let cache = caches.0.iter().find(|(of, _)| *of == at);
+            let cache = caches.opened.iter().find(|(of, _)| *of == at);
             let (_, cache) = cache.expect("all cache mounts of the step have been opened");
             let dir = cache.dir().try_clone_to_owned();
             let dir = dir.map_err(|e| BuildError::io("cannot open a cache mount", e))?;
@@ -183,7 +215,17 @@ fn cache(work: &Work, mount: &Mount, identity: &CacheMountId) -> Result<CacheMou
         remote::bring_mount(session, identity);
     }
     let request = CacheMountRequest { id: identity, sharing: *sharing, empty };
-    let cache = session.lease.cache_mount(&request, &init, &|| session.cancel.is_cancelled());
+    let asked = Cell::new(0);
+    let cancel = || {
+        asked.set(asked.get() + 1);
+        if asked.get() == ASKED_BEFORE_TOLD && !lock(&session.held).contains(&identity.key()) {
+            let message =
+                format!("waiting for cache mount {}, which another build uses", identity.id);
+            session.events.emit(EventKind::Warning { vertex: Some(work.number()), message });
+        }
+        session.cancel.is_cancelled()
+    };
+    let cache = session.lease.cache_mount(&request, &init, &cancel);
     Ok(cache.map_err(|e| BuildError::store("cannot open a cache mount", e))?)
 }
 

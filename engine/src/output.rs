@@ -18,6 +18,7 @@ use crate::assemble::Built;
 use crate::error::BuildError;
 use crate::image::Base;
 use crate::internal::{self, Internal};
+use crate::push_lazily::{self, Fetcher};
 use crate::request::{Compression, Output, OutputDest, OutputKind};
 use crate::session::Session;
 use crate::stack_tree;
@@ -149,7 +150,9 @@ fn image(
     built: &[Built],
     reports: &mut Reports,
 ) -> Result<(), Stop> {
-    let job = job(session);
+    let fetcher = Fetcher::new(session, built);
+    let fetch = |blob: &Descriptor| fetcher.fetch(blob);
+    let job = Job { fetch: Some(&fetch), ..job(session) };
     let images = exported_all(session, output, built)?;
     let prepared = exporter::prepare(&images, &options(session, output), job);
     let prepared = prepared.map_err(BuildError::export)?;
@@ -157,7 +160,8 @@ fn image(
         true => &session.request.tags,
         false => &output.names,
     };
-    send(session, output, &prepared, names).map_err(BuildError::export)?;
+    let sent = send(session, output, &prepared, names, job);
+    fetcher.end(sent.map_err(BuildError::export))?;
     if reports.target.is_none() {
         reports.manifests = prepared.images.iter().map(|image| Some(kept(image))).collect();
         reports.index = prepared.index.as_ref().map(|bytes| StoredManifest {
@@ -176,8 +180,8 @@ fn send(
     output: &Output,
     prepared: &Prepared,
     names: &[Reference],
+    job: Job<'_>,
 ) -> Result<(), ExportError> {
-    let job = job(session);
     let to_file = |write: &dyn Fn(&mut dyn Write) -> Result<(), ExportError>| match &output.dest {
         Some(OutputDest::Path(path)) => exporter::write_file(path, &mut |out| write(out)),
         _ => write(&mut std::io::stdout().lock()),
@@ -243,6 +247,7 @@ pub(crate) fn job(session: &Session) -> Job<'_> {
         events: &session.events,
         vertex: Internal::Export.vertex(),
         cancel: &session.cancel,
+        fetch: None,
     }
 }
 
@@ -268,6 +273,15 @@ fn exported_all(
 
 fn exported(session: &Arc<Session>, built: &Built, rewritten: bool) -> Result<BuiltImage, Stop> {
     let form = built.form(rewritten);
+    if let Some(lazy) = &built.lazy {
+        return Ok(BuiltImage {
+            id: form.id,
+            config: form.config.to_json(),
+            platform: built.platform.clone(),
+            layers: push_lazily::layers(session, built, lazy),
+            manifest: None,
+        });
+    }
     let base = built.base.as_ref();
     let blobs = base.map(|base| base.blobs(session, Internal::Export.vertex())).transpose()?;
     let mut blobs = blobs.unwrap_or_default().into_iter();
@@ -302,7 +316,7 @@ fn kept(image: &exporter::PreparedImage) -> StoredManifest {
     }
 }
 
-fn compression(wanted: Compression) -> layer::Compression {
+pub(crate) fn compression(wanted: Compression) -> layer::Compression {
     match wanted {
         Compression::None => layer::Compression::None,
         Compression::Gzip(None) => layer::Compression::gzip(),

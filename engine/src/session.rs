@@ -52,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) devices: OnceLock<Devices>,
     /// Keys of the cache mounts that were emptied for this build.
     pub(crate) emptied: Mutex<HashSet<Digest>>,
+    /// Keys of the cache mounts that steps of this build have open.
+    pub(crate) held: Mutex<Vec<Digest>>,
     /// The Dockerfile, once it was read.
     pub(crate) source: OnceLock<SourceText>,
     /// What checks have found, once the plan was made or could not be.

@@ -55,11 +55,13 @@ pub(crate) fn explain(work: &Work, because: &Because, contents: Option<&[Digest]
         Because::Changed(records) => changed(work, records, contents),
     };
     let Explained { phrase, comparison, inputs, pending } = explained;
+    let is_partial = contents.is_none();
     let said = phrase.clone();
     work.session.journal.note(work.id, |note| {
         note.because = Some(said);
         note.comparison = comparison;
         note.inputs = inputs;
+        note.is_partial = is_partial;
         note.pending = pending;
     });
     phrase
@@ -92,14 +94,12 @@ fn without_record(work: &Work) -> Explained {
     let candidates = of_predecessor(work, earlier);
     let is_same = earlier.step.instruction == key::instruction_digest(work.vertex()).0.hex();
     let partial = compare::with_nearest(work, &inputs, &candidates, true);
-    let phrase = match (is_same, earlier.step.outcome) {
-        (true, StepOutcome::Failed) => "it failed in the last build".to_owned(),
-        (true, StepOutcome::Canceled) => "it did not end in the last build".to_owned(),
-        (true, _) => "result was pruned".to_owned(),
-        (false, _) => partial
-            .as_ref()
-            .and_then(phrase::of)
-            .unwrap_or_else(|| "instruction changed".to_owned()),
+    let phrase = match is_same {
+        true => unfinished(earlier).unwrap_or("result was pruned").to_owned(),
+        false => {
+            let said = partial.as_ref().and_then(phrase::of);
+            said.unwrap_or_else(|| "instruction changed".to_owned())
+        }
     };
     Explained {
         phrase,
@@ -109,18 +109,37 @@ fn without_record(work: &Work) -> Explained {
     }
 }
 
+/// Why a step of an earlier build has no result, if it has none.
+fn unfinished(earlier: &Predecessor) -> Option<&'static str> {
+    match earlier.step.outcome {
+        StepOutcome::Failed => Some("it failed in the last build"),
+        StepOutcome::Canceled => Some("it did not end in the last build"),
+        StepOutcome::Cached | StepOutcome::Ran | StepOutcome::NotReached => None,
+    }
+}
+
 /// There are results of this instruction, of other files or on another base.
 fn changed(work: &Work, records: &[CacheRecord], contents: Option<&[Digest]>) -> Explained {
     let inputs = inputs::of(work, contents);
     let earlier = work.session.journal.predecessor(&work.session, work.id);
     let instruction = key::instruction_digest(work.vertex()).0.hex();
     let last = earlier.filter(|earlier| earlier.step.instruction == instruction);
-    let candidates = ordered(records, last);
+    let candidates = ordered(records, last, false);
     let compared = compare::with_nearest(work, &inputs, &candidates, contents.is_none());
+    let is_related = |compared: &compare::Compared| {
+        last.is_some() || remote::is_imported(&work.session) || compared.is_related()
+    };
+    if !compared.as_ref().is_none_or(is_related) {
+        return without_record(work);
+    }
+    let without_difference = || {
+        let unfinished = last.filter(|_| candidates.has_last).and_then(unfinished);
+        let labelled = inputs::labelled(&inputs);
+        unfinished.map_or_else(|| not_usable(work, records, &labelled), str::to_owned)
+    };
     let phrase = match &compared {
         None => "an input changed".to_owned(),
-        Some(compared) => phrase::of(compared)
-            .unwrap_or_else(|| not_usable(work, records, &inputs::labelled(&inputs))),
+        Some(compared) => phrase::of(compared).unwrap_or_else(without_difference),
     };
     Explained {
         phrase,
@@ -144,31 +163,29 @@ fn not_usable(work: &Work, records: &[CacheRecord], inputs: &[(String, String)])
 fn of_predecessor(work: &Work, earlier: &Predecessor) -> Candidates {
     let digest = Digest::from_hex(&earlier.step.instruction).ok().map(graph::InstructionDigest);
     let records = digest.and_then(|digest| work.session.lease.records_of(&digest).ok());
-    let mut candidates = ordered(&records.unwrap_or_default(), Some(earlier));
-    if !candidates.has_last && !earlier.step.inputs.is_empty() {
-        let own = Candidate {
-            step: earlier.step.text.clone(),
-            created: earlier.started.clone(),
-            inputs: earlier.step.inputs.clone(),
-            result: None,
-        };
-        candidates.list.insert(0, own);
-        candidates.has_last = true;
-    }
-    candidates
+    ordered(&records.unwrap_or_default(), Some(earlier), true)
 }
 
-/// Records as candidates: the last build's first, then the newest.
-fn ordered(records: &[CacheRecord], last: Option<&Predecessor>) -> Candidates {
+/// Records as candidates: the last build's first, then the newest. Where there is none of the last build, what that one
+/// has written down of the step takes its place; `partial` allows it to be about the instruction only.
+fn ordered(records: &[CacheRecord], last: Option<&Predecessor>, partial: bool) -> Candidates {
     let is_last = |record: &&CacheRecord| {
         let layer = record.layer.map(|layer| layer.to_string());
         last.is_some_and(|last| layer.is_some() && last.step.result == layer)
     };
-    let (mut list, others): (Vec<&CacheRecord>, Vec<&CacheRecord>) =
+    let (own, others): (Vec<&CacheRecord>, Vec<&CacheRecord>) =
         records.iter().rev().partition(is_last);
-    let has_last = list.iter().any(|record| !record.inputs.is_empty());
-    list.extend(others);
-    Candidates { list: list.into_iter().map(Candidate::of_record).collect(), has_last }
+    let mut has_last = own.iter().any(|record| !record.inputs.is_empty());
+    let mut list: Vec<Candidate> = own.into_iter().map(Candidate::of_record).collect();
+    if let Some(last) = last.filter(|_| !has_last)
+        && !last.step.inputs.is_empty()
+        && (partial || !last.step.inputs_partial)
+    {
+        list.insert(0, Candidate::of_step(last));
+        has_last = true;
+    }
+    list.extend(others.into_iter().map(Candidate::of_record));
+    Candidates { list, has_last }
 }
 
 /// Notes what a step that has run has read, and compares what could not be compared before it ran. Gives it as records
@@ -179,6 +196,7 @@ pub(crate) fn complete(work: &Work, contents: &[Digest]) -> Vec<(String, String)
     let mut pending = None;
     work.session.journal.note(work.id, |note| {
         note.inputs = labelled.clone();
+        note.is_partial = false;
         pending = note.pending.take();
     });
     let compared =
@@ -200,9 +218,9 @@ fn keep_listings(work: &Work, inputs: &[Input]) {
             continue;
         }
         if let Some((made, listing)) = files.listing(work)
-            && made == digest
+            && *made == digest
         {
-            let _ = lease.put_listing(&digest, &listing);
+            let _ = lease.put_listing(&digest, listing);
         }
     }
 }

@@ -215,7 +215,7 @@ pub(crate) fn encoding_name(encoding: &Encoding) -> String {
 }
 
 /// The name under which the store keeps a blob. A level other than the default one is part of it.
-pub(crate) fn compression_name(compression: Compression) -> String {
+pub fn compression_name(compression: Compression) -> String {
     match compression {
         Compression::None => "none".to_owned(),
         gzip if gzip == Compression::gzip() => "gzip".to_owned(),

@@ -65,6 +65,8 @@ pub(crate) enum Failure {
     NoContent(DiffId),
     #[error("the store does not have blob {0}")]
     NoBlob(Digest),
+    #[error("get blob {digest}")]
+    Fetch { digest: Digest, source: std::io::Error },
     #[error("{operation}")]
     Store { operation: &'static str, source: StoreError },
     #[error("push {name}")]
@@ -118,7 +120,7 @@ impl ExportError {
             | Failure::NoContent(_)
             | Failure::NoBlob(_)
             | Failure::Store { .. } => Kind::Store,
-            Failure::Push { .. } => Kind::Registry,
+            Failure::Push { .. } | Failure::Fetch { .. } => Kind::Registry,
             Failure::NoEngine(_) | Failure::EngineIo { .. } | Failure::EngineRefused { .. } => {
                 Kind::Engine
             }

@@ -1,5 +1,8 @@
 //! What all outputs need besides the image: the store, the event stream, the way to stop.
 
+use std::io;
+
+use oci::Descriptor;
 use progress::{Emitter, EventKind};
 use store::Lease;
 use sys::Cancel;
@@ -18,7 +21,12 @@ pub struct Job<'a> {
     pub vertex: u32,
     /// Ends it early.
     pub cancel: &'a Cancel,
+    /// Brings a blob into the store that is not there when its bytes are wanted.
+    pub fetch: Option<Fetch<'a>>,
 }
+
+/// Brings a blob into the store.
+pub type Fetch<'a> = &'a (dyn Fn(&Descriptor) -> io::Result<()> + Sync);
 
 /// Bytes between two events of one transfer.
 const STEP_BYTES: u64 = 1 << 20;

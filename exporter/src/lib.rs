@@ -26,11 +26,13 @@ mod tree_tar;
 mod verify;
 
 pub use atomic::{write_bytes, write_file};
-pub use blob::{MadeBlob, blob_descriptor, cache_blob, layer_diff_id, make_layer_blob};
+pub use blob::{
+    MadeBlob, blob_descriptor, cache_blob, compression_name, layer_diff_id, make_layer_blob,
+};
 pub use docker::{write_docker_archive, write_saved_archive};
 pub use error::{ExportError, ExportErrorKind};
 pub use image::{Annotations, BuiltImage, ImageOptions, LayerSource};
-pub use job::Job;
+pub use job::{Fetch, Job};
 pub use layout::{write_oci_archive, write_oci_directory};
 pub use load::{EngineSocket, Loaded, load, usual_sockets};
 pub use metadata::{image_id_text, metadata};

@@ -99,11 +99,13 @@ pub(crate) fn open_blob<'a>(
     descriptor: &Descriptor,
 ) -> Result<Outgoing<'a>, ExportError> {
     let (digest, size_bytes) = (descriptor.digest, descriptor.size_bytes);
-    let file = job
-        .lease
-        .open_blob(&digest)
-        .map_err(store("open a blob of the store"))?
-        .ok_or(Failure::NoBlob(digest))?;
+    let open = || job.lease.open_blob(&digest).map_err(store("open a blob of the store"));
+    let mut file = open()?;
+    if let (None, Some(fetch)) = (&file, job.fetch) {
+        fetch(descriptor).map_err(|source| Failure::Fetch { digest, source })?;
+        file = open()?;
+    }
+    let file = file.ok_or(Failure::NoBlob(digest))?;
     let what = format!("blob {digest} in the store");
     let inner = Verified::new(file, &what, digest, size_bytes);
     let ticker = Ticker::new(job, short(&digest), size_bytes);

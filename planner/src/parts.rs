@@ -160,12 +160,7 @@ fn of_run(parts: &mut Parts, run: &Run) {
             Security::Insecure => "insecure",
         });
     });
-    for DeviceName { name, required } in devices {
-        parts.add(format!("--device {name}"), |hasher| {
-            hasher.text(name);
-            hasher.flags(&[*required]);
-        });
-    }
+    devices.iter().for_each(|device| of_device(parts, device));
     parts.add("host name", |hasher| {
         hasher.option(hostname.as_ref(), |hasher, name| hasher.text(name));
     });
@@ -181,6 +176,13 @@ fn of_run(parts: &mut Parts, run: &Run) {
     });
     parts.add("--cgroup-parent", |hasher| {
         hasher.option(cgroup_parent.as_ref(), |hasher, parent| hasher.text(parent));
+    });
+}
+
+fn of_device(parts: &mut Parts, DeviceName { name, required }: &DeviceName) {
+    parts.add(format!("--device {name}"), |hasher| {
+        hasher.text(name);
+        hasher.flags(&[*required]);
     });
 }
 

@@ -72,8 +72,8 @@ pub(crate) enum Action {
     PushManifest(String),
     #[error("use {0}")]
     UseService(String),
-    #[error("{name}: {what}")]
-    Service { name: String, what: String },
+    #[error("{0}")]
+    Service(String),
     #[error("read credentials from {0}")]
     ReadCredentials(String),
     #[error("get credentials for {server} from {program}")]

@@ -173,8 +173,9 @@ impl Service {
         waited.map_err(|cause| RegistryError::new(self.action("wait"), cause))
     }
 
+    /// Callers name the service in an error of their own.
     fn action(&self, what: &str) -> Action {
-        Action::Service { name: self.name.clone(), what: what.to_owned() }
+        Action::Service(what.to_owned())
     }
 
     fn transport(&self) -> Transport<'_> {

@@ -82,9 +82,12 @@ pub struct MountBlob {
     pub descriptor: Descriptor,
 }
 
+/// Id, namespace, owner with mode, origin: see [`MountBlob`].
+pub type MountIdentity<'a> = (&'a str, &'a str, Option<(u32, u32, u32)>, Option<&'a str>);
+
 impl MountBlob {
     /// What makes it this mount: all but the content.
-    pub fn identity(&self) -> (&str, &str, Option<(u32, u32, u32)>, Option<&str>) {
+    pub fn identity(&self) -> MountIdentity<'_> {
         (&self.id, &self.namespace, self.owner, self.origin.as_deref())
     }
 }

@@ -125,16 +125,22 @@ impl CachePlace for GhaPlace {
         &self.name
     }
 
+    /// A branch whose index cannot be used does not keep those of the others from use.
     fn read(&self) -> Result<Option<CacheDocument>, RemoteError> {
         let mut all: Option<CacheDocument> = None;
+        let mut failure = None;
         for branch in &self.readable {
-            match (self.read_index(branch)?, &mut all) {
-                (Some(document), Some(all)) => all.merge(document),
-                (Some(document), None) => all = Some(document),
-                (None, _) => {}
+            match (self.read_index(branch), &mut all) {
+                (Ok(Some(document)), Some(all)) => all.merge(document),
+                (Ok(Some(document)), None) => all = Some(document),
+                (Ok(None), _) => {}
+                (Err(error), _) => failure = failure.or(Some(error)),
             }
         }
-        Ok(all)
+        match (all, failure) {
+            (None, Some(error)) => Err(error),
+            (all, _) => Ok(all),
+        }
     }
 
     fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, RemoteError> {

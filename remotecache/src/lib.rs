@@ -7,10 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+mod azblob;
 mod buildkit;
 mod document;
 mod error;
 mod gha;
+mod hmac;
 pub mod inline;
 mod local;
 mod manifest;
@@ -24,11 +26,13 @@ mod s3;
 mod verify;
 mod xml;
 
-pub use document::{CacheDocument, CacheEntry, CacheLayer, DOCUMENT_MEDIA_TYPE, MountBlob};
+pub use document::{
+    CacheDocument, CacheEntry, CacheLayer, DOCUMENT_MEDIA_TYPE, MountBlob, MountIdentity,
+};
 pub use error::{RemoteError, RemoteErrorKind};
 pub use options::{
-    AwsEnvironment, CacheExport, CacheImport, CacheMode, ExportPlace, GhaOptions, ImportPlace,
-    MountSelection, S3Options,
+    AwsEnvironment, AzblobOptions, CacheExport, CacheImport, CacheMode, ExportPlace, GhaOptions,
+    ImportPlace, MountSelection, S3Options,
 };
 pub use place::{CachePlace, OpenBlob, Put, open_export, open_import};
 pub use verify::Verified;

@@ -43,6 +43,8 @@ pub enum ImportPlace {
     S3(S3Options),
     /// The cache service of GitHub Actions (CIO-07).
     Gha(GhaOptions),
+    /// A container of Azure's blob storage (CIO-09).
+    Azblob(AzblobOptions),
 }
 
 /// One `--cache-to`.
@@ -93,6 +95,8 @@ pub enum ExportPlace {
     S3(S3Options),
     /// The cache service of GitHub Actions (CIO-07).
     Gha(GhaOptions),
+    /// A container of Azure's blob storage (CIO-09).
+    Azblob(AzblobOptions),
 }
 
 impl CacheExport {
@@ -223,4 +227,25 @@ pub struct GhaOptions {
     pub repository: Option<String>,
     /// A token of the repository itself, to list entries.
     pub gh_token: Option<Secret>,
+}
+
+/// A container of Azure's blob storage (CIO-09).
+#[derive(Clone, Debug)]
+pub struct AzblobOptions {
+    /// Address of the account.
+    pub account_url: String,
+    /// Name of the account.
+    pub account_name: String,
+    /// Name of the container; made when it is not there.
+    pub container: String,
+    /// Names of the manifest; the first one is read, all are written.
+    pub names: Vec<String>,
+    /// Directory of everything; empty for none.
+    pub prefix: String,
+    /// Directory of blobs, below `prefix`.
+    pub blobs_prefix: String,
+    /// Directory of manifests, below `prefix`.
+    pub manifests_prefix: String,
+    /// The account's key, base64.
+    pub secret_access_key: Secret,
 }

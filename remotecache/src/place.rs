@@ -6,6 +6,7 @@ use std::sync::Arc;
 use oci::{Descriptor, Reference};
 use registry::RegistryClient;
 
+use crate::azblob::AzblobPlace;
 use crate::gha::GhaPlace;
 use crate::local::LocalPlace;
 use crate::manifest::Form;
@@ -87,6 +88,7 @@ pub fn open_import(
         }
         ImportPlace::S3(options) => Ok(Arc::new(S3Place::open(options, client)?)),
         ImportPlace::Gha(options) => Ok(Arc::new(GhaPlace::open(options, client)?)),
+        ImportPlace::Azblob(options) => Ok(Arc::new(AzblobPlace::open(options, client)?)),
     }
 }
 
@@ -110,5 +112,6 @@ pub fn open_export(
         }
         ExportPlace::S3(options) => Ok(Some(Arc::new(S3Place::open(options, client)?))),
         ExportPlace::Gha(options) => Ok(Some(Arc::new(GhaPlace::open(options, client)?))),
+        ExportPlace::Azblob(options) => Ok(Some(Arc::new(AzblobPlace::open(options, client)?))),
     }
 }

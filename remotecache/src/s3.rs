@@ -22,6 +22,9 @@ use crate::place::OpenBlob;
 use crate::pointer;
 use crate::{CacheDocument, CachePlace, Put, RemoteError, RemoteErrorKind, S3Options};
 
+/// More parts than these are never sent at the same time.
+const PARALLEL_MAX: usize = 64;
+
 /// The cache in one bucket under one or more names.
 pub(crate) struct S3Place {
     name: String,
@@ -49,7 +52,7 @@ impl S3Place {
             blobs: format!("{}{}", options.prefix, options.blobs_prefix),
             manifests: format!("{}{}", options.prefix, options.manifests_prefix),
             touch_refresh: Duration::from_secs(options.touch_refresh_s),
-            slots: Slots::new(options.upload_parallelism),
+            slots: Slots::new(options.upload_parallelism.min(PARALLEL_MAX)),
         })
     }
 
@@ -58,7 +61,7 @@ impl S3Place {
     }
 
     fn not_read(&self, error: RegistryError) -> RemoteError {
-        RemoteError::of_registry(format!("read from {}", self.bucket.place()), error)
+        RemoteError::of_registry(format!("read from S3 bucket {}", self.bucket.name()), error)
     }
 }
 
@@ -128,5 +131,5 @@ impl CachePlace for S3Place {
 }
 
 fn not_written(bucket: &Bucket, error: RegistryError) -> RemoteError {
-    RemoteError::of_registry(format!("write to {}", bucket.place()), error)
+    RemoteError::of_registry(format!("write to S3 bucket {}", bucket.name()), error)
 }

@@ -95,7 +95,8 @@ impl Lease {
     /// Notes whose directories these are, for people.
     fn make_home(&self, home: &str, id: &CacheMountId) -> Result<(), StoreError> {
         let about = id::about_path(home);
-        if self.disk().stat(&about).map_err(at("look at", about.as_str()))?.is_some() {
+        let note = self.disk().read(&about).map_err(at("read", about.as_str()))?;
+        if note.is_some_and(|file| CacheMountId::unseal(&about, &file).is_some()) {
             return Ok(());
         }
         self.disk().make_dir(home).map_err(at("make", home))?;

@@ -152,6 +152,7 @@ impl Disk {
 
     /// What is at a name, links not followed; `None` when nothing is.
     pub(crate) fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
+        fault::look();
         match rustix::fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -198,6 +199,7 @@ impl Disk {
     }
 
     fn open_at(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        fault::look();
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         Ok(rustix::fs::openat(&self.root, name, flags, PRIVATE_FILE)?.into())
     }

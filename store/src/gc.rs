@@ -50,22 +50,20 @@ pub struct GcFilter {
     pub texts: Vec<String>,
     /// The id begins with one of these; empty for any.
     pub ids: Vec<String>,
-    /// The time that `unused_secs` counts back from, filled in when the collection begins.
-    now_secs: i64,
 }
 
 impl GcFilter {
     /// Whether everything matches.
     pub fn is_empty(&self) -> bool {
-        let GcFilter { unused_secs, kinds, texts, ids, now_secs: _ } = self;
+        let GcFilter { unused_secs, kinds, texts, ids } = self;
         unused_secs.is_none() && kinds.is_empty() && texts.is_empty() && ids.is_empty()
     }
 
-    fn matches(&self, item: &Item) -> bool {
+    fn matches(&self, item: &Item, now_secs: i64) -> bool {
         let any = |values: &[String], has: &dyn Fn(&str) -> bool| {
             values.is_empty() || values.iter().any(|value| has(value))
         };
-        self.unused_secs.is_none_or(|secs| item.used_secs <= self.now_secs - secs)
+        self.unused_secs.is_none_or(|secs| item.used_secs <= now_secs.saturating_sub(secs))
             && (self.kinds.is_empty() || self.kinds.contains(&item.kind))
             && any(&self.texts, &|text| item.text.contains(text))
             && any(&self.ids, &|id| item.id.starts_with(id))
@@ -134,19 +132,17 @@ impl Store {
     /// The store cannot be read, or no lease be made.
     pub fn matching(&self, filter: &GcFilter) -> Result<Vec<Item>, StoreError> {
         let now_secs = self.lease()?.inner.started_secs;
-        let filter = GcFilter { now_secs, ..filter.clone() };
         let mut items = self.usage()?.items;
-        items.retain(|item| filter.matches(item));
+        items.retain(|item| filter.matches(item, now_secs));
         Ok(items)
     }
 
     /// Under `gc.lock`.
     fn collect(&self, policy: &GcPolicy) -> Result<GcReport, StoreError> {
         let lease = self.lease()?;
-        let mut policy = policy.clone();
-        policy.filter.now_secs = lease.inner.started_secs;
+        let now_secs = lease.inner.started_secs;
         let found = inventory::take(self)?;
-        let chosen = choose::choose(&found, &policy, lease.inner.started_secs);
+        let chosen = choose::choose(&found, policy, now_secs);
         let mut report = GcReport::default();
         if policy.dry_run {
             let items = chosen.iter().map(|at| &found.nodes[*at].item);
@@ -154,10 +150,10 @@ impl Store {
             report.removed = items.cloned().collect();
             report.images = remove::images_of(&found, &chosen);
         } else {
-            remove::nodes(&lease, &found, &chosen, &policy, &mut report)?;
+            remove::nodes(&lease, &found, &chosen, policy, &mut report)?;
         }
         if policy.forget_shared {
-            remove::shared_records(self, &found, &policy, &mut report)?;
+            remove::shared_records(&lease, &found, policy, &mut report)?;
         }
         let takes_images = policy.all && policy.max_bytes.is_none() && !policy.keep_images;
         if !policy.dry_run {

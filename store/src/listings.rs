@@ -29,7 +29,10 @@ impl Lease {
     /// The store cannot be written.
     pub fn put_listing(&self, digest: &TreeDigest, listing: &[u8]) -> Result<(), StoreError> {
         let path = path(digest);
-        if self.has_listing(digest)? || listing.len() as u64 > LENGTH_MAX_BYTES || Digest::of(listing) != digest.0 {
+        if self.has_listing(digest)?
+            || listing.len() as u64 > LENGTH_MAX_BYTES
+            || Digest::of(listing) != digest.0
+        {
             return Ok(());
         }
         let packed = zstd::bulk::compress(listing, LEVEL).map_err(at("compress", path.as_str()))?;

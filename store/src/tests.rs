@@ -1,6 +1,7 @@
 //! Tests of whole stores.
 
 mod basics;
+mod collecting;
 mod cache_mounts;
 mod durability;
 mod explain;

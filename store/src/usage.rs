@@ -25,6 +25,8 @@ const ADDED: &str = "usage-added";
 const KIND: &str = "usage";
 /// `usage-added` of this length is no hint any more; a census begins a new one.
 const ADDED_MAX_BYTES: u64 = 64 << 10;
+/// Some of what was added is never told: by builds that were killed, by tools in cache mounts. So a count gets old.
+const COUNTED_MAX_SECS: i64 = 24 * 3600;
 /// What the kernel's `st_blocks` counts.
 const BLOCK_BYTES: u64 = 512;
 /// What a small file takes where nobody has measured it.
@@ -58,14 +60,15 @@ pub(crate) struct Counted {
 }
 
 impl Store {
-    /// What the store takes on the disk, as far as it is known without counting; `None` before the first census.
+    /// What the store takes on the disk, as far as it is known without counting; `None` when it was never counted, or
+    /// a day before something was added last.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn estimated_bytes(&self) -> Result<Option<u64>, StoreError> {
         let Some(counted) = self.counted()? else { return Ok(None) };
         let added = self.disk().read(ADDED).map_err(at("read", ADDED))?.unwrap_or_default();
-        if added.len() as u64 > ADDED_MAX_BYTES {
+        if added.len() as u64 > ADDED_MAX_BYTES || self.is_count_old()? {
             return Ok(None);
         }
         let added = String::from_utf8_lossy(&added);
@@ -81,6 +84,15 @@ impl Store {
         let stat = rustix::fs::fstatvfs(self.disk().root());
         let stat = stat.map_err(|e| at("look at", "the file system")(e.into()))?;
         Ok(default_max_bytes(stat.f_blocks.saturating_mul(stat.f_frsize)))
+    }
+
+    fn is_count_old(&self) -> Result<bool, StoreError> {
+        let time = |name| {
+            let stat = self.disk().stat(name).map_err(at("look at", name))?;
+            Ok::<_, StoreError>(stat.map(|stat| stat.st_mtime))
+        };
+        let (Some(counted), Some(added)) = (time(USAGE)?, time(ADDED)?) else { return Ok(false) };
+        Ok(added - counted > COUNTED_MAX_SECS)
     }
 
     pub(crate) fn counted(&self) -> Result<Option<Counted>, StoreError> {

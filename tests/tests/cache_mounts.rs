@@ -1,13 +1,14 @@
 //! Cache mounts: over processes, in people's hands, and on their way between machines (MNT-30 to MNT-43, CACHE-45,
 //! CACHE-47).
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use testkit::need;
-use world::{Run, World};
+use world::{Registry, Run, World};
 
 fn prepared(dockerfile: &str) -> Option<World> {
     let world = World::new();
@@ -73,7 +74,8 @@ fn shared_and_private_over_processes() {
     let Some(world) = prepared(
         "FROM base\nARG N\n\
          RUN --mount=type=cache,id=s,target=/s --mount=type=cache,id=p,sharing=private,target=/p \
-         touch /s/$N /p/$N; for i in $(seq 600); do [ $(ls /s | wc -l) = 2 ] && break; sleep 0.1; done; \
+         touch /s/$N /p/$N; for i in $(seq 600); do \
+         [ $(ls /s | wc -l) = 2 ] && break; sleep 0.1; done; \
          echo \"see $(ls /s | tr '\\n' ' ')and $(ls /p | tr '\\n' ' ')\"\n",
     ) else {
         return;
@@ -127,6 +129,30 @@ fn waiting_takes_no_slot() {
     wait_for(&world, "held");
     world.build(&["--target", "both", "--jobs", "1"]).ok();
     assert!(holder.wait().unwrap().success());
+}
+
+/// Nobody has to guess why nothing happens.
+#[test]
+fn a_long_wait_for_another_build_is_told() {
+    let Some(world) = prepared(
+        "FROM base AS holder\n\
+         RUN --mount=type=cache,id=mine,target=/l,sharing=locked touch /l/held; \
+         for i in $(seq 600); do [ -e /l/go ] && exit 0; sleep 0.1; done; exit 1\n\
+         FROM base AS waiter\n\
+         RUN --mount=type=cache,id=mine,target=/l,sharing=locked ls /l\n",
+    ) else {
+        return;
+    };
+    let mut holder = start(&world, &["--target", "holder"]);
+    let dir = wait_for(&world, "held");
+    let mut waiter = world.command(&["build", "--progress=plain", "--target", "waiter", "."]);
+    let mut waiter = waiter.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(waiter.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = lines.skip_while(|line| !line.contains("waiting for cache mount mine"));
+    assert!(lines.next().is_some(), "nothing was said");
+    std::fs::write(dir.join("go"), "").unwrap();
+    lines.for_each(drop);
+    assert!(waiter.wait().unwrap().success() && holder.wait().unwrap().success());
 }
 
 #[test]
@@ -272,6 +298,29 @@ fn an_ordinary_user_has_them_too() {
     assert!(world.program("cmp", &["../home/c.tar", "../home/again.tar"]).stdout.is_empty());
 }
 
+/// With one id nobody but the user can own anything: the archive's owners are left aside, all else comes.
+#[test]
+fn a_single_id_takes_what_it_can() {
+    need!("root", "setpriv");
+    let Some(user) = world::user("shale-test-single") else { return };
+    let world = World::of(user);
+    if !world.base() {
+        return;
+    }
+    world.write("one/sub/f", "content");
+    world
+        .program("tar", &["--owner=5", "--group=6", "-cf", "../home/c.tar", "-C", "../one", "."])
+        .ok();
+    world.shale(&["cache", "mounts", "import", "c", "-i", "../home/c.tar"]).ok();
+    world.dockerfile(
+        "FROM base\nRUN --mount=type=cache,id=c,target=/c cat /c/sub/f && echo more > /c/g\n",
+    );
+    let built = world.build(&[]);
+    built.ok();
+    assert!(built.stderr.contains(" content"), "{built}");
+    world.shale(&["cache", "mounts", "clear", "c"]).ok();
+}
+
 #[test]
 fn namespaces_keep_builds_apart() {
     let Some(world) = prepared(
@@ -387,6 +436,31 @@ fn mounts_travel_with_the_cache() {
     let none = fourth.build(&["--build-arg", "N=6", &cache.from("")]);
     none.ok();
     assert_eq!(word_after(&none, "saw"), "6");
+}
+
+/// In a registry a mount is a blob that the manifest names; what is there is not sent again.
+#[test]
+fn mounts_travel_by_a_registry() {
+    let Some(first) = prepared(TRAVELS) else { return };
+    let registry = Registry::start(&first);
+    let cache = format!("type=registry,ref={}/cache:1,mounts=*", registry.address());
+    let (from, to) = (format!("--cache-from={cache}"), format!("--cache-to={cache},mode=max"));
+    let built = first.build(&["--build-arg", "N=1", &to]);
+    built.ok();
+    let second = machine();
+    let again = second.build(&["--build-arg", "N=2", &from, &to]);
+    again.ok();
+    assert_eq!(word_after(&again, "saw"), "1 2");
+    assert_eq!(word_after(&again, "sum"), word_after(&built, "sum"));
+    let sent = |since: usize| {
+        let requests = registry.requests();
+        requests[since..].iter().filter(|line| line.starts_with("PUT /v2/cache/blobs/")).count()
+    };
+    assert!(sent(0) > 4, "{:?}", registry.requests());
+    let since = registry.requests().len();
+    second.build(&["--build-arg", "N=2", &from, &to]).ok();
+    // Documents may differ; layers and mounts are there.
+    assert!(sent(since) <= 2, "{:?}", &registry.requests()[since..]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use testkit::need;
 use world::World;
 
 const MIB: u64 = 1 << 20;
@@ -245,4 +246,28 @@ fn is_begun(store: &Path) -> bool {
             inside.into_iter().any(|dir| dir.path().join("begun").exists())
         })
     })
+}
+
+/// What a step's other users have written can only be measured and deleted where these users are.
+#[test]
+fn an_ordinary_user_s_store_is_counted_and_emptied_whole() {
+    need!("root", "newuidmap", "setpriv");
+    let Some(user) = world::user("shale-test-ranges") else { return };
+    let world = World::of(user);
+    if !world.base() {
+        return;
+    }
+    world.dockerfile(
+        "FROM base\nRUN mkdir -m 700 /own && head -c 3000000 /dev/urandom > /own/f && chown -R 1000:1000 /own\n",
+    );
+    let before = on_disk(&world.store());
+    world.build(&["--output=type=cacheonly"]).ok();
+    let list = world.shale(&["cache", "ls", "--format=json"]);
+    assert!(json(list.ok())["bytes"].as_u64() > Some(3_000_000), "{list}");
+    let pruned = world.shale(&["cache", "prune", "-f"]);
+    assert!(pruned.ok().contains("RUN mkdir -m 700"), "{pruned}");
+    assert_eq!(pruned.stderr, "");
+    assert_eq!(std::fs::read_dir(world.store().join("trash")).unwrap().count(), 0);
+    let after = on_disk(&world.store());
+    assert!(after < before + (200 << 10), "{before} before, {after} after");
 }

@@ -12,6 +12,7 @@ mod cache_matrix;
 mod cache_mounts;
 mod cache_store;
 mod cleanup;
+mod cloud_cache;
 mod conformance;
 mod controls;
 mod debian;

@@ -125,10 +125,9 @@ fn nothing_is_fetched_until_a_byte_of_it_is_needed() {
 
     // The file of the other stage that is copied changes: that stage is brought, nothing of the target's own.
     let third = site.machine();
-    let copy = "FROM BASE AS tools\nCOPY tool.txt /tool.txt\n\
-        RUN dd if=/dev/urandom of=/big bs=1k count=300 2>/dev/null && sha256sum /tool.txt > /tool.sum\n\
-        FROM scratch\nCOPY --from=tools /tool.sum /other.sum\n";
-    site.fill(&third, copy);
+    let (tools, _) = STAGES.split_once("\n\n").unwrap();
+    let copy = format!("{tools}\nFROM scratch\nCOPY --from=tools /tool.sum /other.sum\n");
+    site.fill(&third, &copy);
     let since = site.registry.requests().len();
     let built = third.build(&["-t", "sum", "--cache-from", &from]);
     built.ok();
@@ -153,6 +152,33 @@ fn a_changed_file_reruns_only_what_depends_on_it() {
     assert!(want.iter().all(|part| ran.iter().any(|step| step.contains(part))), "{built}");
     assert!(built.stderr.contains("because src"), "{built}");
     assert!(second.shale(&["run", "app"]).ok().contains("changed"));
+}
+
+#[test]
+fn an_ordinary_user_and_root_share_a_cache() {
+    need!("root", "docker-registry", "newuidmap", "setpriv");
+    let Some(site) = Site::new() else { return };
+    let dockerfile = "FROM BASE\nCOPY --chown=1000:2000 src /src\n\
+        RUN rm /src/one.txt && chmod 4750 /src/two.txt && ln /src/two.txt /link && mknod /pipe p\n\
+        RUN rm -rf /src && mkdir /src && touch /src/new && chown 7:8 /src/new\n";
+    site.fill(&site.first, dockerfile);
+    let to = format!("{},mode=max", site.cache("root"));
+    site.first.build(&["-t", "app", "--cache-to", &to]).ok();
+    for name in ["shale-test-ranges", "shale-test-single"] {
+        let Some(user) = world::user(name) else { return };
+        let world = World::of(user);
+        site.fill(&world, dockerfile);
+        let built = world.build(&["-t", "app", "--cache-from", &site.cache("root")]);
+        assert_cached(&built);
+        assert!(!built.stderr.contains("warning"), "{built}");
+        assert_eq!(id(&world, "app"), id(&site.first, "app"), "{name}");
+        let to = format!("type=local,dest={},mode=max", world.path("home/cache").display());
+        assert_cached(&world.build(&["-t", "app", "--cache-to", &to]));
+        let from = format!("type=local,src={}", world.path("home/cache").display());
+        let third = site.machine();
+        site.fill(&third, dockerfile);
+        assert_cached(&third.build(&["-t", "app", "--cache-from", &from]));
+    }
 }
 
 #[test]
@@ -217,6 +243,66 @@ fn an_imported_cache_can_be_exported_by_who_never_had_its_layers() {
 }
 
 #[test]
+fn a_push_to_the_cache_s_registry_fetches_no_layer() {
+    need!("docker-registry");
+    let Some(site) = Site::new() else { return };
+    let (to, from) = (format!("{},mode=max", site.cache("a")), site.cache("a"));
+    let names = ["one", "two"].map(|name| format!("{}/{name}:1", site.registry.address()));
+    let first = ["-t", &*names[0], "--push", "--cache-to", &to, "--metadata-file", "../first.json"];
+    site.first.build(&first).ok();
+
+    let second = site.machine();
+    let since = site.registry.requests().len();
+    let push = ["-t", &*names[1], "--push", "--cache-from", &from, "--metadata-file", "../m.json"];
+    assert_cached(&second.build(&push));
+    let requests = site.registry.requests();
+    let got: Vec<_> = requests[since..].iter().filter(|line| line.starts_with("GET")).collect();
+    let blobs = got.iter().filter(|line| line.contains("/blobs/")).count();
+    assert_eq!(blobs, 2, "the cache's document and the base's config alone: {got:#?}");
+    let digest = |world: &World, file: &str| {
+        let facts: serde_json::Value = serde_json::from_str(&world.read(file)).unwrap();
+        facts["containerimage.digest"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(digest(&second, "m.json"), digest(&site.first, "first.json"));
+    // What was not fetched is had from where it was pushed.
+    let third = format!("{}/third:1", site.registry.address());
+    second.shale(&["tag", &names[1], &third]).ok();
+    second.shale(&["push", &third]).ok();
+    second.shale(&["save", "-o", "../app.tar", &names[1]]).ok();
+    let want = site.first.shale(&["run", &names[0]]).ok().to_owned();
+    assert_eq!(second.shale(&["run", &names[1]]).ok(), want);
+    let third = site.machine();
+    third.shale(&["pull", &names[1]]).ok();
+    assert_eq!(third.shale(&["run", &names[1]]).ok(), want);
+}
+
+#[test]
+fn a_push_of_layers_that_are_gone_builds_them() {
+    need!("docker-registry");
+    let Some(site) = Site::new() else { return };
+    let directory = site.first.path("cache");
+    let local = format!("type=local,dest={},mode=max", directory.display());
+    site.first.build(&["-t", "app", "--cache-to", &local]).ok();
+    let from = format!("type=local,src={}", directory.display());
+    let name = format!("{}/app:1", site.registry.address());
+    let push = ["-t", &*name, "--push", "--cache-from", &from];
+    assert_cached(&site.machine().build(&push));
+    let runs = |name: &str| {
+        let other = site.machine();
+        other.shale(&["pull", name]).ok();
+        assert!(other.shale(&["run", name]).ok().starts_with("12"));
+    };
+    runs(&name);
+
+    layer_blobs(&directory).iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    let other = format!("{}/other:1", site.registry.address());
+    let built = site.machine().build(&["-t", &other, "--push", "--cache-from", &from]);
+    built.ok();
+    assert_eq!(built.ran().len(), 6, "{built}");
+    runs(&other);
+}
+
+#[test]
 fn an_image_carries_its_cache_when_asked() {
     need!("docker-registry");
     let Some(site) = Site::new() else { return };
@@ -253,13 +339,23 @@ fn one_cache_holds_several_platforms() {
         let from = site.cache("both");
         assert_cached(&second.build(&[platform, "-t", "app", "--cache-from", &from])); // CIO-14
     }
+    let second = site.machine();
+    site.fill(&second, dockerfile);
+    let name = format!("{}/app:1", site.registry.address());
+    let from = site.cache("both");
+    assert_cached(&second.build(&[both, "-t", &name, "--push", "--cache-from", &from]));
+    second.shale(&["save", "-o", "../app.tar", &name]).ok();
+    let third = site.machine();
+    third.shale(&["pull", &name]).ok();
+    third.shale(&["save", "-o", "../app.tar", &name]).ok();
 }
 
 #[test]
 fn a_linked_copy_is_found_on_any_base() {
     need!("docker-registry");
     let Some(site) = Site::new() else { return };
-    let linked = |base: &str| format!("FROM {base}\nCOPY --link src /src\nCOPY --link tool.txt /\n");
+    let linked =
+        |base: &str| format!("FROM {base}\nCOPY --link src /src\nCOPY --link tool.txt /\n");
     site.fill(&site.first, &linked("BASE"));
     let to = format!("{},mode=max", site.cache("linked"));
     site.first.build(&["-t", "app", "--cache-to", &to]).ok();

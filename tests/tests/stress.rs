@@ -1,5 +1,5 @@
-//! Many builds on one store, some of them killed, while a loop collects: every build that was left alone succeeds and its
-//! result is right (design D6, security.md R17). `dev/stress --minutes 2` runs it for longer.
+//! Many builds on one store, some of them killed, while a loop collects: every build that was left alone succeeds and
+//! its result is right (design D6, security.md R17). `dev/stress --minutes 2` runs it for longer.
 
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -299,8 +299,8 @@ fn eight_equal_builds_do_the_work_once() {
     assert_eq!(world.shale(&["run", "told", "cat", "/runs"]).ok(), "one\ntwo");
 }
 
-/// A writer flips files between two contents while builds read them (security.md A12): a large one by putting another in
-/// its place, a small one in place, always with the same size and time. An image has one of the two, whole; and the
+/// A writer flips files between two contents while builds read them (security.md A12): a large one by putting another
+/// in its place, a small one in place, always with the same size and time. An image has one of the two, whole; and the
 /// records made meanwhile say what their layers hold: with a content at rest a build has that one, cached or not.
 #[test]
 fn a_file_that_changes_while_it_is_read_is_one_of_its_contents() {

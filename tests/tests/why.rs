@@ -154,6 +154,15 @@ fn variables_and_instructions_are_told_apart() {
     assert_eq!(reasons(&world.build(&[]))[0].1, "USER changed");
     edit("RUN cat src/* > /out", "RUN cat src/a* > /out");
     assert_eq!(reasons(&world.build(&[]))[0].1, "instruction changed");
+    // What else differs is known after the step.
+    edit("COPY src src", "COPY --chmod=0644 src src");
+    world.write("context/src/api.ts", "new api");
+    assert_eq!(reasons(&world.build(&[]))[0].1, "--chmod changed");
+    let told = different(&world, "build:2");
+    assert!(told.len() == 2 && told[0].starts_with("--chmod "), "{told:?}");
+    assert_eq!(told[1], "src/api.ts content");
+    edit("COPY --chmod=0644 src src", "COPY src src");
+    world.write("context/src/api.ts", "api");
     edit("RUN cat src/a* > /out", "RUN --network=none cat src/a* > /out");
     assert_eq!(reasons(&world.build(&[]))[0].1, "--network changed");
     edit("COPY src src", "COPY src src\nRUN echo put in between");
@@ -204,9 +213,9 @@ fn bases_stages_heredocs_and_mounts() {
     let other = world.shale(&["build", "-q", "-t", "base", "other"]);
     other.ok();
     let run = world.build(&[]);
-    assert!(reasons(&run).iter().any(|(_, why)| why == "base image base changed"), "{run}");
+    assert!(reasons(&run).iter().any(|(_, why)| why == "base image base:latest changed"), "{run}");
     let told = different(&world, "lib:2");
-    assert!(told.len() == 1 && told[0].starts_with("base image base "), "{told:?}");
+    assert!(told.len() == 1 && told[0].starts_with("base image base:latest "), "{told:?}");
 }
 
 #[test]
@@ -231,6 +240,19 @@ fn flags_failures_and_what_was_pruned() {
     let want = [("RUN test", "instruction changed"), ("RUN echo", "first build")];
     let want = want.map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(reasons(&run), want, "{run}");
+    // A step that has results of other files fails, is tried again, and then once more with other files.
+    world.dockerfile("FROM base\nCOPY src src\nRUN ! grep bad src/api.ts\n");
+    world.build(&[]).ok();
+    let tried = |because: &str| {
+        let run = world.build(&[]);
+        run.fails(1, &["exit code: 1"]);
+        assert!(run.stderr.contains(&format!("because {because}\n")), "no {because:?}\n{run}");
+    };
+    world.write("context/src/api.ts", "bad");
+    tried("step 2 changed");
+    tried("it failed in the last build");
+    world.write("context/src/api.ts", "bad, too");
+    tried("step 2 changed");
     // Everything that no tag needs goes.
     world.dockerfile("FROM base\nCOPY src src\nRUN echo pruned\n");
     world.build(&[]).ok();
@@ -238,6 +260,27 @@ fn flags_failures_and_what_was_pruned() {
     let run = world.build(&[]);
     let found = reasons(&run);
     assert_eq!(found.last().unwrap().1, "result was pruned", "{run}");
+}
+
+/// `COPY . .` is the same instruction everywhere.
+#[test]
+fn another_project_with_the_same_instruction_is_no_predecessor() {
+    let Some(world) = prepared() else { return };
+    let build = |dir: &str| world.shale(&["build", "--progress=plain", dir]);
+    for (dir, files) in [("one", "abcdef"), ("two", "uvwxyz")] {
+        for file in files.chars() {
+            world.write(&format!("context/{dir}/{file}"), format!("{dir} {file}"));
+        }
+        world.write(&format!("context/{dir}/Dockerfile"), "FROM base\nCOPY . /app\n");
+        let run = build(dir);
+        assert_eq!(reasons(&run)[0].1, "first build", "{run}");
+    }
+    // Each is compared with its own, also where it has been moved to another place.
+    world.write("context/one/a", "changed");
+    assert_eq!(reasons(&build("one"))[0].1, "a changed");
+    std::fs::rename(world.path("context/one"), world.path("context/three")).unwrap();
+    world.write("context/three/b", "changed");
+    assert_eq!(reasons(&build("three"))[0].1, "b changed");
 }
 
 #[test]

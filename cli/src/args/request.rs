@@ -261,7 +261,8 @@ fn plan(
 ) -> Result<(LowerRequest, BTreeMap<String, PathBuf>), UsageError> {
     if typed.no_cache && !typed.no_cache_filter.is_empty() {
         let message = "--no-cache and --no-cache-filter cannot currently be used together";
-        return Err(UsageError::new(message)); // CACHE-41
+        return Err(UsageError::new(message) // CACHE-41
+            .with_hint("--no-cache alone is for all stages"));
     }
     let (contexts, context_dirs) = named_contexts(typed, around)?;
     let mut platforms = values::platforms(&typed.platform)?;

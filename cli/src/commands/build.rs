@@ -8,7 +8,7 @@ use progress::{Emitter, Event, EventKind, Sink};
 
 use super::problems::{failed_to_solve, warn_of};
 use super::{Done, Process, call, print, warn};
-use crate::args::{BuildArgs, BuildCommand, DockerConfig, Method, build_command, cache_max};
+use crate::args::{BuildArgs, BuildCommand, DockerConfig, Method, build_command};
 use crate::exit::Exit;
 use crate::render::Screen;
 
@@ -23,8 +23,8 @@ pub(crate) fn run(process: &mut Process, typed: &BuildArgs) -> Done {
         require_isolation: command.request.require_isolation,
         require_network: command.require_network,
     };
-    let max = cache_max(typed.cache_max.as_deref(), &process.around)?;
-    let environment = Environment { cache_max: max, ..process.environment(&config, options)? };
+    process.cache_max.clone_from(&typed.cache_max);
+    let environment = process.environment(&config, options)?;
     match command.call.method {
         Method::Build => build(process, &command, environment),
         _ => call::run(process, &command, &environment),

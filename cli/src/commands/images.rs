@@ -107,7 +107,10 @@ pub(crate) fn import(process: &mut Process, typed: &ImportArgs) -> Done {
 }
 
 /// A file or standard input.
-pub(super) fn source(path: Option<&Path>, around: &Surroundings) -> Result<Box<dyn Read + Send>, Failure> {
+pub(super) fn source(
+    path: Option<&Path>,
+    around: &Surroundings,
+) -> Result<Box<dyn Read + Send>, Failure> {
     let Some(path) = path else { return Ok(Box::new(std::io::stdin())) };
     let file = File::open(around.absolute(path));
     let failed = |error| BuildError::io(format!("cannot read {}", path.display()), error);

@@ -73,7 +73,9 @@ fn run(cli: Cli, arguments: Vec<OsString>, mut engine: Option<EngineProcess>) ->
     };
     let said_root = engine.as_mut().and_then(|engine| read_handed(engine, "root"));
     let said_root = said_root.map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
-    let mut process = Process { arguments, around, root: cli.root, said_root, engine, cancel };
+    let root = cli.root;
+    let cache_max = None;
+    let mut process = Process { arguments, around, root, said_root, cache_max, engine, cancel };
     let done = match cli.command {
         Command::Build(typed) => build::run(&mut process, &typed),
         Command::Images(typed) => lookup::images(&mut process, &typed),
@@ -132,6 +134,8 @@ pub(crate) struct Process {
     pub(crate) root: Option<PathBuf>,
     /// The store that the process which started this one uses.
     pub(crate) said_root: Option<PathBuf>,
+    /// `--cache-max`.
+    pub(crate) cache_max: Option<String>,
     /// Present in the process that runs steps.
     pub(crate) engine: Option<EngineProcess>,
     /// The wish to stop.
@@ -175,7 +179,7 @@ impl Process {
             registry: Arc::new(RegistryClient::new(registry)),
             worker: self.engine.as_ref().map(|engine| Arc::new(engine.worker(options)) as _),
             facts: Facts::from_json(&facts.unwrap_or_default()),
-            cache_max: cache_max(None, &self.around)?,
+            cache_max: cache_max(self.cache_max.as_deref(), &self.around)?,
         })
     }
 

@@ -297,6 +297,7 @@ fn step_json(step: &LoggedStep, address: &str) -> Value {
         because,
         comparison,
         inputs: _,
+        inputs_partial: _,
         result: _,
     } = step;
     json!({

@@ -147,4 +147,21 @@ mod tests {
         assert_eq!(failed["started"], "1970-01-01T00:00:00.002Z");
         assert_eq!(failed["error"], "process \"/bin/sh -c make\" did not complete");
     }
+
+    #[test]
+    fn what_moves_no_bytes_is_complete_at_once() {
+        let mut raw = RawJson::new(Timestamp::UNIX_EPOCH);
+        let naming = EventKind::Transfer {
+            vertex: 1,
+            item: "naming to app".into(),
+            done_bytes: 0,
+            total_bytes: Some(0),
+        };
+        let lines = raw.lines(&testing::events(vec![(5, naming)])[0]);
+        let status: Value = serde_json::from_str(&lines[0]).expect("a JSON object");
+        let status = &status["statuses"][0];
+        assert_eq!(status["id"], "naming to app");
+        assert_eq!(status["completed"], "1970-01-01T00:00:00.005Z");
+        assert_eq!(status["total"], Value::Null);
+    }
 }

@@ -99,6 +99,13 @@ impl TestActions {
         self.state().entries.push(Entry::new(key, version, scope));
     }
 
+    /// Makes an entry with the newest one's version.
+    pub fn put(&self, key: &str, scope: &str, content: &[u8]) {
+        let version = self.version().unwrap();
+        let content = Some(content.into());
+        self.state().entries.push(Entry { content, ..Entry::new(key, &version, scope) });
+    }
+
     /// Version of the newest entry.
     pub fn version(&self) -> Option<String> {
         self.state().entries.last().map(|entry| entry.version.clone())

@@ -12,7 +12,9 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn answer(&self, request: &Request) -> Response;
 
     /// For [`FaultKind::ExpireTokens`].
-    fn expire_tokens(&self) {}
+    fn expire_tokens(&self) {
+        // Most services have none.
+    }
 }
 
 /// A running service; it ends when this is dropped.

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up shall panic")]
 
 pub mod actions;
+pub mod azblob;
 mod http;
 pub mod image;
 pub mod need;

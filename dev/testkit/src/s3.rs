@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use crate::http::{self, Request, Response, Server, Service};
 
+pub(crate) use signature::hmac;
+
 pub use crate::http::{Fault, FaultKind, Logged};
 
 /// A running server with one bucket; it ends when this is dropped.

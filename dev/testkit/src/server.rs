@@ -60,8 +60,8 @@ impl Drop for RegistryServer {
     }
 }
 
-/// The S3 server of the moto project (Python package `moto[server,s3]`). No
-/// distribution has a package of it, so tests that start one are `#[ignore]`d and run by hand.
+/// The S3 server of the moto project (Python package `moto[server,s3]`). Tests that start one say
+/// `need!("moto_server")` first; dev/test installs it.
 pub struct MotoServer {
     child: Child,
     host: String,

@@ -13,6 +13,7 @@ use registry::RegistryError;
 use store::StoreError;
 
 use super::resolve::registry_error;
+use super::stored;
 use super::unpack::{Packed, layer_blob, unpack};
 use super::{known_stack_layers, malformed};
 use crate::error::{BuildError, BuildErrorKind, sources};
@@ -150,7 +151,8 @@ pub(super) fn download(
     }
     let body: Box<dyn Read + Send> = match &image.origin {
         ImageOrigin::OciLayout { path } => layout_layer(path, image, descriptor)?,
-        ImageOrigin::Registry | ImageOrigin::Store => {
+        ImageOrigin::Store => stored::open(session, &image.reference, descriptor)?,
+        ImageOrigin::Registry => {
             let blob = session.registry.blob(&image.reference, descriptor);
             Box::new(blob.map_err(|e| registry_error(&image.reference, e))?)
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use graph::{Graph, ImageOrigin, ImageSource, Op, Target};
-use oci::{DiffId, Reference};
+use oci::{Descriptor, DiffId, Reference};
 use progress::EventKind;
 use store::{LayerBlob, StoreError};
 
@@ -95,6 +95,27 @@ impl Base {
             }
         }
         Ok(true)
+    }
+
+    /// The blobs of its layers as its manifest names them, wherever they are; `None` when that is not known.
+    pub(crate) fn named_blobs(&self, session: &Session) -> Option<Vec<LayerBlob>> {
+        self.0.manifest?;
+        let descriptors = layer_descriptors(session, &self.0).ok()?;
+        Some(descriptors.iter().map(layer_blob).collect())
+    }
+
+    /// Brings one of its blobs into the store; false if it is none of its.
+    pub(crate) fn fetch(
+        &self,
+        session: &Session,
+        blob: &Descriptor,
+        vertex: u32,
+    ) -> Result<bool, BuildError> {
+        let descriptors = layer_descriptors(session, &self.0)?;
+        match descriptors.iter().find(|own| own.digest == blob.digest) {
+            Some(own) => download(session, &self.0, own, vertex).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// The repository that has the blobs.

@@ -18,10 +18,10 @@ use super::hit::record_of;
 use super::mounts;
 use crate::error::BuildError;
 use crate::lookup::{self, Form};
-use crate::why;
 use crate::session::Session;
 use crate::stop::Stop;
 use crate::value::{StackValue, Value};
+use crate::why;
 use crate::work::Work;
 
 /// The document of one export; its layers are in the place then.

@@ -307,7 +307,7 @@ impl Export {
             Err(stop) => Err(io::Error::other(Failure::from(stop).text)),
         };
         self.put(session, descriptor, repository.as_ref(), &fetch).map_err(|error| Failure {
-            is_lost: sources(&error).any(|cause| is_lost(cause)),
+            is_lost: sources(&error).any(is_lost),
             text: words(&error),
         })?;
         Ok(CacheLayer {

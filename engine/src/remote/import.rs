@@ -29,10 +29,17 @@ pub(crate) struct Imports {
 
 /// How far the reading of one place is.
 enum State {
-    Reading { name: String },
-    Read { place: Arc<dyn CachePlace>, document: Arc<CacheDocument> },
+    Reading {
+        name: String,
+    },
+    Read {
+        place: Arc<dyn CachePlace>,
+        document: Arc<CacheDocument>,
+    },
     /// There is nothing to be had of it; said to the user in these words.
-    Nothing { warning: String },
+    Nothing {
+        warning: String,
+    },
 }
 
 /// How long a build waits for caches once it cannot go on without them: in pieces of a tenth of a second, so that the
@@ -105,9 +112,15 @@ fn warning(name: &str, error: &RemoteError) -> String {
 fn shown(import: &CacheImport) -> String {
     match &import.place {
         ImportPlace::Registry { reference, .. } => format!("cache {}", reference.familiar()),
-        ImportPlace::Local { src, .. } => format!("cache {}", src.display()),
+        ImportPlace::Local { src, digest: Some(digest), .. } => {
+            format!("cache {digest} in {}", src.display())
+        }
+        ImportPlace::Local { src, tag, digest: None } => {
+            format!("cache {tag} in {}", src.display())
+        }
         ImportPlace::S3(s3) => format!("cache s3 bucket {}", s3.bucket),
         ImportPlace::Gha(gha) => format!("cache gha {}", gha.scope),
+        ImportPlace::Azblob(azblob) => format!("cache azblob container {}", azblob.container),
     }
 }
 
@@ -144,7 +157,8 @@ pub(super) fn read(session: &Session) -> Vec<(usize, Source)> {
 }
 
 fn wait(session: &Session) {
-    let is_reading = |places: &Vec<State>| places.iter().any(|s| matches!(s, State::Reading { .. }));
+    let is_reading =
+        |places: &Vec<State>| places.iter().any(|s| matches!(s, State::Reading { .. }));
     let imports = &session.imports;
     let mut places = lock(&imports.places);
     for _ in 0..WAIT_PIECES_MAX {

@@ -38,8 +38,8 @@ pub(crate) struct ImportedLayer {
 }
 
 impl ImportedLayer {
-    /// What stands for it in near keys while it has no name in the store: the file system up to it, by which it would be
-    /// found there.
+    /// What stands for it in near keys while it has no name in the store: the file system up to it, by which it would
+    /// be found there.
     pub(crate) fn near_id(&self) -> LayerId {
         let digest = self.chain.0.as_bytes();
         LayerId(u128::from_be_bytes(std::array::from_fn(|at| digest[at])))
@@ -147,11 +147,7 @@ fn of_cache(stop: Stop) -> Stop {
 }
 
 /// Brings a layer's blob into the store, verified, unless it is there.
-pub(super) fn download(
-    session: &Session,
-    layer: &ImportedLayer,
-    vertex: u32,
-) -> Result<(), Stop> {
+pub(crate) fn download(session: &Session, layer: &ImportedLayer, vertex: u32) -> Result<(), Stop> {
     let store = |e| BuildError::store("cannot keep a downloaded layer", e);
     let ImportedLayer { descriptor, place, .. } = layer;
     if session.lease.has_blob(&descriptor.digest).map_err(store)? {

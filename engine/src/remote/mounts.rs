@@ -88,8 +88,7 @@ fn try_bring(session: &Arc<Session>, id: &CacheMountId) -> Result<(), BuildError
 fn fill(session: &Session, id: &CacheMountId, found: &Found) -> Result<(), BuildError> {
     let store = |e| BuildError::store("cannot fill it", e);
     let lost = || BuildError::new(BuildErrorKind::Registry, "cannot get its content");
-    let mut body =
-        found.source.place.open(&found.descriptor).map_err(|e| lost().because(e))?;
+    let mut body = found.source.place.open(&found.descriptor).map_err(|e| lost().because(e))?;
     let max_bytes = found.max_bytes;
     let (prepared, _) = unpack(&session.lease, &mut *body, max_bytes, session.maps_one_id())?;
     session.check_cancelled()?;
@@ -144,13 +143,14 @@ pub(super) fn export(
         }
     }
     warn_of_unknown(session, export, &ids);
-    let send = |id: CacheMountId| match send(session, &id, export) {
-        Ok(descriptor) => descriptor.map(|descriptor| named(id, descriptor)),
-        Err(error) => {
+    let send = |id: CacheMountId| {
+        let sent = send(session, &id, export).unwrap_or_else(|error| {
             let text = format!("cache mount {} was not exported: {}", id.id, words(&error));
             warn(session, text);
-            None
-        }
+            // The state of before is better than none.
+            find(session, &id, false).and_then(|found| send_on(&found, &*export.place).ok())
+        });
+        sent.map(|descriptor| named(id, descriptor))
     };
     ids.into_iter().filter_map(send).collect()
 }
@@ -239,10 +239,7 @@ fn send_here(
     let descriptor = Descriptor::new(MEDIA_TYPE, digest, size_bytes);
     let open = || Ok(Box::new(File::open(&path)?) as Box<dyn Read + Send>);
     put(place, &descriptor, &open, None)?;
-    session
-        .lease
-        .note_cache_mount_blob(mount, &note(&scan.state, &descriptor))
-        .map_err(store)?;
+    session.lease.note_cache_mount_blob(mount, &note(&scan.state, &descriptor)).map_err(store)?;
     Ok(descriptor)
 }
 

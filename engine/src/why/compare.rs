@@ -10,6 +10,7 @@ use store::CacheRecord;
 use tree::{Change, Difference, Kind, What as FileWhat};
 
 use super::document::{Comparison, Different, FileDifference, FileList, InputKind, Same};
+use super::history::Predecessor;
 use super::inputs::{Files, Input, What, part_name};
 use super::journal::Candidates;
 use crate::work::Work;
@@ -24,6 +25,8 @@ pub(crate) struct Candidate {
     /// Empty when it has no result.
     pub(crate) created: String,
     pub(crate) inputs: Vec<(String, String)>,
+    /// They are those of the instruction alone.
+    partial: bool,
     /// The stack of the result and the layer of its own.
     pub(crate) result: Option<(Stack, Option<LayerId>)>,
 }
@@ -34,7 +37,19 @@ impl Candidate {
             step: record.step.clone(),
             created: record.created.clone(),
             inputs: record.inputs.clone(),
+            partial: false,
             result: Some((record.stack.clone(), record.layer)),
+        }
+    }
+
+    /// A step of an earlier build of which there is no record.
+    pub(crate) fn of_step(earlier: &Predecessor) -> Candidate {
+        Candidate {
+            step: earlier.step.text.clone(),
+            created: earlier.started.clone(),
+            inputs: earlier.step.inputs.clone(),
+            partial: earlier.step.inputs_partial,
+            result: None,
         }
     }
 }
@@ -44,6 +59,8 @@ pub(crate) struct Compared {
     pub(crate) document: Comparison,
     /// How what lies below differs, if it does: `build:4 changed`.
     pub(crate) below: String,
+    /// Whether the image at the bottom is the same, if that is known.
+    has_same_base: Option<bool>,
 }
 
 /// Compares with the last build's, else with the candidate that has the fewest differences; of equal ones the first.
@@ -55,15 +72,16 @@ pub(crate) fn with_nearest(
     partial: bool,
 ) -> Option<Compared> {
     let known = || candidates.list.iter().filter(|candidate| !candidate.inputs.is_empty());
-    let choice = if candidates.has_last { 1 } else { usize::MAX };
-    let nearest = known().take(choice).min_by_key(|candidate| {
-        let pairs = pairs(inputs, &candidate.inputs);
-        pairs.iter().filter(|pair| pair.differs(partial)).count()
-    })?;
+    let nearest = match candidates.has_last {
+        true => known().next()?,
+        false => nearest(work, inputs, &known().collect::<Vec<_>>(), partial)?,
+    };
+    let partial = partial || nearest.partial;
     let pairs = pairs(inputs, &nearest.inputs);
     let same = pairs.iter().filter(|pair| pair.old == pair.new);
     let different = pairs.iter().filter(|pair| pair.differs(partial));
-    let (below, how) = super::phrase::below(work, inputs, old_below(work, nearest).as_ref());
+    let old_below = old_below(work, nearest);
+    let (below, how) = super::phrase::below(work, inputs, old_below.as_ref());
     let described = |pair: &Pair<'_>| match pair.kind() {
         InputKind::Below => Different { name: below.clone(), ..pair.described(work) },
         _ => pair.described(work),
@@ -77,7 +95,61 @@ pub(crate) fn with_nearest(
         different: different.map(described).collect(),
         partial,
     };
-    Some(Compared { document, below: format!("{below} {how}") })
+    let base = inputs.iter().find_map(|input| match &input.what {
+        What::Below(identity) => Some(identity.base),
+        _ => None,
+    });
+    let has_same_base = base.zip(old_below).map(|(base, then)| base == then.base);
+    Some(Compared { document, below: format!("{below} {how}"), has_same_base })
+}
+
+/// So many results that are equally near are looked at more closely.
+const CLOSE_LOOKS: usize = 4;
+
+/// The one with the fewest differing inputs; of several the one with the most files that are the same, or the first.
+fn nearest<'a>(
+    work: &Work,
+    inputs: &[Input],
+    candidates: &[&'a Candidate],
+    partial: bool,
+) -> Option<&'a Candidate> {
+    let count = |candidate: &Candidate| {
+        let pairs = pairs(inputs, &candidate.inputs);
+        pairs.iter().filter(|pair| pair.differs(partial)).count()
+    };
+    let counts: Vec<usize> = candidates.iter().map(|candidate| count(candidate)).collect();
+    let least = counts.iter().min()?;
+    let close = candidates.iter().zip(&counts).filter(|(_, count)| *count == least);
+    let close: Vec<&'a Candidate> = close.map(|(candidate, _)| *candidate).collect();
+    if close.len() == 1 || partial {
+        return close.first().copied();
+    }
+    let same_files = |candidate: &Candidate| -> u64 {
+        let pairs = pairs(inputs, &candidate.inputs);
+        let lists = pairs.iter().filter(|pair| pair.differs(false));
+        lists.filter_map(|pair| Some(pair.described(work).files?.same)).sum()
+    };
+    // The last of equal ones would win.
+    close.into_iter().take(CLOSE_LOOKS).rev().max_by_key(|candidate| same_files(candidate))
+}
+
+impl Compared {
+    /// Whether it can be believed that the earlier result is one of the same thing, when no log says so: other projects
+    /// have the same instructions, too. Of files most are still there, else the base is the same.
+    pub(crate) fn is_related(&self) -> bool {
+        let mut lists =
+            self.document.different.iter().filter_map(|one| one.files.as_ref()).peekable();
+        if lists.peek().is_none() {
+            return self.has_same_base != Some(false);
+        }
+        lists.any(|list| {
+            let is = |entry: &FileDifference, what: &str| entry.how.iter().any(|how| how == what);
+            let new = list.entries.iter().filter(|entry| is(entry, "new")).count() as u64;
+            let gone = list.entries.iter().filter(|entry| is(entry, "gone")).count() as u64;
+            let kept = list.total.saturating_sub(new + list.more);
+            kept * 2 >= list.total.max(kept + gone)
+        })
+    }
 }
 
 /// What a label is now and what it was.
@@ -160,8 +232,8 @@ impl Pair<'_> {
 fn file_list(work: &Work, files: &Files, old: Digest) -> Option<FileList> {
     let then = work.session.lease.listing(&TreeDigest(old)).ok()??;
     let (_, now) = files.listing(work)?;
-    let found = tree::compare_listings(&then, &now)?;
-    let total = tree::parse_listing(&now)?.len();
+    let found = tree::compare_listings(&then, now)?;
+    let total = tree::parse_listing(now)?.len();
     let is_there = |one: &&Difference| !matches!(one.what, FileWhat::Gone);
     let same = total - found.iter().filter(is_there).count();
     let entries = found.iter().take(FILES_MAX).map(|one| entry(files, one)).collect();

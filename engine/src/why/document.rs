@@ -61,6 +61,9 @@ pub struct LoggedStep {
     /// What it read, as label and digest; of steps that ran only.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub inputs: Vec<(String, String)>,
+    /// They are those of the instruction alone: it ended before more was known.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub inputs_partial: bool,
     /// The layer in which its result is, as the store names it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub result: Option<String>,

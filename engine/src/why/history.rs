@@ -42,13 +42,29 @@ pub(crate) fn predecessors(now: &[Step], logs: &[BuildLog]) -> HashMap<VertexId,
             for (at, from) in pair(&now, &then) {
                 if then[from].outcome != StepOutcome::NotReached {
                     let started = log.started.clone();
-                    let step = then[from].clone();
+                    let step = with_inputs(then[from], logs);
                     found.entry(now[at].id).or_insert(Predecessor { step, started });
                 }
             }
         }
     }
     found
+}
+
+/// A step with what it read: of one that was cached that stands where it ran.
+fn with_inputs(step: &LoggedStep, logs: &[BuildLog]) -> LoggedStep {
+    let ran = |other: &&LoggedStep| {
+        other.result.is_some() && other.result == step.result && !other.inputs.is_empty()
+    };
+    let inputs = match step.inputs.is_empty() {
+        true => logs.iter().flat_map(|log| &log.steps).find(ran).map(|other| other.inputs.clone()),
+        false => None,
+    };
+    LoggedStep {
+        inputs: inputs.unwrap_or_else(|| step.inputs.clone()),
+        comparison: None,
+        ..step.clone()
+    }
 }
 
 /// A stage and its platform.
@@ -173,6 +189,7 @@ mod tests {
             because: None,
             comparison: None,
             inputs: Vec::new(),
+            inputs_partial: false,
             result: None,
         });
         BuildLog {

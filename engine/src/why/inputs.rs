@@ -1,9 +1,13 @@
 //! What a step reads, as label and digest, and what people call it.
 //!
-//! Owns the labels that records carry: `instruction: ENV FOO`, `files: src`, `remote: URL`, `text`, `below`. A record of
-//! one machine is compared with a step of another by them, so they name no number of a step and no host path.
+//! Owns the labels that records carry: `instruction: ENV FOO`, `files: src`, `remote: URL`, `text`, `below`. A record
+//! of one machine is compared with a step of another by them, so they name no number of a step and no host path.
 
-use graph::{CopySource, Graph, InlineFile, Op, Selection, StackIdentity, Vertex, VertexId};
+use std::cell::OnceCell;
+
+use graph::{
+    CopySource, Graph, InlineFile, Op, Selection, StackIdentity, TreeDigest, Vertex, VertexId,
+};
 use oci::{Digest, Hasher};
 use planner::key::{self, ContentSource};
 use tree::Tree;
@@ -45,6 +49,8 @@ pub(crate) struct Files {
     pub(crate) name: String,
     /// Where it is, to be put behind a path: ` in stage build`; empty for the build context.
     pub(crate) place: String,
+    /// Made once, when somebody asks.
+    listing: OnceCell<Option<(TreeDigest, Vec<u8>)>>,
 }
 
 enum Prefix {
@@ -127,14 +133,16 @@ fn inside(work: &Work) -> Vec<Input> {
 fn files(graph: &Graph, input: VertexId, selection: Selection, digest: Digest) -> Input {
     let named = Named::of(graph, input, &selection);
     let name = named.whole();
-    let files = Files { input, selection, prefix: named.prefix, place: named.place, name };
+    let Named { prefix, place, .. } = named;
+    let files = Files { input, selection, prefix, place, name, listing: OnceCell::new() };
     Input { label: format!("files: {}", files.name), digest, what: What::Files(files) }
 }
 
 impl Files {
     /// The listing of what is selected now.
-    pub(crate) fn listing(&self, work: &Work) -> Option<(graph::TreeDigest, Vec<u8>)> {
-        tree::list_selection(&*tree_of(work, self.input)?, &self.selection).ok()
+    pub(crate) fn listing(&self, work: &Work) -> Option<&(TreeDigest, Vec<u8>)> {
+        let make = || tree::list_selection(&*tree_of(work, self.input)?, &self.selection).ok();
+        self.listing.get_or_init(make).as_ref()
     }
 
     /// A path of the listing as people know it; not made safe to print.

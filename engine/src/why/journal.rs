@@ -46,6 +46,8 @@ pub(crate) struct Note {
     pub(crate) because: Option<String>,
     pub(crate) comparison: Option<Comparison>,
     pub(crate) inputs: Vec<(String, String)>,
+    /// They are those of the instruction alone.
+    pub(crate) is_partial: bool,
     pub(crate) result: Option<LayerId>,
     /// What it is to be compared with once all that it read is known.
     pub(crate) pending: Option<Candidates>,
@@ -151,6 +153,7 @@ impl Journal {
                 because: note.because.clone(),
                 comparison: note.comparison.clone(),
                 inputs: note.inputs.clone(),
+                inputs_partial: note.is_partial,
                 result: note.result.map(|layer| layer.to_string()),
             }
         };

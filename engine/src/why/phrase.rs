@@ -72,12 +72,18 @@ pub(crate) fn directly_below(work: &Work) -> String {
 }
 
 fn called(work: &Work, vertex: &Vertex) -> String {
-    match &vertex.op {
-        Op::Image(image) => format!("base image {}", image.reference.familiar()),
-        _ => work.session.journal.address(vertex.id).unwrap_or_else(|| {
-            let name = source_name(&vertex.origin.name);
-            if name.is_empty() { "the base".to_owned() } else { name.to_owned() }
-        }),
+    if let Op::Image(image) = &vertex.op {
+        return format!("base image {}", image.reference.familiar());
+    }
+    match work.session.journal.address(vertex.id) {
+        Some(address) if address.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("step {address}")
+        }
+        Some(address) => address,
+        None => match source_name(&vertex.origin.name) {
+            "" => "the base".to_owned(),
+            name => name.to_owned(),
+        },
     }
 }
 
@@ -162,7 +168,7 @@ fn files(name: &str, list: &FileList) -> String {
             said.name(format!("{} and {} more changed", one.path, others.len()));
         }
     }
-    said.group(&sorted.renamed, |one| said_renamed(one), |count| format!("{count} renamed"));
+    said.group(&sorted.renamed, said_renamed, |count| format!("{count} renamed"));
     said.group(&sorted.new, |one| format!("{} is new", one.path), |count| format!("+{count}"));
     said.group(&sorted.gone, |one| format!("{} is gone", one.path), |count| format!("-{count}"));
     let as_how = |one: &FileDifference| format!("{} {}", one.path, one.how.join(", "));

@@ -33,7 +33,8 @@ impl Fixture {
     }
 
     pub(crate) fn job(&self) -> Job<'_> {
-        Job { lease: &self.lease, events: &self.events, vertex: 0, cancel: &self.cancel }
+        let Fixture { lease, events, cancel, .. } = self;
+        Job { lease, events, vertex: 0, cancel, fetch: None }
     }
 
     /// Unpacks layer tars, lowest first, as layers of the store.

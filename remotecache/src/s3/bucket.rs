@@ -17,6 +17,9 @@ use crate::{S3Options, percent, xml};
 /// Answers that are read whole, besides objects, are not longer than this.
 const ANSWER_MAX_BYTES: u64 = 1 << 20;
 
+/// Clocks that differ by less are no reason for a refusal; servers allow 15 minutes.
+const SKEW_MAX_S: u64 = 5 * 60;
+
 /// A bucket and the way to it.
 pub(super) struct Bucket {
     service: Service,
@@ -80,11 +83,6 @@ impl Bucket {
         })
     }
 
-    /// Where objects lie, for people.
-    pub(super) fn place(&self) -> String {
-        format!("{}{}", self.origin, self.base_path)
-    }
-
     /// The bucket's name.
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -115,9 +113,16 @@ impl Bucket {
         let ask = Ask { method: "HEAD", key, ..Ask::default() };
         self.service.retrying(&format!("look for {key}"), || match self.once(&ask) {
             Ok(answer) => Ok(Some(self.found(&answer))),
-            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) if error.status().is_some() => Err(self.ask_why(key).unwrap_or(error)),
             Err(error) => Err(error),
         })
+    }
+
+    /// A refused HEAD has no words; the same question as a GET has.
+    fn ask_why(&self, key: &str) -> Option<ServiceError> {
+        let headers = vec![("range", "bytes=0-0".to_owned())];
+        self.once(&Ask { method: "GET", key, headers, ..Ask::default() }).err()
     }
 
     /// Reads a small object whole; `None` when it is not there.
@@ -129,7 +134,7 @@ impl Bucket {
         let ask = Ask { method: "GET", key, ..Ask::default() };
         self.service.retrying(&format!("get {key}"), || match self.once(&ask) {
             Ok(answer) => answer.read("the object", limit_bytes).map(Some),
-            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         })
     }
@@ -189,7 +194,9 @@ impl Bucket {
 
     /// What a refusal means. Those that the next try can do something about are temporary.
     fn refusal(&self, answer: ServiceAnswer) -> ServiceError {
-        let server_time = answer.header("date").and_then(http_date);
+        // A clock that is wrong is refused in several ways, to a HEAD without a word.
+        let is_skewed =
+            answer.status() == 403 && self.learn_skew(answer.header("date").and_then(http_date));
         let region = answer.header("x-amz-bucket-region").map(str::to_owned);
         let (mut code, mut text) = (String::new(), None);
         let error = answer.into_error(|body| {
@@ -202,9 +209,7 @@ impl Bucket {
         });
         let text = text.unwrap_or_default();
         match code.as_str() {
-            "RequestTimeTooSkewed" if self.learn_skew(server_time) => {
-                ServiceError::temporary(&text)
-            }
+            _ if is_skewed => ServiceError::temporary(&text),
             "ExpiredToken" | "ExpiredTokenException" => {
                 self.credentials.forget();
                 ServiceError::temporary(&text)
@@ -219,14 +224,16 @@ impl Bucket {
         }
     }
 
-    /// Takes the server's time for ours. False when that would change nothing.
+    /// Takes the server's time for ours when they differ by much. False when they do not.
     fn learn_skew(&self, server_time: Option<Timestamp>) -> bool {
-        let own = Timestamp::try_from(self.service.now()).unwrap_or_default();
-        let Some(skew_s) = server_time.map(|time| time.as_second() - own.as_second()) else {
+        let Some(server_time) = server_time else { return false };
+        let second = |time| Timestamp::try_from(time).unwrap_or_default().as_second();
+        if second(self.now()).abs_diff(server_time.as_second()) <= SKEW_MAX_S {
             return false;
-        };
-        let before = self.skew_s.swap(skew_s, Ordering::Relaxed);
-        before.abs_diff(skew_s) > 60
+        }
+        let skew_s = server_time.as_second() - second(self.service.now());
+        self.skew_s.store(skew_s, Ordering::Relaxed);
+        true
     }
 
     fn now(&self) -> SystemTime {
@@ -303,6 +310,11 @@ fn refused_in_spite_of_its_status(body: &[u8]) -> Result<(), ServiceError> {
     })
 }
 
+/// Whether there is no such object, in a bucket that is there.
+fn is_absent(error: &ServiceError) -> bool {
+    error.status() == Some(404) && !error.to_string().contains("NoSuchBucket")
+}
+
 fn error_code(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let error = xml::texts(&text, "Error").next().unwrap_or_default();
@@ -319,4 +331,58 @@ pub(super) fn error_text(body: &[u8]) -> Option<String> {
 
 fn http_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AwsEnvironment;
+
+    fn options(bucket: &str, region: &str, use_path_style: bool) -> S3Options {
+        S3Options {
+            bucket: bucket.to_owned(),
+            region: region.to_owned(),
+            names: Vec::new(),
+            prefix: String::new(),
+            blobs_prefix: String::new(),
+            manifests_prefix: String::new(),
+            endpoint_url: None,
+            use_path_style,
+            access_key_id: None,
+            secret_access_key: None,
+            session_token: None,
+            touch_refresh_s: 0,
+            upload_parallelism: 1,
+            retry_max_attempts: None,
+            environment: AwsEnvironment::default(),
+        }
+    }
+
+    #[test]
+    fn the_bucket_goes_into_the_host_where_it_can() {
+        let check = |bucket, region, path_style, endpoint, expect: &str| {
+            let got = address(&options(bucket, region, path_style), endpoint);
+            assert_eq!(format!("{}://{}{}", got.scheme, got.host, got.path), expect);
+        };
+        check("b", "eu-west-1", false, None, "https://b.s3.eu-west-1.amazonaws.com");
+        check("b", "cn-north-1", false, None, "https://b.s3.cn-north-1.amazonaws.com.cn");
+        check("b", "r", true, None, "https://s3.r.amazonaws.com/b");
+        check("a.b", "r", false, None, "https://s3.r.amazonaws.com/a.b");
+        check("b", "r", false, Some("https://O.example:443/"), "https://b.o.example");
+        check("b", "r", false, Some("http://o.example:9000/x/"), "http://b.o.example:9000/x");
+        check("b", "r", true, Some("https://o.example/x"), "https://o.example/x/b");
+        check("b", "r", false, Some("http://127.0.0.1:9"), "http://127.0.0.1:9/b");
+        check("b", "r", false, Some("http://[::1]:9"), "http://[::1]:9/b");
+        check("b", "r", false, Some("http://localhost:80"), "http://b.localhost");
+    }
+
+    #[test]
+    fn failures_in_a_good_answer_are_failures() {
+        let check = |body: &str| refused_in_spite_of_its_status(body.as_bytes()).is_err();
+        assert!(check("<Error><Code>InternalError</Code></Error>"));
+        assert!(!check(
+            "<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>"
+        ));
+        assert!(!check(""));
+    }
 }

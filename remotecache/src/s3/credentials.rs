@@ -175,7 +175,7 @@ fn lasting(id: &str, secret: &str, session_token: Option<Secret>) -> AwsCredenti
 }
 
 /// A small text file; `None` when it is not there.
-fn read_file(file: &Path) -> Result<Option<String>, ServiceError> {
+pub(super) fn read_file(file: &Path) -> Result<Option<String>, ServiceError> {
     use std::io::Read as _;
     let fail =
         |reason: String| ServiceError::configuration(&format!("file {}", file.display()), &reason);

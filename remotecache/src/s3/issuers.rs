@@ -1,9 +1,12 @@
 //! Services that give out credentials for a time: Amazon's token service for a web identity, a container's agent, a
 //! machine's metadata service (its version 2 alone).
 
+use std::path::Path;
+
 use registry::{RegistryClient, Secret, Service, ServiceBody, ServiceCall, ServiceError};
 use serde::Deserialize;
 
+use super::credentials::read_file;
 use super::sign::AwsCredential;
 use crate::percent::encode;
 use crate::xml;
@@ -81,7 +84,10 @@ pub(super) fn container(place: &Place<'_>) -> Result<Option<AwsCredential>, Serv
     };
     let client = place.client.for_neighbours();
     let service = client.service("AWS container credentials", &url)?;
-    let token = (place.variable)("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(str::to_owned);
+    let token = match (place.variable)("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
+        Some(file) => read_file(Path::new(file))?.map(|text| text.trim().to_owned()),
+        None => (place.variable)("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(str::to_owned),
+    };
     let answer = get(&service, &url, Vec::new(), token)?;
     parse(&answer, &url).map(Some)
 }

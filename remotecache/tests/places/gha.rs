@@ -73,6 +73,18 @@ fn a_branch_reads_its_own_and_the_default_branchs() {
 }
 
 #[test]
+fn an_index_of_another_builder_hides_none_of_ours() {
+    let server = TestActions::start();
+    let main = options(&server, 2, &server.token(&["main"]));
+    let topic = options(&server, 2, &server.token(&["topic", "main"]));
+    export(&*dest(&topic), &cache(&["a"]));
+    server.put(&index_key("main", 1), "main", b"{\"layers\":[]}");
+    check(&*src(&topic), &cache(&["a"]));
+    let error = src(&main).read().expect_err("BuildKit's");
+    assert_eq!(error.kind(), RemoteErrorKind::Foreign);
+}
+
+#[test]
 fn large_blobs_go_in_parts_and_come_back_after_cuts() {
     let content = noise("large", (33 << 20) + 77);
     let blob = Descriptor::new("x", Digest::of(&content), content.len() as u64);

@@ -1,5 +1,6 @@
 //! Caches that are written to a place and read again, from another value of the place as another machine has it.
 
+mod azblob;
 mod gha;
 mod inline;
 mod local;
@@ -10,7 +11,9 @@ use std::io::{Cursor, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::registry::{Credentials, CredentialsSource, RegistryClient, RegistryOptions, RetryPolicy};
+use ::registry::{
+    Credentials, CredentialsSource, RegistryClient, RegistryOptions, RetryPolicy, TlsRoots,
+};
 use graph::{CacheKey, ContentId, InstructionDigest};
 use oci::{ChainId, Descriptor, DiffId, Digest, media};
 use remotecache::{
@@ -56,6 +59,10 @@ fn noise(name: &str, length: usize) -> Vec<u8> {
 }
 
 fn client() -> RegistryClient {
+    client_trusting(TlsRoots::System { extra: Vec::new() })
+}
+
+fn client_trusting(roots: TlsRoots) -> RegistryClient {
     let credentials = Credentials::load(&CredentialsSource::default()).expect("no credentials");
     let mut options = RegistryOptions::new(credentials);
     options.retry = RetryPolicy {
@@ -64,6 +71,7 @@ fn client() -> RegistryClient {
         max_delay: Duration::from_millis(10),
         max_retry_after: Duration::from_secs(2),
     };
+    options.roots = roots;
     options.idle_timeout = Duration::from_secs(5);
     RegistryClient::new(options)
 }

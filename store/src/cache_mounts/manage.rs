@@ -76,13 +76,12 @@ impl Store {
         for name in disk.list("cache-mounts").map_err(at("list", "cache-mounts"))? {
             let Ok(key) = Digest::from_hex(&name) else { continue };
             let home = format!("cache-mounts/{name}");
-            let _probe = probe(disk, &home).map_err(at("lock", home.as_str()))?;
             let about = id::about_path(&home);
             let note = disk.read(&about).map_err(at("read", about.as_str()))?;
             let id = note.and_then(|file| CacheMountId::unseal(&about, &file));
             let mut dirs = Vec::new();
             for slot in slots_in(disk, &home).map_err(at("list", home.as_str()))? {
-                dirs.extend(look(disk, &slot).map_err(at("look at", slot))?);
+                dirs.extend(look(disk, &home, &slot).map_err(at("look at", slot))?);
             }
             if !dirs.is_empty() {
                 found.push(CacheMountInfo { key, id, dirs });
@@ -225,11 +224,13 @@ fn slots_in(disk: &Disk, home: &str) -> io::Result<Vec<String>> {
     Ok(numbers.into_iter().map(|number| format!("{home}/{number}")).collect())
 }
 
-fn look(disk: &Disk, slot: &str) -> io::Result<Option<CacheMountDir>> {
+fn look(disk: &Disk, home: &str, slot: &str) -> io::Result<Option<CacheMountDir>> {
     let Some(stat) = disk.stat(slot)? else { return Ok(None) };
-    let lock = disk.open_lock(&format!("{slot}.lock"))?;
-    let in_use = !disk::try_lock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-    drop(lock);
+    let in_use = {
+        let _probe = probe(disk, home)?;
+        let lock = disk.open_lock(&format!("{slot}.lock"))?;
+        !disk::try_lock(&lock, FlockOperation::NonBlockingLockExclusive)?
+    };
     let (size_bytes, is_whole) = size_on_disk(disk, slot);
     Ok(Some(CacheMountDir { size_bytes, is_whole, used_secs: stat.st_mtime, in_use }))
 }

@@ -36,7 +36,7 @@ pub(super) fn choose(found: &Inventory, policy: &GcPolicy, now_secs: i64) -> Vec
         if policy.max_bytes.is_some_and(|max| found.total_bytes - choice.bytes <= max) {
             break;
         }
-        if policy.filter.matches(&found.nodes[at].item) {
+        if policy.filter.matches(&found.nodes[at].item, now_secs) {
             choice.take(at);
         }
     }

@@ -14,8 +14,8 @@ use crate::{boot, cache_mounts, census, images, layers, listings, records, trash
 
 /// Objects that are removed while the store is locked once.
 const BATCH: usize = 64;
-/// A listing is made before the record that names it, by a build that nothing tells of.
-const LISTING_REST_SECS: i64 = 3600;
+/// Notes and listings are made before what leads to them, by builds that do not say so.
+const REST_SECS: i64 = 24 * 3600;
 
 /// Takes the nodes of these indices.
 pub(super) fn nodes(
@@ -95,7 +95,7 @@ fn drop_user(store: &Store, user: &User, needed: &str) -> Result<bool, StoreErro
 
 /// Forgets what is known of steps whose layers stay because an image needs them: the next build runs them again.
 pub(super) fn shared_records(
-    store: &Store,
+    lease: &Lease,
     found: &Inventory,
     policy: &GcPolicy,
     report: &mut GcReport,
@@ -105,11 +105,11 @@ pub(super) fn shared_records(
         let Some(own) = user.own else { continue };
         let item = &found.nodes[own].item;
         let stays = matches!(item.holder, Holder::Image | Holder::Tag);
-        if !stays || !policy.filter.matches(item) {
+        if !stays || !policy.filter.matches(item, lease.inner.started_secs) {
             continue;
         }
         let is_there = policy.dry_run
-            || store.disk().unlink(&user.path).map_err(at("remove", user.path.as_str()))?;
+            || lease.disk().unlink(&user.path).map_err(at("remove", user.path.as_str()))?;
         if is_there && told.insert(own) {
             report.removed.push(super::Item { bytes: 0, ..item.clone() });
         }
@@ -154,14 +154,13 @@ pub(super) fn dangling(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes notes on blobs that neither an image nor a layer leads to, and listings that no record names.
+/// Removes notes on blobs that neither an image nor a layer leads to, and listings that no record names. Without the
+/// lock: both can be made again, and what a running build needs is too fresh to be taken.
 pub(super) fn notes(lease: &Lease) -> Result<(), StoreError> {
     let store = lease.store();
     let disk = store.disk();
-    let _locked = store.lock_exclusively()?;
     let reached = Reached::of(store, &store.images()?)?;
     for path in census::in_dir(disk, "layer-blobs").map_err(at("list", "layer-blobs"))? {
-        // A build makes the note before the layer's facts lead to it; both are its own until it ends.
         if !reached.all.contains(&path) && !is_fresh(lease, &path)? {
             disk.unlink(&path).map_err(at("remove", path))?;
         }
@@ -178,7 +177,7 @@ pub(super) fn notes(lease: &Lease) -> Result<(), StoreError> {
 fn is_fresh(lease: &Lease, path: &str) -> Result<bool, StoreError> {
     let stat = lease.disk().stat(path).map_err(at("look at", path))?;
     let now = lease.inner.started_secs;
-    Ok(stat.is_some_and(|stat| stat.st_mtime > now - LISTING_REST_SECS))
+    Ok(stat.is_some_and(|stat| stat.st_mtime > now - REST_SECS))
 }
 
 fn named_listings(store: &Store) -> Result<HashSet<String>, StoreError> {

@@ -137,14 +137,17 @@ fn a_child_goes_with_its_parent_and_garbage_always() {
 
 #[test]
 fn filters_narrow_each_other() {
-    let mut filter = GcFilter { now_secs: NOW_SECS, ..GcFilter::default() };
+    let mut filter = GcFilter::default();
     let old = Item { text: "RUN make".to_owned(), ..item(ItemKind::Step, 1, 0, 30) };
-    assert!(filter.is_empty() && filter.matches(&old));
+    assert!(filter.is_empty() && filter.matches(&old, NOW_SECS));
     filter.unused_secs = Some(24 * 3600);
-    assert!(filter.matches(&old) && !filter.matches(&item(ItemKind::Step, 1, 0, 23)));
+    assert!(
+        filter.matches(&old, NOW_SECS)
+            && !filter.matches(&item(ItemKind::Step, 1, 0, 23), NOW_SECS)
+    );
     filter.kinds = vec![ItemKind::Mount, ItemKind::Step];
     filter.texts = vec!["make".to_owned(), "npm".to_owned()];
-    assert!(filter.matches(&old) && !filter.is_empty());
-    assert!(!filter.matches(&Item { text: "RUN go".to_owned(), ..old.clone() }));
-    assert!(!filter.matches(&Item { kind: ItemKind::Base, ..old }));
+    assert!(filter.matches(&old, NOW_SECS) && !filter.is_empty());
+    assert!(!filter.matches(&Item { text: "RUN go".to_owned(), ..old.clone() }, NOW_SECS));
+    assert!(!filter.matches(&Item { kind: ItemKind::Base, ..old }, NOW_SECS));
 }

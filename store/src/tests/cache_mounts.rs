@@ -81,6 +81,8 @@ fn they_are_listed_as_people_know_them() {
     let about = store.root().join(format!("cache-mounts/{}/about", mine.key().hex()));
     fs::write(about, "torn").expect("write");
     assert_eq!(store.cache_mounts().expect("list")[0].id, None);
+    drop(open(&lease, &mine, CacheSharing::Shared));
+    assert_eq!(store.cache_mounts().expect("list")[0].id, Some(mine));
 }
 
 #[test]

@@ -19,6 +19,11 @@ fn workload(root: &Root) -> Result<(), StoreError> {
     drop(lease.cache_mount(&request, &|_| Ok(()), &|| false)?);
     drop(lease.single_flight("work", &|| false)?);
     lease.put_manifest(&digest("{}"), "type/x", b"{}")?;
+    lease.put_listing(&graph::TreeDigest(digest("a listing")), b"a listing")?;
+    let project = crate::Project::new(b"context", b"Dockerfile");
+    for started_us in 0..2 {
+        lease.put_build_log(&crate::BuildLogName { started_us, project }, b"{}")?;
+    }
     drop(lease);
     store.remove_tag(&reference("b"))?;
     store.gc(&all())?;

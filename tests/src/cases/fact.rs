@@ -22,6 +22,8 @@ pub(super) struct Build {
     pub(super) env: Vec<(String, String)>,
     pub(super) output: Output,
     pub(super) agent: bool,
+    /// Another store than that of all cases, by a name of the case's: another machine.
+    pub(super) store: Option<String>,
     /// Arguments of builds of the same context that run at the same time.
     pub(super) besides: Vec<Vec<String>>,
     pub(super) facts: Vec<Line>,
@@ -174,6 +176,7 @@ impl Build {
             env: Vec::new(),
             output: Output::Archive,
             agent: false,
+            store: None,
             besides: Vec::new(),
             facts: Vec::new(),
         };
@@ -203,6 +206,7 @@ impl Build {
         match name {
             "context" => self.context = Some(value.to_owned()),
             "beside" => self.besides.push(words::shell(value)?),
+            "store" => self.store = Some(value.to_owned()),
             "stdin" => self.stdin = Some(value.to_owned()),
             "env" => {
                 let (name, value) = value.split_once('=').ok_or("not NAME=VALUE")?;

@@ -133,6 +133,9 @@ fn command(
     command.args(output.iter().flat_map(|output| ["--output", output]));
     command.arg(outward(build.context.as_deref().unwrap_or(".")));
     command.envs(build.env.iter().map(|(name, value)| (name, outward(value))));
+    if let Some(name) = &build.store {
+        command.env("SHALE_ROOT", stage.store(name));
+    }
     if build.agent {
         command.env("SSH_AUTH_SOCK", agent);
     }

@@ -95,6 +95,11 @@ impl Stage {
         self.top.join("context")
     }
 
+    /// A store of the case's own.
+    pub(super) fn store(&self, name: &str) -> PathBuf {
+        self.top.join(format!("store-{name}"))
+    }
+
     /// What the web server serves.
     pub(super) fn http(&self) -> PathBuf {
         self.top.join("http")

@@ -110,11 +110,7 @@ fn import_place(
                 return Ok(None);
             }
         },
-        "azblob" => {
-            cloud::azblob(typed, around)?;
-            warnings.push(format!("--cache-from type=azblob is left out: {NO_AZBLOB}"));
-            return Ok(None);
-        }
+        "azblob" => ImportPlace::Azblob(cloud::azblob(typed, around)?),
         "inline" => {
             let message = "unknown cache importer: inline";
             let hint = "an inline cache is read with type=registry,ref=IMAGE";
@@ -123,7 +119,9 @@ fn import_place(
         other => {
             let meant = parser::did_you_mean(other, TYPES);
             let message = format!("unknown cache importer: {other}{meant}"); // CIO-02
-            return Err(UsageError::new(message).with_hint("use registry, local, s3 or gha"));
+            return Err(
+                UsageError::new(message).with_hint("use registry, local, s3, gha or azblob")
+            );
         }
     }))
 }
@@ -156,27 +154,15 @@ fn export_place(
                 return Ok(None);
             }
         },
-        "azblob" => {
-            cloud::azblob(typed, around)?;
-            // As for every export that fails: a warning when that was asked for, else the end (CIO-11).
-            if typed.switch("ignore-error", false)? {
-                warnings.push(format!("--cache-to type=azblob is left out: {NO_AZBLOB}"));
-                return Ok(None);
-            }
-            return Err(UsageError::new(NO_AZBLOB)
-                .with_hint("use type=registry or s3, or add ignore-error=true to go on without"));
-        }
+        "azblob" => ExportPlace::Azblob(cloud::azblob(typed, around)?),
         other => {
             let meant = parser::did_you_mean(other, TYPES);
             let message = format!("unknown cache exporter: {other:?}{meant}"); // CIO-02
-            return Err(
-                UsageError::new(message).with_hint("use registry, local, inline, s3 or gha")
-            );
+            return Err(UsageError::new(message)
+                .with_hint("use registry, local, inline, s3, gha or azblob"));
         }
     }))
 }
-
-const NO_AZBLOB: &str = "caches in Azure's blob storage are not supported yet";
 
 fn reference(name: &str) -> Result<Reference, UsageError> {
     name.parse().map_err(|error: oci::ParseReferenceError| {

@@ -20,7 +20,7 @@ pub(crate) fn pull_policy(text: &str) -> Result<PullPolicy, String> {
     }
 }
 
-/// A length of time in milliseconds: a number with a unit (`90m`, `1.5h`, `7d`), or several behind each other (`1h30m`).
+/// A length of time in milliseconds: a number with a unit (`90m`, `1.5h`, `7d`), or several in a row (`1h30m`).
 pub(crate) fn duration_ms(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut sum = 0.0;

@@ -102,7 +102,8 @@ impl Parts {
     }
 }
 
-fn hmac(key: &[u8], message: &str) -> [u8; 32] {
+/// HMAC-SHA256.
+pub(crate) fn hmac(key: &[u8], message: &str) -> [u8; 32] {
     let mut block = [0u8; 64];
     let short = if key.len() > 64 { Digest::of(key).as_bytes().to_vec() } else { key.to_vec() };
     block[..short.len()].copy_from_slice(&short);

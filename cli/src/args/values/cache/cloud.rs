@@ -2,7 +2,7 @@
 //! CIO-09).
 
 use registry::Secret;
-use remotecache::{AwsEnvironment, GhaOptions, S3Options};
+use remotecache::{AwsEnvironment, AzblobOptions, GhaOptions, S3Options};
 
 use super::Attributes;
 use crate::args::values::go_bool;
@@ -110,21 +110,37 @@ pub(super) fn no_gha(flag: &str) -> String {
     )
 }
 
-/// A container of Azure's blob storage: its attributes are checked, there is no way to it yet (CIO-09).
-pub(super) fn azblob(typed: &mut Attributes, around: &Surroundings) -> Result<(), UsageError> {
-    const ACCOUNT_URL: &str = "BUILDKIT_AZURE_STORAGE_ACCOUNT_URL";
-    if typed.text("account_url").is_none() && around.text(ACCOUNT_URL).is_none() {
-        let message = format!(
-            "either ${{{ACCOUNT_URL}}} or account_url attribute is required for azblob cache"
-        );
-        return Err(UsageError::new(message));
-    }
-    for name in ["account_name", "container", "name", "prefix", "blobs_prefix", "manifests_prefix"]
-    {
-        typed.text(name);
-    }
-    typed.text("secret_access_key");
-    Ok(())
+/// A container of Azure's blob storage.
+pub(super) fn azblob(
+    typed: &mut Attributes,
+    around: &Surroundings,
+) -> Result<AzblobOptions, UsageError> {
+    const PREFIX: &str = "BUILDKIT_AZURE_STORAGE_";
+    let variable = |name: &str| around.text(&format!("{PREFIX}{name}")).map(str::to_owned);
+    let account_url = typed.text("account_url").or_else(|| variable("ACCOUNT_URL"));
+    let account_url = account_url.filter(|url| !url.is_empty()).ok_or_else(|| {
+        UsageError::new(format!(
+            "either ${{{PREFIX}ACCOUNT_URL}} or account_url attribute is required for azblob cache"
+        ))
+    })?;
+    let host = account_url.split("://").nth(1).unwrap_or_default();
+    let first = host.split(['.', '/', ':']).next().unwrap_or_default().to_owned();
+    let account_name = typed.text("account_name").or_else(|| variable("ACCOUNT_NAME"));
+    let container = typed.text("container").or_else(|| variable("CONTAINER"));
+    let secret_access_key = secret(typed, "secret_access_key").ok_or_else(|| {
+        UsageError::new("secret_access_key is required for azblob cache")
+            .with_hint("other credentials of Azure are not supported")
+    })?;
+    Ok(AzblobOptions {
+        account_name: account_name.unwrap_or(first),
+        account_url,
+        container: container.unwrap_or_else(|| "buildkit-cache".to_owned()),
+        names: names(typed),
+        prefix: typed.text("prefix").or_else(|| variable("PREFIX")).unwrap_or_default(),
+        blobs_prefix: typed.text("blobs_prefix").unwrap_or_else(|| "blobs".to_owned()),
+        manifests_prefix: typed.text("manifests_prefix").unwrap_or_else(|| "manifests".to_owned()),
+        secret_access_key,
+    })
 }
 
 /// `name`: several with `;` between them.

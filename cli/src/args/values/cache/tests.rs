@@ -201,16 +201,18 @@ fn github_speaks_through_the_environment() {
 }
 
 #[test]
-fn azures_storage_is_known_and_not_there() {
-    let text = "type=azblob,account_url=https://me.blob.example/,secret_access_key=c2VjcmV0";
-    let (got, warnings) = from(text, &[]);
-    assert!(got.expect("a warning").is_empty() && warnings.len() == 1, "{warnings:?}"); // CIO-09
-    let refused = to(text, &[]).0.map(drop).expect_err("no way there");
-    assert!(refused.contains("not supported yet"), "{refused}");
-    let (got, warnings) = to(&format!("{text},ignore-error=true"), &[]);
-    assert!(got.expect("a warning").is_empty() && warnings.len() == 1, "{warnings:?}"); // CIO-11
+fn azures_account_has_a_name_and_a_key() {
+    let text =
+        "type=azblob,account_url=https://me.blob.example/,secret_access_key=c2VjcmV0,name=a;b";
+    let ImportPlace::Azblob(azblob) = import(text).place else { panic!("a container") };
+    assert_eq!((azblob.account_name.as_str(), azblob.container.as_str()), ("me", "buildkit-cache")); // CIO-09
+    assert_eq!((azblob.names.len(), azblob.blobs_prefix.as_str()), (2, "blobs"));
+    assert!(matches!(export(text).place, ExportPlace::Azblob(_)));
     let error = from("type=azblob", &[]).0.map(drop).expect_err("no account");
     assert!(error.contains("account_url attribute is required"), "{error}");
+    let url = [("BUILDKIT_AZURE_STORAGE_ACCOUNT_URL", "https://me.blob.example")];
+    let error = to("type=azblob", &url).0.map(drop).expect_err("no key");
+    assert_eq!(error, "secret_access_key is required for azblob cache");
 }
 
 #[test]
