@@ -86,6 +86,8 @@ pub(crate) fn watch(session: &Arc<Session>) {
 
 /// At the end: nothing for a build that has added nothing.
 pub(crate) fn settle(session: &Arc<Session>) {
+    // A collection that is at work would keep the last one out.
+    let _ = session.background.join();
     if session.cancel.is_cancelled() {
         // Whoever stopped it does not want to wait; the next build makes room.
         let _ = session.lease.tell_added();

@@ -57,7 +57,8 @@ fn layer(work: &Work) -> Result<StackValue, Stop> {
                 session.worker()?;
             }
             let because = why::explain(work, &because, contents.as_deref());
-            controls::refuse_expected(work, &because)?;
+            controls::refuse_expected(work, &because)
+                .inspect_err(|_| why::ended(work, StepOutcome::Refused, 0))?;
             session.worker()?;
             expect_steps(work);
             let because = Some(because);

@@ -114,7 +114,9 @@ fn unfinished(earlier: &Predecessor) -> Option<&'static str> {
     match earlier.step.outcome {
         StepOutcome::Failed => Some("it failed in the last build"),
         StepOutcome::Canceled => Some("it did not end in the last build"),
-        StepOutcome::Cached | StepOutcome::Ran | StepOutcome::NotReached => None,
+        StepOutcome::Cached | StepOutcome::Ran | StepOutcome::Refused | StepOutcome::NotReached => {
+            None
+        }
     }
 }
 
@@ -212,8 +214,8 @@ pub(crate) fn complete(work: &Work, contents: &[Digest]) -> Vec<(String, String)
 fn keep_listings(work: &Work, inputs: &[Input]) {
     let lease = &work.session.lease;
     for input in inputs {
-        let What::Files(files) = &input.what else { continue };
-        let digest = TreeDigest(input.digest);
+        let (What::Files(files), Some(digest)) = (&input.what, input.digest) else { continue };
+        let digest = TreeDigest(digest);
         if lease.has_listing(&digest).unwrap_or(true) {
             continue;
         }

@@ -256,13 +256,16 @@ mod tests {
 
     #[test]
     fn a_manifest_that_no_registry_takes_is_refused_before_it_is_sent() {
-        let names: Vec<String> = (0..30_000).map(|n| n.to_string()).collect();
-        let document = CacheDocument {
+        let names: Vec<String> = (0..3_000).map(|n| n.to_string()).collect();
+        let mut document = CacheDocument {
             layers: names.iter().map(|name| layer(name)).collect(),
             records: names.iter().zip(0..).map(|(name, n)| entry(name, &[n])).collect(),
             ..CacheDocument::default()
         };
-        let error = write(&document, Form::default()).err().expect("too many layers");
+        for layer in &mut document.layers {
+            layer.descriptor.media_type = "x".repeat(2_000);
+        }
+        let error = write(&document, Form::default()).err().expect("too many bytes");
         assert_eq!(error.kind(), RemoteErrorKind::TooLarge);
     }
 

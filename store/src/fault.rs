@@ -40,8 +40,8 @@ pub(crate) mod testing {
     /// What another process does, and at which point of this one.
     type Other = (u64, Box<dyn FnOnce()>);
 
-    /// Runs `work`, and `other` in the middle of it: before its `nth` operation or look (from 0). Tells how many were passed.
-    /// `other` stands for another process, so it must not wait for a lock that this one may hold.
+    /// Runs `work`, and `other` in the middle of it: before its `nth` operation or look (from 0). Tells how many were
+    /// passed. `other` stands for another process, so it must not wait for a lock that this one may hold.
     pub(crate) fn interleaved<T>(
         nth: u64,
         other: impl FnOnce() + 'static,

@@ -171,11 +171,11 @@ impl Store {
         };
         report.tagged_bytes = held(Holder::Tag);
         report.running_bytes = held(Holder::Process);
+        let mut counted = found.counted();
         if !policy.dry_run {
-            let mut counted = found.counted();
             counted.total_bytes = report.left_bytes;
-            lease.put_counted(&counted)?;
         }
+        lease.put_counted(&counted)?;
         Ok(report)
     }
 

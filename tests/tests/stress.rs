@@ -2,13 +2,13 @@
 //! its result is right (design D6, security.md R17). `dev/stress --minutes 2` runs it for longer.
 
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::{Pid, Signal, kill_process};
 use world::{Run, World};
 
 const BUILDERS: u64 = 8;
@@ -20,6 +20,8 @@ const SECONDS: u64 = 15;
 const KILLS: u64 = 15;
 /// A killed build is killed within this time, which is about what a build takes.
 const KILL_WITHIN_MS: u64 = 700;
+
+const UNCAPPED: &str = "--cache-max=unlimited";
 
 /// What a project does: two stages, copies of both kinds, a cache mount, an equal step in all projects.
 const DOCKERFILE: &str = "\
@@ -120,34 +122,80 @@ impl Site {
         Ok(())
     }
 
-    /// Starts a build of the directory, into a directory or to a tag.
-    fn start(&self, world: &World, tag: Option<&str>) -> Child {
+    /// Starts a build of the directory, into a directory or to a tag, with a cap on the store.
+    fn start(&self, world: &World, tag: Option<&str>, cap: &str) -> Child {
         let _ = std::fs::remove_dir_all(&self.output);
         let to = match tag {
             Some(tag) => format!("--tag={tag}"),
             None => format!("--output=type=local,dest={}", self.output.display()),
         };
-        let mut command = world.command(&["build", "--progress=plain", &to, "."]);
+        let mut command = world.command(&["build", "--progress=plain", &to, cap, "."]);
         command.current_dir(&self.directory).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     }
 }
 
-/// Waits for a build, or kills it after a time. `None` when it was killed.
-fn ended(mut child: Child, kill_after: Option<Duration>) -> Option<(bool, String)> {
-    if let Some(after) = kill_after {
-        let deadline = Instant::now() + after;
+/// How a build is killed.
+#[derive(Clone, Copy)]
+struct Kill {
+    after: Duration,
+    /// Not the process that was started, but this one of those that come of it, if there are so many.
+    descendant: Option<u64>,
+}
+
+impl Kill {
+    fn random(dice: &mut Dice) -> Kill {
+        let after = Duration::from_millis(dice.below(KILL_WITHIN_MS));
+        let descendant = (dice.below(2) == 0).then(|| dice.below(3));
+        Kill { after, descendant }
+    }
+
+    fn strike(self, child: &mut Child) {
+        let descendants = descendants(child.id());
+        let chosen = self.descendant.and_then(|at| descendants.get(at as usize).copied());
+        let _ = match chosen.and_then(|id| Pid::from_raw(id as i32)) {
+            Some(id) => kill_process(id, Signal::KILL).map_err(Into::into),
+            None => child.kill(),
+        };
+    }
+}
+
+/// Processes that come of one, nearest first.
+fn descendants(of: u32) -> Vec<u32> {
+    let parent = |id: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()
+    };
+    let names = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
+    let ids = names.filter_map(|name| name.to_str()?.parse::<u32>().ok());
+    let parents: Vec<(u32, u32)> = ids.filter_map(|id| Some((id, parent(id)?))).collect();
+    let mut found = vec![of];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(id, _)| *id));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// Waits for a build, or kills it after a time. `None` when it was killed before its end.
+fn ended(mut child: Child, kill: Option<Kill>) -> Option<(bool, String)> {
+    if let Some(kill) = kill {
+        let deadline = Instant::now() + kill.after;
         while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(3));
         }
-        let _ = child.kill();
+        // Not yet waited for, so that its number is nobody else's.
+        if child.try_wait().unwrap().is_none() {
+            kill.strike(&mut child);
+        }
     }
     let output = child.wait_with_output().unwrap();
-    if output.status.signal() == Some(9) {
+    let is_ok = output.status.success();
+    if kill.is_some() && !is_ok {
         return None;
     }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Some((output.status.success(), said))
+    Some((is_ok, String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
 #[derive(Default)]
@@ -164,11 +212,11 @@ fn builder(world: &World, number: u64, until: Instant, counts: &Counts) -> Resul
     while Instant::now() < until {
         let (project, version) = (number % PROJECTS, dice.below(VERSIONS));
         site.write(project, version);
-        let kill = dice.below(3) == 0;
-        let kill = kill.then(|| Duration::from_millis(dice.below(KILL_WITHIN_MS)));
+        let cap = if dice.below(4) == 0 { "--cache-max=3m" } else { UNCAPPED };
+        let kill = (dice.below(3) == 0).then(|| Kill::random(&mut dice));
         let tag = format!("builder-{number}");
         let tag = (dice.below(3) == 0).then_some(tag.as_str());
-        let Some((is_ok, said)) = ended(site.start(world, tag), kill) else {
+        let Some((is_ok, said)) = ended(site.start(world, tag, cap), kill) else {
             counts.killed.fetch_add(1, Ordering::Relaxed);
             continue;
         };
@@ -238,7 +286,8 @@ fn is_whole(world: &World) {
     let site = Site::new(world, "last");
     for project in 0..PROJECTS {
         site.write(project, 0);
-        let (is_ok, said) = ended(site.start(world, None), None).expect("nobody kills it");
+        let (is_ok, said) =
+            ended(site.start(world, None, UNCAPPED), None).expect("nobody kills it");
         assert!(is_ok, "{said}");
         site.is_right(project, 0).unwrap();
     }
@@ -264,9 +313,10 @@ fn after_a_killed_build_the_next_is_right() {
     for number in 0..number_from("SHALE_STRESS_KILLS", KILLS) {
         let version = number + 100;
         site.write(0, version);
-        let within = Duration::from_millis(dice.below(KILL_WITHIN_MS));
-        killed += u64::from(ended(site.start(&world, None), Some(within)).is_none());
-        let (is_ok, said) = ended(site.start(&world, None), None).expect("nobody kills it");
+        let kill = Kill::random(&mut dice);
+        killed += u64::from(ended(site.start(&world, None, UNCAPPED), Some(kill)).is_none());
+        let (is_ok, said) =
+            ended(site.start(&world, None, UNCAPPED), None).expect("nobody kills it");
         assert!(is_ok, "SHALE_STRESS_SEED={seed}, kill {number}\n{said}");
         site.is_right(0, version).unwrap_or_else(|wrong| {
             panic!("SHALE_STRESS_SEED={seed}, kill {number}: {wrong}\n{said}")

@@ -225,6 +225,13 @@ fn flags_failures_and_what_was_pruned() {
     assert_eq!(reasons(&run)[0].1, "--no-cache-filter", "{run}");
     let run = world.build(&["--no-cache"]);
     assert!(reasons(&run).iter().all(|(_, why)| why == "--no-cache"), "{run}");
+    // One that is expected to be cached does not run, and is explained all the same.
+    world.write("context/src/main.ts", "main, too");
+    world.build(&["--expect-cached", "build:2"]).fails(7, &["because src/main.ts changed"]);
+    let said = world.shale(&["why"]);
+    for want in ["build:2     refused", "build:3     not reached", "src/main.ts   content"] {
+        assert!(said.ok().contains(want), "no {want:?}\n{said}");
+    }
     // A step that failed, then the same one again, then an edited one.
     let bad = "FROM base\nCOPY src src\nRUN test -e /flag\nRUN echo end\n";
     world.dockerfile(bad);

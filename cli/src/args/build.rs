@@ -111,15 +111,15 @@ pub(crate) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "always", default_value = "missing", hide_default_value = true, value_name = "POLICY", value_parser = pull_policy, action = ArgAction::Set, help_heading = "Cache")]
     pub(crate) pull: PullPolicy,
 
-    /// Look for results there too: IMAGE, or type=registry|local|s3|gha,KEY=VALUE
+    /// Look for results there too: IMAGE, or type=registry|local|s3|gha|azblob,KEY=VALUE
     #[arg(long, value_name = "SOURCE", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Cache")]
     pub(crate) cache_from: Vec<String>,
 
-    /// Put results there: type=registry|local|inline|s3|gha,mode=min|max,KEY=VALUE
+    /// Put results there: type=registry|local|inline|s3|gha|azblob,mode=min|max,KEY=VALUE
     #[arg(long, value_name = "DEST", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Cache")]
     pub(crate) cache_to: Vec<String>,
 
-    /// What the store may take of the disk, such as 20G, or unlimited (default: a fifth, at most 64G)
+    /// What the store may take of the disk, such as 20G, or unlimited (default: SHALE_CACHE_MAX, else config.toml, else a fifth, at most 64G)
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Cache")]
     pub(crate) cache_max: Option<String>,
 

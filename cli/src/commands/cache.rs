@@ -1,5 +1,5 @@
-//! `shale cache` and `shale prune`: what is kept for later builds, and how to be rid of it. All of it runs in an engine:
-//! only there can files of other ids be measured and removed.
+//! `shale cache` and `shale prune`: what is kept for later builds, and how to be rid of it. All of it runs in an
+//! engine: only there can files of other ids be measured and removed.
 
 use std::collections::BTreeMap;
 

@@ -114,6 +114,7 @@ fn outcome(outcome: StepOutcome) -> &'static str {
         StepOutcome::Ran => "ran",
         StepOutcome::Failed => "failed",
         StepOutcome::Canceled => "canceled",
+        StepOutcome::Refused => "refused",
         StepOutcome::NotReached => "not reached",
     }
 }
@@ -121,7 +122,7 @@ fn outcome(outcome: StepOutcome) -> &'static str {
 /// How long it took; of a cached step nothing, it did not.
 fn took(step: &LoggedStep) -> String {
     match step.outcome {
-        StepOutcome::Cached | StepOutcome::NotReached => String::new(),
+        StepOutcome::Cached | StepOutcome::Refused | StepOutcome::NotReached => String::new(),
         _ => seconds(step.took_ms),
     }
 }

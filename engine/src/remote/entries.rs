@@ -15,6 +15,7 @@ use store::CacheRecord;
 
 use super::export::{Export, LayerRef, contents_of, layers_of, makes_layer};
 use super::hit::record_of;
+use super::listings;
 use super::mounts;
 use crate::error::BuildError;
 use crate::lookup::{self, Form};
@@ -58,6 +59,7 @@ pub(super) fn document(
     for result in &results {
         document.records.extend(entry(result, &places)?);
     }
+    document.listings = listings::export(session, &document.records, export);
     let all = Arc::new(values.iter().cloned().map(Some).collect());
     document.mounts = mounts::export(session, graph, &all, export);
     Ok(document)

@@ -13,6 +13,7 @@ use super::document::{Comparison, Different, FileDifference, FileList, InputKind
 use super::history::Predecessor;
 use super::inputs::{Files, Input, What, part_name};
 use super::journal::Candidates;
+use crate::remote;
 use crate::work::Work;
 
 /// More files that differ are only counted.
@@ -78,7 +79,7 @@ pub(crate) fn with_nearest(
     };
     let partial = partial || nearest.partial;
     let pairs = pairs(inputs, &nearest.inputs);
-    let same = pairs.iter().filter(|pair| pair.old == pair.new);
+    let same = pairs.iter().filter(|pair| pair.is_known() && pair.old == pair.new);
     let different = pairs.iter().filter(|pair| pair.differs(partial));
     let old_below = old_below(work, nearest);
     let (below, how) = super::phrase::below(work, inputs, old_below.as_ref());
@@ -96,7 +97,7 @@ pub(crate) fn with_nearest(
         partial,
     };
     let base = inputs.iter().find_map(|input| match &input.what {
-        What::Below(identity) => Some(identity.base),
+        What::Below(Some(identity)) => Some(identity.base),
         _ => None,
     });
     let has_same_base = base.zip(old_below).map(|(base, then)| base == then.base);
@@ -172,7 +173,7 @@ fn pairs<'a>(inputs: &'a [Input], then: &'a [(String, String)]) -> Vec<Pair<'a>>
             label: &input.label,
             input: Some(input),
             old: old.get_mut(input.label.as_str()).and_then(Vec::pop).flatten(),
-            new: Some(input.digest),
+            new: input.digest,
         })
         .collect();
     for (label, _) in then {
@@ -187,7 +188,12 @@ impl Pair<'_> {
     /// Of a partial comparison only the instruction counts: the rest is not known yet.
     fn differs(&self, partial: bool) -> bool {
         let counts = !partial || self.kind() == InputKind::Instruction || self.label == "text";
-        counts && self.old != self.new
+        counts && self.is_known() && self.old != self.new
+    }
+
+    /// Not so of what cannot be read here.
+    fn is_known(&self) -> bool {
+        self.input.is_none_or(|input| input.digest.is_some())
     }
 
     fn kind(&self) -> InputKind {
@@ -230,7 +236,9 @@ impl Pair<'_> {
 
 /// The files that differ; `None` when what was selected then is not listed any more.
 fn file_list(work: &Work, files: &Files, old: Digest) -> Option<FileList> {
-    let then = work.session.lease.listing(&TreeDigest(old)).ok()??;
+    let old = TreeDigest(old);
+    let here = work.session.lease.listing(&old).ok()?;
+    let then = here.or_else(|| remote::listing(&work.session, &old))?;
     let (_, now) = files.listing(work)?;
     let found = tree::compare_listings(&then, now)?;
     let total = tree::parse_listing(now)?.len();

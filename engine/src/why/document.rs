@@ -81,6 +81,8 @@ pub enum StepOutcome {
     Failed,
     /// It was stopped since something else failed.
     Canceled,
+    /// It would have run, and was expected to be cached.
+    Refused,
     /// The build ended before it.
     NotReached,
 }

@@ -40,7 +40,7 @@ pub(crate) fn predecessors(now: &[Step], logs: &[BuildLog]) -> HashMap<VertexId,
             let then: Vec<&LoggedStep> =
                 log.steps.iter().filter(|step| of_log(step) == old_stage).collect();
             for (at, from) in pair(&now, &then) {
-                if then[from].outcome != StepOutcome::NotReached {
+                if !matches!(then[from].outcome, StepOutcome::NotReached | StepOutcome::Refused) {
                     let started = log.started.clone();
                     let step = with_inputs(then[from], logs);
                     found.entry(now[at].id).or_insert(Predecessor { step, started });

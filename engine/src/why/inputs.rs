@@ -21,7 +21,8 @@ use crate::work::Work;
 /// One thing that a step reads.
 pub(crate) struct Input {
     pub(crate) label: String,
-    pub(crate) digest: Digest,
+    /// `None` for what cannot be read here: it is neither the same nor different.
+    pub(crate) digest: Option<Digest>,
     pub(crate) what: What,
 }
 
@@ -36,7 +37,7 @@ pub(crate) enum What {
     /// What is at a URL, or a commit.
     Remote(String),
     /// What lies below, with its digest taken apart.
-    Below(StackIdentity),
+    Below(Option<StackIdentity>),
 }
 
 /// Selected files and how their paths are shown.
@@ -72,7 +73,8 @@ pub(crate) fn of(work: &Work, contents: Option<&[Digest]>) -> Vec<Input> {
 
 /// As records have them.
 pub(crate) fn labelled(inputs: &[Input]) -> Vec<(String, String)> {
-    inputs.iter().map(|input| (input.label.clone(), input.digest.to_string())).collect()
+    let known = |input: &Input| Some((input.label.clone(), input.digest?.to_string()));
+    inputs.iter().filter_map(known).collect()
 }
 
 /// The name of a part from the label of an input that is one.
@@ -85,12 +87,16 @@ fn parts(vertex: &Vertex) -> Vec<Input> {
     let mut inputs: Vec<Input> = parts
         .map(|part| Input {
             label: format!("instruction: {}", part.name),
-            digest: part.digest,
+            digest: Some(part.digest),
             what: What::Part,
         })
         .collect();
     let text = own_text(vertex);
-    inputs.extend(text.map(|digest| Input { label: "text".to_owned(), digest, what: What::Text }));
+    inputs.extend(text.map(|digest| Input {
+        label: "text".to_owned(),
+        digest: Some(digest),
+        what: What::Text,
+    }));
     inputs
 }
 
@@ -98,39 +104,45 @@ fn parts(vertex: &Vertex) -> Vec<Input> {
 fn outside(work: &Work, contents: &[Digest]) -> Vec<Input> {
     let sources = key::content_sources(&work.graph, work.vertex());
     let input = |(source, digest): (ContentSource, &Digest)| match source {
-        ContentSource::Local { input, selection } => files(&work.graph, input, selection, *digest),
+        ContentSource::Local { input, selection } => {
+            files(&work.graph, input, selection, Some(*digest))
+        }
         ContentSource::Http { input } | ContentSource::Git { input } => {
             let name = source_name(&work.graph.vertex(input).origin.name).to_owned();
-            Input { label: format!("remote: {name}"), digest: *digest, what: What::Remote(name) }
+            Input {
+                label: format!("remote: {name}"),
+                digest: Some(*digest),
+                what: What::Remote(name),
+            }
         }
     };
     sources.into_iter().zip(contents).map(input).collect()
 }
 
-/// Stacks: what is below, and what is copied or mounted from elsewhere. What cannot be read is left out: whoever needs
-/// it says so better.
+/// Stacks: what is copied or mounted from elsewhere, and what is below.
 fn inside(work: &Work) -> Vec<Input> {
-    let mut inputs = Vec::new();
-    for one in key::input_uses(&work.graph, work.vertex()) {
-        let digest = tree_of(work, one.input)
-            .and_then(|tree| tree::digest_selection(&*tree, &one.selection).ok());
-        if let Some(digest) = digest {
-            inputs.push(files(&work.graph, one.input, one.selection, digest.0));
-        }
-    }
+    let uses = key::input_uses(&work.graph, work.vertex());
+    let mut inputs: Vec<Input> = uses
+        .into_iter()
+        .map(|one| {
+            let tree = tree_of(work, one.input);
+            let digest = tree.and_then(|tree| tree::digest_selection(&*tree, &one.selection).ok());
+            files(&work.graph, one.input, one.selection, digest.map(|digest| digest.0))
+        })
+        .collect();
     if let Some(below) = work.below()
         && key::counts_below(work.vertex())
-        && let Ok(identity) = finish::identity(&work.session, below)
     {
-        let dated = key::dated(&work.graph, work.vertex(), identity.clone());
-        let digest = one_digest(&dated);
+        let identity = finish::identity(&work.session, below).ok();
+        let dated = |stack: &StackIdentity| key::dated(&work.graph, work.vertex(), stack.clone());
+        let digest = identity.as_ref().map(|stack| one_digest(&dated(stack)));
         let what = What::Below(identity);
         inputs.push(Input { label: "below".to_owned(), digest, what });
     }
     inputs
 }
 
-fn files(graph: &Graph, input: VertexId, selection: Selection, digest: Digest) -> Input {
+fn files(graph: &Graph, input: VertexId, selection: Selection, digest: Option<Digest>) -> Input {
     let named = Named::of(graph, input, &selection);
     let name = named.whole();
     let Named { prefix, place, .. } = named;

@@ -96,7 +96,7 @@ pub(crate) fn below(
 ) -> (String, &'static str) {
     const CHANGED: &str = "changed";
     let now = inputs.iter().find_map(|input| match &input.what {
-        What::Below(identity) => Some(identity),
+        What::Below(identity) => identity.as_ref(),
         _ => None,
     });
     let nearest = || (directly_below(work), CHANGED);

@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::str::FromStr;
 
-use oci::{Descriptor, DiffId};
+use oci::{Descriptor, DiffId, media};
 use serde::{Deserialize, Serialize};
 
 use super::{CacheDocument, CacheEntry, CacheLayer, MountBlob};
@@ -233,7 +233,7 @@ fn to_file(document: &CacheDocument, with_blobs: bool) -> File {
         diff_id: layer.diff_id.to_string(),
         content_id: layer.content_id.to_string(),
         created: layer.created.clone(),
-        blob: with_blobs.then(|| layer.descriptor.clone()),
+        blob: with_blobs.then(|| plain(&layer.descriptor)),
     };
     let record = |entry: &CacheEntry| RecordFile {
         instruction: entry.instruction.to_string(),
@@ -275,7 +275,8 @@ fn from_file(
     let mut layers = Vec::with_capacity(file.layers.len());
     for layer in file.layers {
         let diff_id = parsed(&layer.diff_id)?;
-        let Some(descriptor) = layer.blob.or_else(|| blob_of(&diff_id)) else {
+        let blob = layer.blob.or_else(|| blob_of(&diff_id));
+        let Some(descriptor) = blob.as_ref().filter(|blob| is_layer(blob)).map(plain) else {
             places.push(None);
             continue;
         };
@@ -324,6 +325,24 @@ fn record_from_file(
         step: record.step,
         inputs: record.inputs,
     }))
+}
+
+/// Kinds of layers that can be unpacked. One of another kind makes its records unusable, and no others.
+fn is_layer(blob: &Descriptor) -> bool {
+    matches!(
+        &*blob.media_type,
+        media::OCI_LAYER
+            | media::OCI_LAYER_GZIP
+            | media::OCI_LAYER_ZSTD
+            | media::DOCKER_LAYER
+            | media::DOCKER_LAYER_GZIP
+            | media::DOCKER_LAYER_ZSTD
+    )
+}
+
+/// A descriptor without what somebody else may have added: it gets into the manifests of images.
+fn plain(blob: &Descriptor) -> Descriptor {
+    Descriptor::new(&blob.media_type, blob.digest, blob.size_bytes)
 }
 
 fn parsed<T: FromStr<Err = oci::ParseDigestError>>(text: &str) -> Result<T, String> {

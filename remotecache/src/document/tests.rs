@@ -123,6 +123,25 @@ fn what_cannot_be_true_is_refused() {
 }
 
 #[test]
+fn a_layer_brings_nothing_but_what_it_is_found_by() {
+    let json = |change: &dyn Fn(&mut serde_json::Value)| {
+        let text = zstd::decode_all(&document().encode().expect("encode")[..]).expect("zstd");
+        let mut value: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        change(&mut value["layers"][0]["blob"]);
+        decoded(&value.to_string()).expect("no damage")
+    };
+    let more = json(&|blob| {
+        blob["urls"] = serde_json::json!(["http://elsewhere/x"]);
+        blob["annotations"] = serde_json::json!({ "a": "b" });
+        blob["data"] = "eA==".into();
+    });
+    same(&more, &document());
+    // A layer of a kind that nobody here can unpack makes its own records useless.
+    let other = json(&|blob| blob["mediaType"] = "application/vnd.oci.image.layer.v9".into());
+    assert!(other.records.len() < 2 && other.layers.len() == 1);
+}
+
+#[test]
 fn a_bomb_is_given_up_in_time() {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("encoder");
     let zeros = vec![b' '; 1 << 20];

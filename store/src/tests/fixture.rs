@@ -7,8 +7,8 @@ use layer::{Entry, EntryKind, Mtime, Toc};
 use oci::{ChainId, DiffId, Digest, ImageId, Reference};
 
 use crate::{
-    CacheRecord, GcPolicy, GcReport, ItemKind, LayerBlob, Lease, Reached, RecordKeys, Store, StoreError, StoreOptions,
-    StoredImage, Tagged, VerifyDepth,
+    CacheRecord, GcPolicy, GcReport, ItemKind, LayerBlob, Lease, Reached, RecordKeys, Store,
+    StoreError, StoreOptions, StoredImage, Tagged, VerifyDepth,
 };
 
 pub(crate) const CREATED: &str = "2026-11-21T10:00:00Z";
