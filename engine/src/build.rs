@@ -92,6 +92,7 @@ pub fn build(
     match outcome {
         Ok(result) => Ok(BuildOutcome::Done(result)),
         Err(Stop::NeedsWorker) => {
+            session.check_cancelled()?;
             remote::learn(&session);
             Ok(BuildOutcome::NeedsWorker(lock(&session.facts).clone()))
         }

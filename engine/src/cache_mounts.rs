@@ -72,7 +72,10 @@ pub fn import_cache_mount(
         .is_some_and(|worker| worker.level() == executor::Level::UserNsSingle);
     let (prepared, told) = unpack(&lease, &mut Stoppable { inner: tar, cancel }, max_bytes, one_id)
         .map_err(|error| if cancel.is_cancelled() { BuildError::cancelled() } else { error })?;
-    match prepared.install(id, None).map_err(store)? {
+    let is_installed = prepared.install(id, None).map_err(store)?;
+    // The next build looks whether the store has room for it. Without this hint the next count does.
+    let _ = lease.count_mounts().and_then(|()| lease.tell_added());
+    match is_installed {
         true => Ok(told),
         false => Err(in_use(id)),
     }

@@ -14,7 +14,7 @@ mod listings;
 mod mounts;
 
 pub(crate) use export::{Exports, end, note_contents, offer, open, publish};
-pub(crate) use hit::{Hits, earlier, file_records, find, is_imported, knows, note};
+pub(crate) use hit::{Hits, content_of, earlier, file_records, find, is_imported, knows, note};
 pub(crate) use import::{Imports, learn, lost, start};
 pub(crate) use layer::{ImportedLayer, bring, download};
 pub(crate) use listings::listing;

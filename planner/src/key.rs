@@ -21,7 +21,7 @@ use graph::{
 use oci::{Digest, Hasher, Platform};
 
 /// Raised when the meaning or the encoding of keys changes: old records are then not found.
-pub const FORMAT_VERSION: u64 = 2;
+pub const FORMAT_VERSION: u64 = 3;
 
 /// A content that is no layer, whose digest the operation digest wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ pub fn git_content(source: &GitSource, commit: &str, names: &[&str]) -> Digest {
 pub fn input_uses(graph: &Graph, vertex: &Vertex) -> Vec<InputUse> {
     let path = |input: VertexId, source: &str| InputUse {
         input,
-        selection: Selection { path: source.to_owned(), ..Selection::default() },
+        selection: Selection { path: source.to_owned(), itself: true, ..Selection::default() },
     };
     let mount = |mount: &Mount| match &mount.kind {
         MountKind::Bind { input, source } => Some(path(*input, source)),
@@ -541,7 +541,7 @@ impl KeyHash for CopySource {
 /// What of a selection the result depends on when the digest of what is selected is known: only the last name of the
 /// path, which may become the file's name (CACHE-23, CACHE-25); with --parents the whole path, which is kept.
 pub(crate) fn hash_named_selection(selection: &Selection, hasher: &mut KeyHasher) {
-    let Selection { path, wildcards, parents, exclude } = selection;
+    let Selection { path, wildcards, parents, exclude, itself: _ } = selection; // Of mounts only.
     let name = match parents {
         true => path.as_str(),
         false => path.rsplit('/').find(|part| !matches!(*part, "" | ".")).unwrap_or_default(),
@@ -551,9 +551,9 @@ pub(crate) fn hash_named_selection(selection: &Selection, hasher: &mut KeyHasher
     hasher.list(exclude, |hasher, pattern| hasher.text(pattern));
 }
 
-/// A selection that has to say itself what is selected.
+/// A selection that has to say itself what is selected. Whether it is of a mount the instruction digest says.
 fn hash_whole_selection(selection: &Selection, hasher: &mut KeyHasher) {
-    let Selection { path, wildcards, parents, exclude } = selection;
+    let Selection { path, wildcards, parents, exclude, itself: _ } = selection;
     hasher.text(path);
     hasher.flags(&[*wildcards, *parents]);
     hasher.list(exclude, |hasher, pattern| hasher.text(pattern));

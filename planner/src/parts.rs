@@ -225,7 +225,7 @@ fn of_source(parts: &mut Parts, source: &CopySource) {
     };
     match source {
         CopySource::Tree { input: _, selection, unpack } => {
-            let Selection { path: _, wildcards: _, parents, exclude } = selection;
+            let Selection { path: _, wildcards: _, parents, exclude, itself: _ } = selection;
             let plain = Selection { parents: false, exclude: Vec::new(), ..selection.clone() };
             parts.add("source", |hasher| {
                 hasher.tag("tree");

@@ -49,7 +49,8 @@ fn check(world: &World, arguments: &[&str], want: &[(&str, &str)]) {
     let run = world.build(arguments);
     let mut found = reasons(&run);
     let mut want: Vec<_> = want.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
-    (found.sort(), want.sort());
+    found.sort();
+    want.sort();
     assert_eq!(found, want, "{run}");
 }
 

@@ -382,6 +382,8 @@ pub struct Selection {
     pub parents: bool,
     /// `--exclude` patterns (COPY-100).
     pub exclude: Vec<String>,
+    /// A directory counts itself, not only what is in it: it is mounted.
+    pub itself: bool,
 }
 
 /// A file whose content stands in the Dockerfile.

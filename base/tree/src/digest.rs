@@ -6,6 +6,7 @@
 //! "shale-selection-1\0"
 //! for each picked path:   "P", bytes name, u8 (1: a directory), then for a file its thing, then
 //! for each thing below:   "I", bytes path from the picked one, u8 implied, thing
+//!                         (a directory that counts itself comes first, with an empty path)
 //! at the end:             "E"
 //! thing: u8 kind, u32 mode, u32 uid, u32 gid,
 //!        file: 32 bytes digest; link: bytes target; device: u32 major, u32 minor
@@ -13,7 +14,8 @@
 //!        u32 hard-link group: 0 for none, else numbered by first use below this picked path, from 1
 //! ```
 //!
-//! No time, no size (the content's digest says it), nothing of a picked directory but its name (CACHE-25).
+//! No time, no size (the content's digest says it), nothing of a picked directory but its name (CACHE-25), unless it is
+//! mounted: then whoever runs on it sees its mode and owner.
 
 use std::collections::HashMap;
 
@@ -78,6 +80,10 @@ fn put_picked(hasher: &mut impl Sink, tree: &dyn Tree, picked: &Picked) -> Resul
         let digest = content_digest(tree, &picked.entry)?;
         put_thing(&mut encoded.bytes, &picked.entry, digest);
         put_number(&mut encoded.bytes, 0);
+    }
+    if picked.entry.is_dir() && picked.itself {
+        let entry = picked.entry.clone();
+        encoded.put(Item { relative: Vec::new(), entry, known: None, implied: false })?;
     }
     walk(tree, picked, &mut |item| encoded.put(item))?;
     encoded.finish()
@@ -239,6 +245,31 @@ mod tests {
         assert_eq!(digest(&tree, "f"), digest(&tree, "e/f"));
         assert_ne!(digest(&tree, "f"), digest(&tree, "l"));
         assert_eq!(digest(&tree, "d"), digest(&tree, "d/"));
+    }
+
+    #[test]
+    fn a_mounted_directory_counts_itself() {
+        let mounted = |tree: &MemoryTree, path: &str| {
+            let selection =
+                Selection { path: path.to_owned(), itself: true, ..Selection::default() };
+            digest_selection(tree, &selection).expect(path).to_string()
+        };
+        let tree = memory_tree("f=one d/a=a");
+        for change in [
+            &(|entry| entry.mode = 0o700) as &dyn Fn(&mut Entry),
+            &|entry| entry.uid = 7,
+            &|entry| entry.gid = 7,
+        ] {
+            let mut other = memory_tree("f=one d/a=a");
+            change(other.entry_mut("d"));
+            assert_ne!(mounted(&tree, "d"), mounted(&other, "d"));
+            assert_ne!(mounted(&tree, ""), mounted(&other, ""), "it is in the root");
+        }
+        let mut touched = memory_tree("f=one d/a=a");
+        touched.entry_mut("d").mtime.secs = 7;
+        assert_eq!(mounted(&tree, "d"), mounted(&touched, "d"));
+        assert_ne!(mounted(&tree, "d"), digest(&tree, "d"));
+        assert_eq!(mounted(&tree, "f"), digest(&tree, "f"));
     }
 
     #[test]

@@ -237,6 +237,19 @@ mod tests {
     }
 
     #[test]
+    fn one_of_many_is_found() {
+        let files = |changed: usize| {
+            let file = |at: usize| {
+                let content = if at == changed { 0 } else { at };
+                format!("d/s{}/f{at}={content} ", at % 200)
+            };
+            plain(&(0..5_000).map(file).collect::<String>(), "d")
+        };
+        let changed = What::Changed(vec![Change::Content]);
+        assert_eq!(differ(&files(0), &files(3_123)), [("d/s123/f3123".to_owned(), changed)]);
+    }
+
+    #[test]
     fn paths_of_one_name_are_told_apart() {
         let old = plain("a/f=1 b/f=2", "*/f");
         let new = plain("a/f=1 b/f=3", "*/f");

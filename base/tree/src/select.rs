@@ -20,6 +20,8 @@ pub struct Picked {
     pub name: Vec<u8>,
     /// The directory's things are placed with the directories above them (COPY-90): the destination is a directory.
     pub parents: bool,
+    /// A directory's own mode, owner and attributes are wanted too.
+    pub itself: bool,
     pub(crate) rules: Arc<Filter>,
 }
 
@@ -73,7 +75,8 @@ pub fn select(tree: &dyn Tree, selection: &Selection) -> Result<Vec<Picked>, Sel
         true => expand(tree, &path)?,
         false => vec![path],
     };
-    paths.iter().map(|path| pick(tree, path, &rules)).collect()
+    let picked = paths.iter().map(|path| pick(tree, path, &rules));
+    picked.map(|one| Ok(Picked { itself: selection.itself, ..one? })).collect()
 }
 
 /// Cleans a path against the root and drops the leading slash (COPY-10, COPY-16, COPY-17).
@@ -87,7 +90,8 @@ fn pick(tree: &dyn Tree, path: &[u8], rules: &Arc<Filter>) -> Result<Picked, Sel
     let entry = tree.entry(&resolved).map_err(SelectError::Tree)?;
     let entry = entry.ok_or_else(|| not_found(tree, path))?;
     let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
-    Ok(Picked { path: resolved, entry, name, parents: false, rules: Arc::clone(rules) })
+    let rules = Arc::clone(rules);
+    Ok(Picked { path: resolved, entry, name, parents: false, itself: false, rules })
 }
 
 fn not_found(tree: &dyn Tree, path: &[u8]) -> SelectError {

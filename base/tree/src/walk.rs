@@ -149,6 +149,7 @@ mod tests {
                 path: Vec::new(),
                 name: Vec::new(),
                 parents: false,
+                itself: false,
                 entry,
                 rules: Default::default(),
             };

@@ -197,6 +197,7 @@ pub(crate) fn publish(
             session.check_cancelled()?;
             Ok::<_, Stop>(export.place.publish(&document).map_err(|e| export.failed().because(e))?)
         });
+        session.check_cancelled()?;
         match done {
             Err(Stop::Failed(error)) => unless_ignored(session, &export.options, error)?,
             done => done?,

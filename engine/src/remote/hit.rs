@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use graph::{CacheKey, InstructionDigest, LayerId, OperationDigest, Stack};
+use graph::{CacheKey, ContentId, InstructionDigest, LayerId, OperationDigest, Stack};
 use oci::Digest;
 use planner::key;
 use store::{CacheRecord, RecordKeys};
@@ -37,6 +37,11 @@ pub(crate) fn earlier(session: &Session, instruction: &InstructionDigest) -> Vec
 /// Whether any cache was imported that holds something. Waits for them.
 pub(crate) fn is_imported(session: &Session) -> bool {
     !import::index(session).is_empty()
+}
+
+/// The content of a layer that a record of [`earlier`] names.
+pub(crate) fn content_of(session: &Session, layer: LayerId) -> Option<ContentId> {
+    import::index(session).content_of(layer)
 }
 
 /// Whether an imported cache may have a result of this operation.

@@ -295,7 +295,10 @@ fn old_below(work: &Work, candidate: &Candidate) -> Option<StackIdentity> {
     }
     // Looked at without a hold: the earlier result is not used, and need not stay.
     let store = work.session.lease.store();
-    let content = |layer: &LayerId| store.layer_info(*layer).ok()??.content_id;
+    let content = |layer: &LayerId| match store.layer_info(*layer).ok()? {
+        Some(info) => info.content_id,
+        None => remote::content_of(&work.session, *layer),
+    };
     let contents = layers.iter().map(content).collect::<Option<Vec<_>>>()?;
     Some(StackIdentity { base: stack.base.map(|(chain, _)| chain), contents })
 }

@@ -31,19 +31,21 @@ pub(crate) struct Predecessor {
 /// nothing of it: the one before it does.
 pub(crate) fn predecessors(now: &[Step], logs: &[BuildLog]) -> HashMap<VertexId, Predecessor> {
     let mut found = HashMap::new();
+    let ran = by_result(logs);
+    let now_stages = in_order(now, |step| (&step.stage, &step.platform));
     for log in logs {
         if now.iter().all(|step| found.contains_key(&step.id)) {
             break;
         }
-        for (stage, old_stage) in stages(now, log) {
-            let now: Vec<&Step> = now.iter().filter(|step| of_now(step) == stage).collect();
-            let then: Vec<&LoggedStep> =
-                log.steps.iter().filter(|step| of_log(step) == old_stage).collect();
-            for (at, from) in pair(&now, &then) {
-                if !matches!(then[from].outcome, StepOutcome::NotReached | StepOutcome::Refused) {
-                    let started = log.started.clone();
-                    let step = with_inputs(then[from], logs);
-                    found.entry(now[at].id).or_insert(Predecessor { step, started });
+        let then_stages = in_order(&log.steps, |step| (&step.stage, &step.platform));
+        for (now, then) in stages(&now_stages, &then_stages) {
+            for (at, from) in pair(now, then) {
+                let step = then[from];
+                if !matches!(step.outcome, StepOutcome::NotReached | StepOutcome::Refused) {
+                    found.entry(now[at].id).or_insert_with(|| Predecessor {
+                        step: with_inputs(step, &ran),
+                        started: log.started.clone(),
+                    });
                 }
             }
         }
@@ -51,48 +53,59 @@ pub(crate) fn predecessors(now: &[Step], logs: &[BuildLog]) -> HashMap<VertexId,
     found
 }
 
-/// A step with what it read: of one that was cached that stands where it ran.
-fn with_inputs(step: &LoggedStep, logs: &[BuildLog]) -> LoggedStep {
-    let ran = |other: &&LoggedStep| {
-        other.result.is_some() && other.result == step.result && !other.inputs.is_empty()
-    };
-    let inputs = match step.inputs.is_empty() {
-        true => logs.iter().flat_map(|log| &log.steps).find(ran).map(|other| other.inputs.clone()),
-        false => None,
-    };
-    LoggedStep {
-        inputs: inputs.unwrap_or_else(|| step.inputs.clone()),
-        comparison: None,
-        ..step.clone()
+/// Steps that ran, by the layer that they have made.
+fn by_result(logs: &[BuildLog]) -> HashMap<&str, &LoggedStep> {
+    let mut ran = HashMap::new();
+    for step in logs.iter().flat_map(|log| &log.steps).filter(|step| !step.inputs.is_empty()) {
+        if let Some(result) = &step.result {
+            ran.entry(result.as_str()).or_insert(step);
+        }
     }
+    ran
+}
+
+/// A step with what it read: of one that was cached that stands where it ran.
+fn with_inputs(step: &LoggedStep, ran: &HashMap<&str, &LoggedStep>) -> LoggedStep {
+    let own = step.result.as_deref().filter(|_| step.inputs.is_empty());
+    let inputs = own.and_then(|result| ran.get(result)).map_or(&step.inputs, |ran| &ran.inputs);
+    LoggedStep { inputs: inputs.clone(), comparison: None, ..step.clone() }
 }
 
 /// A stage and its platform.
 type Stage<'a> = (&'a str, &'a str);
 
-fn of_now(step: &Step) -> Stage<'_> {
-    (&step.stage, &step.platform)
+/// The stages in the order in which they come, each with its steps.
+struct Stages<'a, T> {
+    order: Vec<Stage<'a>>,
+    steps: HashMap<Stage<'a>, Vec<&'a T>>,
 }
 
-fn of_log(step: &LoggedStep) -> Stage<'_> {
-    (&step.stage, &step.platform)
+fn in_order<'a, T>(
+    steps: &'a [T],
+    stage_of: impl Fn(&'a T) -> (&'a String, &'a String),
+) -> Stages<'a, T> {
+    let mut stages = Stages { order: Vec::new(), steps: HashMap::new() };
+    for step in steps {
+        let (stage, platform) = stage_of(step);
+        let stage = (stage.as_str(), platform.as_str());
+        let own: &mut Vec<&T> = stages.steps.entry(stage).or_default();
+        if own.is_empty() {
+            stages.order.push(stage);
+        }
+        own.push(step);
+    }
+    stages
 }
+
+type Paired<'a> = (&'a [&'a Step], &'a [&'a LoggedStep]);
 
 /// Stages of now with those of then: by name, and what has another name by the order in which they come.
-fn stages<'a>(now: &'a [Step], log: &'a BuildLog) -> Vec<(Stage<'a>, Stage<'a>)> {
-    let now = in_order(now.iter().map(of_now));
-    let then = in_order(log.steps.iter().map(of_log));
-    let mut pairs: Vec<_> =
-        now.iter().filter(|stage| then.contains(stage)).map(|stage| (*stage, *stage)).collect();
-    let new = now.iter().filter(|stage| !then.contains(stage));
-    let old = then.iter().filter(|stage| !now.contains(stage));
-    pairs.extend(new.zip(old).map(|(new, old)| (*new, *old)));
-    pairs
-}
-
-fn in_order<'a>(stages: impl Iterator<Item = Stage<'a>>) -> Vec<Stage<'a>> {
-    let mut seen = HashSet::new();
-    stages.filter(|stage| seen.insert(*stage)).collect()
+fn stages<'a>(now: &'a Stages<'a, Step>, then: &'a Stages<'a, LoggedStep>) -> Vec<Paired<'a>> {
+    let both = now.order.iter().filter(|stage| then.steps.contains_key(*stage));
+    let new = now.order.iter().filter(|stage| !then.steps.contains_key(*stage));
+    let old = then.order.iter().filter(|stage| !now.steps.contains_key(*stage));
+    let pairs = both.map(|stage| (stage, stage)).chain(new.zip(old));
+    pairs.map(|(new, old)| (&now.steps[new][..], &then.steps[old][..])).collect()
 }
 
 /// More steps than this are paired by their place alone.

@@ -80,6 +80,7 @@ pub(super) fn selection(path: &str, transfer: &Transfer, parents: bool) -> Selec
         wildcards: has_wildcards(path),
         parents,
         exclude: transfer.exclude.iter().map(|word| word.text.clone()).collect(),
+        itself: false,
     }
 }
 

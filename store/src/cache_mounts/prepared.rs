@@ -10,6 +10,7 @@ use super::{CacheMountBlob, CacheMountId, manage};
 use crate::error::{StoreError, at};
 use crate::flight::try_lock_named;
 use crate::ingest::Ingest;
+use crate::layout::locked;
 use crate::lease::Lease;
 use crate::trash;
 
@@ -77,6 +78,7 @@ impl PreparedCacheMount {
         let Some(_lock) = lock else { return Ok(false) };
         trash::discard(lease.disk(), &slot).map_err(at("empty", slot.as_str()))?;
         lease.disk().rename(&self.whole, &slot).map_err(at("make", slot.as_str()))?;
+        locked(&lease.inner.used_mounts).insert(slot.clone());
         if let Some(blob) = blob {
             lease.note_blob(&slot, blob)?;
         }
