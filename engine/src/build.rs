@@ -220,11 +220,7 @@ fn assemble_target(
 }
 
 /// Hands the result out; an imported layer that a registry wants may turn out to be gone only now.
-fn deliver(
-    session: &Arc<Session>,
-    built: Vec<Built>,
-    done: Solved,
-) -> Result<BuildResult, Stop> {
+fn deliver(session: &Arc<Session>, built: Vec<Built>, done: Solved) -> Result<BuildResult, Stop> {
     let Solved { plan, values } = done;
     match hand_out(session, &built, &plan, &values) {
         Err(Stop::CacheLost(error)) => {

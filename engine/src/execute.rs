@@ -4,6 +4,8 @@
 //! step is run.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use executor::{CopyStep, ExecError, ExecErrorKind, MkdirStep, NewLayer, OutputSink, RunStep};
 use graph::{CopySource, Graph, Op, Stack, Vertex};
@@ -40,17 +42,20 @@ pub(crate) fn run(work: &Work, contents: Option<Vec<Digest>>) -> Result<StackVal
     let mut known = contents;
     for _ in 0..COPY_TRIES_MAX {
         session.check_cancelled()?;
+        let is_torn = Arc::default();
+        let own = work.with_own_contexts(&is_torn);
         let step = {
             let caches = mounts::caches(work)?;
             let _slot = session.slots.take();
-            execute(work, &below, &caches)?
+            execute(&own, &below, &caches)?
         };
         // A copy hashed what it stored; these digests, not those of the look-up, are the truth.
-        let now = lookup::contents(work)?;
-        if known.as_ref().is_none_or(|known| *known == now) {
-            return commit(work, &below, step, now);
+        let now = lookup::contents(&own)?;
+        let is_torn = is_torn.load(Ordering::Relaxed);
+        if !is_torn && known.as_ref().is_none_or(|known| *known == now) {
+            return commit(&own, &below, step, now);
         }
-        known = Some(now);
+        known = (!is_torn).then_some(now);
     }
     let text = format!(
         "{}: files that it copies kept changing while they were read",

@@ -16,6 +16,7 @@ mod cache_mounts;
 mod check;
 mod contexts;
 mod controls;
+mod copied;
 mod devices;
 mod environment;
 mod error;

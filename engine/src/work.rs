@@ -1,9 +1,12 @@
 //! One vertex with all that its evaluation needs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use graph::{Graph, Op, Stack, Vertex, VertexId};
+use graph::{CopySource, Graph, Op, Stack, Vertex, VertexId};
 
+use crate::copied::Copied;
 use crate::session::Session;
 use crate::value::{StackValue, Value};
 
@@ -32,6 +35,21 @@ impl Work {
     /// The value of an input.
     pub(crate) fn value(&self, id: VertexId) -> &Value {
         self.values[id.0 as usize].as_ref().expect("inputs end before their readers start")
+    }
+
+    /// The same vertex, with contexts as one try of it sees them; `is_torn` as for [`Copied::new`].
+    pub(crate) fn with_own_contexts(&self, is_torn: &Arc<AtomicBool>) -> Work {
+        let Op::Copy(copy) = &self.vertex().op else { return self.clone() };
+        let inputs = copy.sources.iter().filter_map(CopySource::input);
+        let inputs: BTreeSet<VertexId> = inputs.collect();
+        let mut values = self.values.clone();
+        for id in inputs {
+            if let Value::Tree(tree) = self.value(id) {
+                let own = Value::Tree(Arc::new(Copied::new(tree.clone(), is_torn)));
+                Arc::make_mut(&mut values)[id.0 as usize] = Some(own);
+            }
+        }
+        Work { values, ..self.clone() }
     }
 
     /// What the vertex stands on; `None` for one that stands on nothing.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -22,6 +23,9 @@ struct AgentKey {
     tls: Tls,
     guard: Guard,
     proxy: Option<String>,
+    /// Clients of different patience share what stops them.
+    connect_timeout: Duration,
+    idle_timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +64,8 @@ impl Agents {
             (true, true) => Tls::Unverified,
         };
         let proxy = options.proxy.proxy_for(url.https, &url.host, url.port).map(str::to_owned);
-        let key = AgentKey { tls, guard, proxy };
+        let RegistryOptions { connect_timeout, idle_timeout, .. } = *options;
+        let key = AgentKey { tls, guard, proxy, connect_timeout, idle_timeout };
         let mut made = lock(&self.made);
         if let Some(agent) = made.get(&key) {
             return Ok(agent.clone());

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use oci::Reference;
 use ureq::http::StatusCode;
@@ -57,6 +58,22 @@ impl RegistryClient {
         RegistryClient(Arc::new(Inner {
             options: self.0.options.clone(),
             insecure,
+            agents: self.0.agents.clone(),
+            sessions: Mutex::default(),
+        }))
+    }
+
+    /// A client for what a build can do without: it gives up on servers that are slow to answer. Both end with the same
+    /// [`RegistryClient::stop`].
+    pub fn of_little_patience(&self) -> RegistryClient {
+        let mut options = self.0.options.clone();
+        options.connect_timeout = options.connect_timeout.min(Duration::from_secs(10));
+        options.idle_timeout = options.idle_timeout.min(Duration::from_secs(15));
+        options.retry.tries = options.retry.tries.min(3);
+        options.retry.max_retry_after = options.retry.max_retry_after.min(Duration::from_secs(10));
+        RegistryClient(Arc::new(Inner {
+            options,
+            insecure: self.0.insecure.clone(),
             agents: self.0.agents.clone(),
             sessions: Mutex::default(),
         }))

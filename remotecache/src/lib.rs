@@ -12,6 +12,7 @@ mod buildkit;
 mod document;
 mod error;
 mod gha;
+mod hasty;
 mod hmac;
 pub mod inline;
 mod local;

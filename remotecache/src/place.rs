@@ -8,6 +8,7 @@ use registry::RegistryClient;
 
 use crate::azblob::AzblobPlace;
 use crate::gha::GhaPlace;
+use crate::hasty::Hasty;
 use crate::local::LocalPlace;
 use crate::manifest::Form;
 use crate::registry_place::RegistryPlace;
@@ -71,7 +72,8 @@ pub trait CachePlace: Send + Sync {
     fn publish(&self, document: &CacheDocument) -> Result<(), RemoteError>;
 }
 
-/// Opens a place to read from. Contacts nobody yet.
+/// Opens a place to read from. Contacts nobody yet. Servers that are slow are given up sooner than others: a build can
+/// do without a cache.
 ///
 /// # Errors
 /// The options do not fit together.
@@ -79,17 +81,18 @@ pub fn open_import(
     import: &CacheImport,
     client: &RegistryClient,
 ) -> Result<Arc<dyn CachePlace>, RemoteError> {
-    match &import.place {
+    let client = &client.of_little_patience();
+    Ok(match &import.place {
         ImportPlace::Registry { reference, insecure } => {
-            Ok(Arc::new(RegistryPlace::new(reference, *insecure, Form::default(), client)))
+            Arc::new(Hasty(RegistryPlace::new(reference, *insecure, Form::default(), client)))
         }
         ImportPlace::Local { src, tag, digest } => {
-            Ok(Arc::new(LocalPlace::to_read(src, tag, *digest)))
+            Arc::new(LocalPlace::to_read(src, tag, *digest))
         }
-        ImportPlace::S3(options) => Ok(Arc::new(S3Place::open(options, client)?)),
-        ImportPlace::Gha(options) => Ok(Arc::new(GhaPlace::open(options, client)?)),
-        ImportPlace::Azblob(options) => Ok(Arc::new(AzblobPlace::open(options, client)?)),
-    }
+        ImportPlace::S3(options) => Arc::new(Hasty(S3Place::open(options, client)?)),
+        ImportPlace::Gha(options) => Arc::new(Hasty(GhaPlace::open(options, client)?)),
+        ImportPlace::Azblob(options) => Arc::new(Hasty(AzblobPlace::open(options, client)?)),
+    })
 }
 
 /// Opens a place to write to. Contacts nobody yet. `None` for an inline cache, which has no place but the image's

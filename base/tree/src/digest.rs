@@ -256,9 +256,9 @@ mod tests {
         };
         let tree = memory_tree("f=one d/a=a");
         for change in [
-            &(|entry| entry.mode = 0o700) as &dyn Fn(&mut Entry),
-            &|entry| entry.uid = 7,
-            &|entry| entry.gid = 7,
+            &(|entry: &mut Entry| entry.mode = 0o700) as &dyn Fn(&mut Entry),
+            &|entry: &mut Entry| entry.uid = 7,
+            &|entry: &mut Entry| entry.gid = 7,
         ] {
             let mut other = memory_tree("f=one d/a=a");
             change(other.entry_mut("d"));

@@ -119,8 +119,8 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "DEST", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Cache")]
     pub(crate) cache_to: Vec<String>,
 
-    /// What the store may take of the disk, such as 20G, or unlimited (default: SHALE_CACHE_MAX, else config.toml, else a
-    /// fifth, at most 64G)
+    /// What the store may take of the disk, such as 20G, or unlimited (default: SHALE_CACHE_MAX, else config.toml, else
+    /// a fifth, at most 64G)
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Cache")]
     pub(crate) cache_max: Option<String>,
 

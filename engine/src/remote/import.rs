@@ -68,9 +68,16 @@ pub(crate) fn start(session: &Arc<Session>) {
 }
 
 fn nothing(session: &Session, at: usize, warning: String) {
-    let message = warning.clone();
-    session.events.emit(EventKind::Warning { vertex: None, message });
+    warn(session, &warning);
     settle(session, at, State::Nothing { warning });
+}
+
+/// Says a warning, unless the user has ended the build: then it is no news.
+fn warn(session: &Session, warning: &str) {
+    if !session.cancel.is_cancelled() {
+        let message = warning.to_owned();
+        session.events.emit(EventKind::Warning { vertex: None, message });
+    }
 }
 
 /// Reads a place on a thread of its own. Nobody waits for that thread at the build's end: a server may never answer.
@@ -87,7 +94,9 @@ fn ask(session: &Arc<Session>, at: usize, place: Arc<dyn CachePlace>, name: Stri
             Ok(Some(document)) => {
                 settle(&session, at, State::Read { place, document: document.into() });
             }
-            Ok(None) => nothing(&session, at, format!("{name} is not there: built without it")),
+            Ok(None) => {
+                nothing(&session, at, format!("cache {name} is not there: built without it"))
+            }
             Err(error) => nothing(&session, at, warning(&name, &error)),
         }
     });
@@ -105,22 +114,22 @@ fn settle(session: &Session, at: usize, state: State) {
 
 fn warning(name: &str, error: &RemoteError) -> String {
     let causes: Vec<String> = sources(error).map(ToString::to_string).collect();
-    format!("{name} cannot be used, built without it: {}", causes.join(": "))
+    format!("cache {name} cannot be used, built without it: {}", causes.join(": "))
 }
 
 /// What messages call an import.
 fn shown(import: &CacheImport) -> String {
     match &import.place {
-        ImportPlace::Registry { reference, .. } => format!("cache {}", reference.familiar()),
+        ImportPlace::Registry { reference, .. } => reference.familiar(),
         ImportPlace::Local { src, digest: Some(digest), .. } => {
             format!("cache {digest} in {}", src.display())
         }
         ImportPlace::Local { src, tag, digest: None } => {
             format!("cache {tag} in {}", src.display())
         }
-        ImportPlace::S3(s3) => format!("cache s3 bucket {}", s3.bucket),
-        ImportPlace::Gha(gha) => format!("cache gha {}", gha.scope),
-        ImportPlace::Azblob(azblob) => format!("cache azblob container {}", azblob.container),
+        ImportPlace::S3(s3) => format!("s3 bucket {}", s3.bucket),
+        ImportPlace::Gha(gha) => format!("gha {}", gha.scope),
+        ImportPlace::Azblob(azblob) => format!("azblob container {}", azblob.container),
     }
 }
 
@@ -170,9 +179,8 @@ fn wait(session: &Session) {
     }
     for state in places.iter_mut() {
         if let State::Reading { name } = state {
-            let warning = format!("{name} does not answer: built without it");
-            let message = warning.clone();
-            session.events.emit(EventKind::Warning { vertex: None, message });
+            let warning = format!("cache {name} does not answer: built without it");
+            warn(session, &warning);
             *state = State::Nothing { warning };
         }
     }
