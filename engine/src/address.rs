@@ -9,7 +9,6 @@ use std::str::FromStr;
 use graph::{Graph, Origin, VertexId};
 use parser::{LineRange, SourceText, Span};
 
-use crate::why;
 
 /// The name of one or more steps, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,9 +132,16 @@ impl Address {
     }
 
     fn not_found(&self, steps: &[StepPlace]) -> AddressError {
+        let by_line = matches!(&self.meaning,
+            Meaning::Part(name, _) if steps.iter().any(|step| is_file(&step.file, name)));
+        let label = |step: &StepPlace| match by_line {
+            true => format!("{}:{}", last_name(&step.file), step.lines.first),
+            false => shown(step, steps),
+        };
+        let width = steps.iter().map(|step| label(step).chars().count()).max().unwrap_or(0);
         let mut lines: Vec<String> = Vec::new();
         for step in steps {
-            let line = format!("  {}  {}", shown(step, steps), step.text);
+            let line = format!("  {:width$}  {}", label(step), cut(&step.text));
             if !lines.contains(&line) {
                 lines.push(line);
             }
@@ -167,6 +173,17 @@ impl Address {
 
 /// Most steps that a message lists.
 const LISTED_MAX: usize = 40;
+/// Characters of a step that it shows.
+const SHOWN_MAX: usize = 60;
+
+/// The beginning of an instruction, on one line.
+fn cut(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
 
 /// The shortest address of a step among others: its number, in a file of one stage.
 pub fn shown(step: &StepPlace, steps: &[StepPlace]) -> String {
@@ -182,8 +199,11 @@ fn is_of_one_stage(steps: &[StepPlace]) -> bool {
 
 /// A Dockerfile is known by its last name, too.
 fn is_file(file: &str, typed: &str) -> bool {
-    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-    file == typed || last(file) == last(typed)
+    file == typed || last_name(file) == last_name(typed)
+}
+
+fn last_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// The steps of a graph in the order of the file, with every place that a step stands at.
@@ -196,12 +216,19 @@ pub(crate) fn steps(graph: &Graph, source: &SourceText) -> (Vec<VertexId>, Vec<S
     steps.into_iter().unzip()
 }
 
+/// Names of all stages of a file, whether a build needs them or not.
+pub(crate) fn stage_names(source: &SourceText) -> Vec<String> {
+    let parse = parser::parse(source);
+    let targets = planner::targets(&parse.dockerfile, source).into_iter().enumerate();
+    targets.map(|(at, target)| target.name.unwrap_or_else(|| format!("stage-{at}"))).collect()
+}
+
 fn place(origin: &Origin, source: &SourceText) -> Option<StepPlace> {
     let (start, end) = origin.span?;
     Some(StepPlace {
         stage: origin.stage.clone(),
         number: origin.step?,
-        text: why::without_place(&origin.name).to_owned(),
+        text: origin.text().to_owned(),
         file: source.name.to_string(),
         lines: source.lines(Span { start, end }),
     })
@@ -259,9 +286,14 @@ mod tests {
     fn what_names_no_step_says_which_there_are() {
         let steps = two_stages();
         let error = found("build:4", &steps).expect_err("three steps");
-        let want = "no step build:4; the steps of this build are\n  build:1  FROM debian\n  \
-                    build:2  COPY . .\n  build:3  RUN make\n  stage-1:1  COPY --from=build /a /a";
+        let want = "no step build:4; the steps of this build are\n  build:1    FROM debian\n  \
+                    build:2    COPY . .\n  build:3    RUN make\n  stage-1:1  COPY --from=build /a /a";
         assert_eq!(error.to_string(), want);
+        let error = found("Dockerfile:6", &steps).expect_err("no step there").to_string();
+        assert!(error.contains("\n  Dockerfile:3  RUN make\n  Dockerfile:9  COPY"), "{error}");
+        let long = [step("a", 1, &format!("RUN  x   {}", "y".repeat(60)), 1, 1)];
+        let error = found("2", &long).expect_err("one step").to_string();
+        assert!(error.ends_with(&format!("\n  1  RUN x {}…", "y".repeat(54))), "{error}");
         let hint = |text: &str, steps: &[StepPlace]| {
             let error = found(text, steps).expect_err(text);
             error.hint().map(str::to_owned).unwrap_or_default()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use graph::{Graph, Op, Origin, VertexId};
 use parser::SourceText;
+use progress::EventKind;
 use store::CacheRecord;
 
 use crate::address::{self, Address, AddressError, StepPlace};
@@ -31,10 +32,29 @@ pub(crate) struct Controls {
 
 /// Finds out which steps the request's rules are about, and marks those that have to run.
 pub(crate) fn set(session: &Session, plan: &mut Plan) -> Result<(), BuildError> {
+    warn_of_no_stage(session, &plan.source);
     let rules = &session.request.cache_rules;
     let controls = resolve(rules, Arc::make_mut(&mut plan.graph), &plan.source)?;
     let _ = session.controls.set(controls);
     Ok(())
+}
+
+/// A stage that `--no-cache-filter` names and the file does not have is no error, for docker build's sake, but most
+/// often a slip of the pen.
+fn warn_of_no_stage(session: &Session, source: &SourceText) {
+    let wanted = &session.request.plan.no_cache_filter;
+    if wanted.is_empty() {
+        return;
+    }
+    let targets = planner::targets(&parser::parse(source).dockerfile, source);
+    let names: Vec<String> = targets.into_iter().filter_map(|target| target.name).collect();
+    let is_known = |stage: &str| names.iter().any(|name| name.eq_ignore_ascii_case(stage));
+    for stage in wanted.iter().filter(|stage| !stage.is_empty() && !is_known(stage)) {
+        let names = names.iter().map(String::as_str);
+        let meant = parser::did_you_mean(&stage.to_lowercase(), names);
+        let message = format!("--no-cache-filter: no stage has the name {stage}{meant}");
+        session.events.emit(EventKind::Warning { vertex: None, message });
+    }
 }
 
 /// Whether a record is older than its step allows. One whose age is not known is.
@@ -174,12 +194,8 @@ impl List<'_> {
     }
 
     fn is_left_out(&self, stage: &str) -> bool {
-        let parse = parser::parse(self.source);
-        let named = |(at, target): (usize, planner::TargetFacts)| {
-            target.name.unwrap_or_else(|| format!("stage-{at}"))
-        };
-        let targets = planner::targets(&parse.dockerfile, self.source).into_iter().enumerate();
-        targets.map(named).any(|name| name.eq_ignore_ascii_case(stage))
+        let names = address::stage_names(self.source);
+        names.iter().any(|name| name.eq_ignore_ascii_case(stage))
             && !self.places.iter().any(|place| place.stage.eq_ignore_ascii_case(stage))
     }
 

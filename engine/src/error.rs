@@ -201,6 +201,14 @@ fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
+/// An error with all its causes, in one line.
+pub(crate) fn told(error: &dyn Error) -> String {
+    std::iter::once(error.to_string())
+        .chain(sources(error).map(ToString::to_string))
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
 /// The causes of an error, nearest first.
 pub(crate) fn sources<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(error.source(), |cause: &&'a (dyn Error + 'static)| (*cause).source())

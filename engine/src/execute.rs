@@ -15,6 +15,7 @@ use progress::{EventKind, Stream};
 use store::{CacheRecord, Ingest, RecordKeys};
 use tree::SelectError;
 
+use crate::cap;
 use crate::devices;
 use crate::error::{BuildError, BuildErrorKind, sources};
 use crate::finish::{self, Unfinished};
@@ -133,7 +134,15 @@ fn run_step(
                 format!("process \"{command}\" did not complete successfully: exit code: {code}");
             let failed = BuildError::new(BuildErrorKind::Step, text); // RUN-04
             let memory = "the memory limit of the step was reached, raise it with --memory"; // ERR-35
-            Err(if end.out_of_memory { failed.with_hint(memory) } else { failed }.into())
+            let hint = match end.out_of_memory {
+                true => Some(memory.to_owned()),
+                false => cap::full_disk(session),
+            };
+            Err(match hint {
+                Some(hint) => failed.with_hint(hint),
+                None => failed,
+            }
+            .into())
         }
     }
 }
@@ -186,7 +195,7 @@ fn commit(
         layer: Some(layer),
         created,
         took_ms: step.took_ms,
-        step: why::without_place(&work.vertex().origin.name).to_owned(),
+        step: work.vertex().origin.text().to_owned(),
         inputs: Vec::new(),
     };
     remote::note_contents(work, &contents);

@@ -3,6 +3,7 @@
 //! Owns the way from a reference to layers in the store. Refuses to know what is built on them.
 
 mod fetch;
+mod noted;
 mod own;
 mod resolve;
 mod stored;
@@ -20,10 +21,11 @@ use crate::stop::{Stop, lock};
 use crate::value::{Bottom, LazyImage, LazyStack, StackValue};
 
 pub(crate) use fetch::{counted, download_all};
+pub(crate) use noted::{described, layer_blob, note};
 pub(crate) use own::Base;
 pub(crate) use resolve::{ImageSources, config_bytes, fitting};
 pub(crate) use stored::fetch as fetch_stored;
-pub(crate) use unpack::{Packed, layer_blob, new_dir, unpack};
+pub(crate) use unpack::{Packed, new_dir, unpack};
 
 /// The value of an image vertex: present if the store has its layers unpacked, else lazy.
 pub(crate) fn value(session: &Session, image: &ImageSource) -> Result<StackValue, Stop> {

@@ -14,11 +14,11 @@ use graph::{ImageSource, Stack};
 use layer::ApplyOptions;
 use oci::{
     ChainId, ContainerConfig, Descriptor, Digest, History, ImageConfig, ImageId, Platform,
-    Reference, media,
+    Reference,
 };
 use planner::Sources as _;
 use progress::Emitter;
-use store::{LayerBlob, Lease, Reached, StoredImage, StoredManifest, Tagged};
+use store::{Lease, Reached, StoredImage, StoredManifest, Tagged};
 use sys::Cancel;
 
 use crate::cap;
@@ -358,15 +358,14 @@ fn keep_layers(
         let expect = layer.descriptor.as_ref().map(|d| (d.digest, d.size_bytes));
         let (digest, size_bytes) = session.lease.put_blob(expect, &mut body).map_err(store)?;
         let blob = match &layer.descriptor {
-            Some(descriptor) => image::layer_blob(descriptor),
-            None => LayerBlob {
-                compression: "none".to_owned(),
-                media_type: media::OCI_LAYER.to_owned(),
-                digest,
-                size_bytes,
-            },
+            Some(descriptor) => descriptor.clone(),
+            None => image::described(session, digest, size_bytes)?,
         };
-        session.lease.set_layer_blob(layer.diff_id, &blob).map_err(store)?;
+        if !image::note(session, layer.diff_id, &blob)? {
+            let text =
+                format!("the archive's layer {digest} is not the {} of its config", layer.diff_id);
+            return Err(BuildError::new(BuildErrorKind::Files, text));
+        }
     }
     if let Some(manifest) = &image.manifest {
         session

@@ -85,8 +85,8 @@ pub(crate) fn find(work: &Work) -> Result<Found, Stop> {
         return Ok(Found::Run { because: Because::Forced, contents: None });
     }
     let instruction = key::instruction_digest(work.vertex());
-    let earlier = work.session.lease.records_of(&instruction).map_err(cannot_look)?;
-    let is_known_here = !earlier.is_empty();
+    let lease = &work.session.lease;
+    let is_known_here = lease.has_record_of(&instruction).map_err(cannot_look)?;
     if !is_known_here && remote::earlier(&work.session, &instruction).is_empty() {
         return Ok(Found::Run { because: Because::NoRecord, contents: None });
     }
@@ -106,7 +106,7 @@ pub(crate) fn find(work: &Work) -> Result<Found, Stop> {
         match by_content(work, &contents, &mut young)? {
             Some(Filed::Here(record)) => {
                 let near = near_key(work, &contents);
-                work.session.lease.add_near(&near, &record).map_err(cannot_look)?;
+                lease.add_near(&near, &record).map_err(cannot_look)?;
                 return Ok(hit(work, &record));
             }
             Some(Filed::Imported { stack, saved_ms }) => {
@@ -116,8 +116,13 @@ pub(crate) fn find(work: &Work) -> Result<Found, Stop> {
             None => {}
         }
     }
-    let earlier = [earlier, remote::earlier(&work.session, &instruction)].concat();
-    let because = if is_old { Because::TooOld } else { Because::Changed(earlier) };
+    let because = match is_old {
+        true => Because::TooOld,
+        false => {
+            let earlier = lease.records_of(&instruction).map_err(cannot_look)?;
+            Because::Changed([earlier, remote::earlier(&work.session, &instruction)].concat())
+        }
+    };
     Ok(Found::Run { because, contents: Some(contents) })
 }
 

@@ -19,7 +19,7 @@ use crate::error::BuildError;
 use crate::image::Base;
 use crate::internal::{self, Internal};
 use crate::push_lazily::{self, Fetcher};
-use crate::request::{Compression, Output, OutputDest, OutputKind};
+use crate::request::{Output, OutputDest, OutputKind};
 use crate::session::Session;
 use crate::stack_tree;
 use crate::stop::Stop;
@@ -253,7 +253,7 @@ pub(crate) fn job(session: &Session) -> Job<'_> {
 
 fn options(session: &Session, output: &Output) -> ImageOptions {
     ImageOptions {
-        compression: compression(output.compression),
+        compression: output.compression.into(),
         force_compression: output.force_compression,
         oci_types: output.oci_media_types,
         annotations: output.annotations.clone(),
@@ -313,15 +313,5 @@ fn kept(image: &exporter::PreparedImage) -> StoredManifest {
         media_type: image.descriptor.media_type.clone(),
         bytes: image.manifest.clone(),
         digest: image.descriptor.digest,
-    }
-}
-
-pub(crate) fn compression(wanted: Compression) -> layer::Compression {
-    match wanted {
-        Compression::None => layer::Compression::None,
-        Compression::Gzip(None) => layer::Compression::gzip(),
-        Compression::Gzip(Some(level)) => layer::Compression::Gzip(level.into()),
-        Compression::Zstd(None) => layer::Compression::zstd(),
-        Compression::Zstd(Some(level)) => layer::Compression::Zstd(level.into()),
     }
 }

@@ -14,7 +14,6 @@ use crate::assemble::{Built, Form};
 use crate::error::{BuildError, sources as causes};
 use crate::image::{Base, layer_blob};
 use crate::internal::Internal;
-use crate::output;
 use crate::remote;
 use crate::request::{Output, OutputKind};
 use crate::session::Session;
@@ -37,7 +36,7 @@ pub(crate) fn fits(session: &Session, base: Option<&Base>, lazy: &LazyStack) -> 
 fn goes_as_it_is(session: &Session, output: &Output, lazy: &LazyStack) -> bool {
     let tags = &session.request.tags;
     let is_named_there = output.names.is_empty() || tags.iter().all(|t| output.names.contains(t));
-    let wanted = exporter::compression_name(output::compression(output.compression));
+    let wanted = exporter::compression_name(output.compression.into());
     let fits = |layer: &Above| match layer {
         Above::Layer(_) => true,
         Above::Imported(layer) => layer_blob(&layer.descriptor).compression == wanted,

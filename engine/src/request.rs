@@ -103,12 +103,15 @@ impl Stopwatch {
     }
 }
 
-/// Milliseconds since a time that [`now`] gave, whoever's clock it was; none for one that lies ahead. `None` for a text
-/// that is no time.
+/// So far the clocks of two machines that share a cache may be apart.
+const CLOCKS_APART_MS: i128 = 3_600_000;
+
+/// Milliseconds since a time that [`now`] gave, whoever's clock it was; none for one that lies a little ahead. `None`
+/// for a text that is no time, and for a time that no clock should have said yet.
 pub(crate) fn age_ms(time: &str) -> Option<u64> {
     let time: jiff::Timestamp = time.parse().ok()?;
     let age = jiff::Timestamp::now().duration_since(time).as_millis();
-    Some(age.max(0).try_into().unwrap_or(u64::MAX))
+    (age >= -CLOCKS_APART_MS).then(|| age.max(0).try_into().unwrap_or(u64::MAX))
 }
 
 /// Rules for single steps on the use of what earlier builds left.
@@ -289,4 +292,16 @@ pub enum Compression {
     Gzip(Option<u8>),
     /// zstd; `None` for the default level.
     Zstd(Option<u8>),
+}
+
+impl From<Compression> for layer::Compression {
+    fn from(wanted: Compression) -> layer::Compression {
+        match wanted {
+            Compression::None => layer::Compression::None,
+            Compression::Gzip(None) => layer::Compression::gzip(),
+            Compression::Gzip(Some(level)) => layer::Compression::Gzip(level.into()),
+            Compression::Zstd(None) => layer::Compression::zstd(),
+            Compression::Zstd(Some(level)) => layer::Compression::Zstd(level.into()),
+        }
+    }
 }

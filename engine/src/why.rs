@@ -28,7 +28,6 @@ pub use document::{
     BuildLog, Comparison, Different, FileDifference, FileList, InputKind, LoggedStep, Same,
     StepOutcome,
 };
-pub(crate) use inputs::without_place;
 pub(crate) use journal::Journal;
 pub use read::last_build;
 
@@ -84,9 +83,11 @@ impl Explained {
 /// Nothing was made by just this instruction: it is new, it was edited, it failed, or its result is gone.
 fn without_record(work: &Work) -> Explained {
     let inputs = inputs::of(work, None);
-    let Some(earlier) = work.session.journal.predecessor(&work.session, work.id) else {
+    let history = work.session.journal.history(&work.session);
+    let Some(earlier) = history.predecessor(work.id) else {
         let phrase = match remote::is_imported(&work.session) {
             true => "not in the imported cache",
+            false if history.is_new(work.id) => "new step",
             false => "first build",
         };
         return Explained { inputs: inputs::labelled(&inputs), ..Explained::plain(phrase) };
@@ -123,7 +124,7 @@ fn unfinished(earlier: &Predecessor) -> Option<&'static str> {
 /// There are results of this instruction, of other files or on another base.
 fn changed(work: &Work, records: &[CacheRecord], contents: Option<&[Digest]>) -> Explained {
     let inputs = inputs::of(work, contents);
-    let earlier = work.session.journal.predecessor(&work.session, work.id);
+    let earlier = work.session.journal.history(&work.session).predecessor(work.id);
     let instruction = key::instruction_digest(work.vertex()).0.hex();
     let last = earlier.filter(|earlier| earlier.step.instruction == instruction);
     let candidates = ordered(records, last, false);

@@ -197,6 +197,19 @@ impl Cause {
         }
     }
 
+    /// Whether the other side said nothing for as long as the client waits.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Cause::Transport { error, .. } => is_timeout(error),
+            Cause::Cut { source: Some(error), .. } => {
+                let carried = error.get_ref().and_then(|inner| inner.downcast_ref());
+                error.kind() == io::ErrorKind::TimedOut || carried.is_some_and(is_timeout)
+            }
+            Cause::Token { cause, .. } => cause.is_silence(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Cause::Status { retry_after, .. } => *retry_after,
@@ -238,6 +251,10 @@ fn transport_kind(error: &ureq::Error) -> RegistryErrorKind {
         ureq::Error::InvalidProxyUrl | ureq::Error::BadUri(_) => RegistryErrorKind::Configuration,
         _ => RegistryErrorKind::Unreachable,
     }
+}
+
+fn is_timeout(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::Timeout(_) | ureq::Error::BodyStalled)
 }
 
 fn is_temporary_transport(error: &ureq::Error) -> bool {

@@ -18,6 +18,10 @@ pub struct RetryPolicy {
     pub max_retry_after: Duration,
 }
 
+/// Who said nothing for the whole of a timeout is asked once more: the connection may have been lost. Twice is enough
+/// to know, and each further try would be as long.
+const SILENCES_MAX: u32 = 2;
+
 impl RetryPolicy {
     /// For real networks: four tries within some seconds.
     pub fn standard() -> RetryPolicy {
@@ -31,7 +35,8 @@ impl RetryPolicy {
 
     /// Time to wait before try number `next` (from 2), or `None` when it is time to give up.
     pub(crate) fn delay(&self, next: u32, cause: &Cause) -> Option<Duration> {
-        if next > self.tries || !cause.is_temporary() {
+        let tries = if cause.is_silence() { self.tries.min(SILENCES_MAX) } else { self.tries };
+        if next > tries || !cause.is_temporary() {
             return None;
         }
         let factor = 3u32.saturating_pow(next.saturating_sub(2));
@@ -96,5 +101,10 @@ mod tests {
         assert_eq!(policy.delay(2, &asked(5)), Some(Duration::from_secs(5)));
         assert_eq!(policy.delay(2, &asked(500)), None);
         assert_eq!(policy.delay(2, &Cause::status(404, None, String::new())), None);
+        let cut = |source| Cause::Cut { what: "the blob", done_bytes: 1, size_bytes: 2, source };
+        let silence = || cut(Some(std::io::ErrorKind::TimedOut.into()));
+        assert!(policy.delay(2, &silence()).is_some());
+        assert_eq!(policy.delay(3, &silence()), None);
+        assert!(policy.delay(3, &cut(None)).is_some());
     }
 }

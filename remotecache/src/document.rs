@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use graph::{CacheKey, ContentId, InstructionDigest, OperationDigest, TreeDigest};
 use oci::{ChainId, Descriptor, DiffId, Digest};
 
-pub(crate) use format::{COMPRESSED_MAX_BYTES, decode_inline, encode_inline};
+pub(crate) use format::{COMPRESSED_MAX_BYTES, check_limits, decode_inline, encode_inline};
 
 /// Media type of an encoded document.
 pub const DOCUMENT_MEDIA_TYPE: &str = "application/vnd.shale.cache.v1+json+zstd";
@@ -170,7 +170,7 @@ impl CacheDocument {
                 let layer = &self.layers[*place as usize];
                 let next = u32::try_from(layers.len()).unwrap_or(u32::MAX);
                 *place = *places.entry(identity(layer)).or_insert_with(|| {
-                    layers.push(layer.clone());
+                    layers.push(dated(layer.clone()));
                     next
                 });
             }
@@ -181,6 +181,14 @@ impl CacheDocument {
         listings.sort_by_key(|(tree, _)| *tree);
         listings.dedup_by_key(|(tree, _)| *tree);
         CacheDocument { layers, records, mounts, listings }
+    }
+}
+
+/// A layer that came with some image may have that image's time, which is none at all in some.
+fn dated(layer: CacheLayer) -> CacheLayer {
+    match format::is_time(&layer.created) {
+        true => layer,
+        false => CacheLayer { created: "1970-01-01T00:00:00Z".to_owned(), ..layer },
     }
 }
 

@@ -81,5 +81,42 @@ pub(crate) fn read(
     let blobs: HashMap<DiffId, &Descriptor> = diff_ids.into_iter().zip(layers).collect();
     let bytes = STANDARD.decode(text).map_err(|error| damaged(error.to_string()))?;
     let document = decode_inline(&bytes, &|diff_id| blobs.get(diff_id).map(|blob| (*blob).clone()));
-    document.map(Some)
+    // An image brings nothing but its layers, whatever its config says.
+    document.map(|document| {
+        Some(CacheDocument { mounts: Vec::new(), listings: Vec::new(), ..document })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::testing::{digest, entry, layer};
+    use crate::document::{MountBlob, encode_inline};
+
+    #[test]
+    fn an_image_brings_only_its_layers() {
+        let document = CacheDocument {
+            layers: vec![layer("a"), layer("foreign")],
+            records: vec![entry("one", &[0]), entry("two", &[0, 1])],
+            mounts: vec![MountBlob {
+                namespace: String::new(),
+                id: "go".to_owned(),
+                owner: None,
+                origin: None,
+                descriptor: Descriptor::new("m", digest("m"), 7),
+            }],
+            listings: vec![(graph::TreeDigest(digest("t")), Descriptor::new("l", digest("l"), 8))],
+        };
+        let own = document.layers[0].clone();
+        let config = serde_json::json!({
+            MEMBER: STANDARD.encode(encode_inline(&document).expect("encode")),
+            "rootfs": { "diff_ids": [own.diff_id.to_string()] },
+        });
+        let config = config.to_string();
+        let read = read(config.as_bytes(), std::slice::from_ref(&own.descriptor));
+        let read = read.expect("no damage").expect("a cache");
+        assert_eq!(read.layers, [own]);
+        assert_eq!(read.records.len(), 1);
+        assert!(read.mounts.is_empty() && read.listings.is_empty());
+    }
 }

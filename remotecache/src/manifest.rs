@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use oci::{Descriptor, Digest, Document, Index, Manifest, media};
 
 use crate::buildkit::{self, CONFIG_MEDIA_TYPE};
-use crate::document::COMPRESSED_MAX_BYTES;
+use crate::document::{COMPRESSED_MAX_BYTES, check_limits};
 use crate::{CacheDocument, DOCUMENT_MEDIA_TYPE, RemoteError, RemoteErrorKind, inline};
 
 /// Registries take no longer manifest.
@@ -188,6 +188,11 @@ fn of_images(index: &Index, fetch: Fetch<'_>) -> Result<Option<CacheDocument>, R
         match &mut all {
             Some(all) => all.merge(found),
             None => all = Some(found),
+        }
+        // Together they may have no more than one document.
+        if let Some(Err(reason)) = all.as_ref().map(check_limits) {
+            let error = RemoteError::new(RemoteErrorKind::TooLarge, "read the caches of an index");
+            return Err(error.because(reason));
         }
     }
     Ok(all)

@@ -86,9 +86,7 @@ pub fn open_import(
         ImportPlace::Registry { reference, insecure } => {
             Arc::new(Hasty(RegistryPlace::new(reference, *insecure, Form::default(), client)))
         }
-        ImportPlace::Local { src, tag, digest } => {
-            Arc::new(LocalPlace::to_read(src, tag, *digest))
-        }
+        ImportPlace::Local { src, tag, digest } => Arc::new(LocalPlace::to_read(src, tag, *digest)),
         ImportPlace::S3(options) => Arc::new(Hasty(S3Place::open(options, client)?)),
         ImportPlace::Gha(options) => Arc::new(Hasty(GhaPlace::open(options, client)?)),
         ImportPlace::Azblob(options) => Arc::new(Hasty(AzblobPlace::open(options, client)?)),

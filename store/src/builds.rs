@@ -49,7 +49,7 @@ fn short(name: &[u8]) -> u64 {
 /// Names what one build has written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BuildLogName {
-    /// When it began, in microseconds since 1970.
+    /// When it began, in microseconds since 1970; later than the newest that is there when it is written.
     pub started_us: u64,
     /// What was built.
     pub project: Project,
@@ -95,12 +95,15 @@ impl Store {
 }
 
 impl Lease {
-    /// Writes down what a build has to say, and removes what is too old.
+    /// Writes down what a build has to say, and removes what is too old. It is the newest then, also when the clock was
+    /// set back since another was written.
     ///
     /// # Errors
     /// The store cannot be written.
     pub fn put_build_log(&self, name: &BuildLogName, body: &[u8]) -> Result<(), StoreError> {
-        let path = name.path();
+        let newest = self.store().build_logs()?.first().map_or(0, |newest| newest.started_us);
+        let started_us = name.started_us.max(newest.saturating_add(1));
+        let path = BuildLogName { started_us, ..*name }.path();
         // A store that an earlier version made has no such directory.
         let there = self.disk().stat(AREA).map_err(at("look at", AREA))?.is_some();
         if !there {

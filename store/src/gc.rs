@@ -141,6 +141,7 @@ impl Store {
     fn collect(&self, policy: &GcPolicy) -> Result<GcReport, StoreError> {
         let lease = self.lease()?;
         let now_secs = lease.inner.started_secs;
+        let told_length = self.told_length()?;
         let found = inventory::take(self)?;
         let chosen = choose::choose(&found, policy, now_secs);
         let mut report = GcReport::default();
@@ -156,8 +157,12 @@ impl Store {
             remove::shared_records(&lease, &found, policy, &mut report)?;
         }
         let takes_images = policy.all && policy.max_bytes.is_none() && !policy.keep_images;
+        let takes_images = takes_images && policy.filter.is_empty();
+        if takes_images && policy.dry_run {
+            report.images = remove::untagged(self)?.len();
+        }
         if !policy.dry_run {
-            if takes_images && policy.filter.is_empty() {
+            if takes_images {
                 report.images += remove::untagged_images(self)?;
             }
             remove::dangling(self)?;
@@ -175,7 +180,7 @@ impl Store {
         if !policy.dry_run {
             counted.total_bytes = report.left_bytes;
         }
-        lease.put_counted(&counted)?;
+        lease.put_counted(&counted, told_length)?;
         Ok(report)
     }
 

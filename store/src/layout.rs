@@ -165,8 +165,16 @@ impl Store {
     fn refuse_foreign_content(&self) -> Result<(), StoreError> {
         let ours = |name: &str| {
             DIRECTORIES.contains(&name)
-                || [STORE_LOCK, "generations.lock", "gc.lock", boot::BOOT_FILE, "version", "usage", "usage-added"]
-                    .contains(&name.trim_end_matches(".new"))
+                || [
+                    STORE_LOCK,
+                    "generations.lock",
+                    "gc.lock",
+                    boot::BOOT_FILE,
+                    "version",
+                    "usage",
+                    "usage-added",
+                ]
+                .contains(&name.trim_end_matches(".new"))
         };
         let names = self.disk().list(".").map_err(at("list", "."))?;
         if names.iter().all(|name| ours(name)) {
@@ -207,6 +215,14 @@ fn open_root(path: &Path) -> Result<OwnedFd, StoreError> {
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o700))
             .map_err(|e| at("chmod", object())(e.into()))?;
         return Ok(fd);
+    }
+    let has_version = || {
+        let stat = rustix::fs::statat(&fd, "version", rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+        !matches!(stat, Err(rustix::io::Errno::NOENT))
+    };
+    if ours && stat.st_mode & 0o077 != 0 && !has_version() {
+        // Nobody should be advised to close a directory of the system.
+        return Err(Failure::NotAStore { path: path.to_owned() }.into());
     }
     trust::check_root(path, &stat)?;
     Ok(fd)

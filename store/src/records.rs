@@ -111,6 +111,19 @@ impl Lease {
         Ok(records.into_iter().map(|(_, record)| record).collect())
     }
 
+    /// Whether there is a record of an instruction at all: [`Lease::records_of`] without reading more than one.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn has_record_of(&self, instruction: &InstructionDigest) -> Result<bool, StoreError> {
+        for path in self.listed(&list_path(instruction))?.iter().rev() {
+            if self.read_record_file(path)?.as_ref().and_then(to_record).is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// [`Lease::records_of`] with what each is filed under.
     ///
     /// # Errors

@@ -86,6 +86,16 @@ impl Store {
         Ok(default_max_bytes(stat.f_blocks.saturating_mul(stat.f_frsize)))
     }
 
+    /// What this user may still write to the file system that the store is on.
+    ///
+    /// # Errors
+    /// The file system does not say.
+    pub fn free_bytes(&self) -> Result<u64, StoreError> {
+        let stat = rustix::fs::fstatvfs(self.disk().root());
+        let stat = stat.map_err(|e| at("look at", "the file system")(e.into()))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     fn is_count_old(&self) -> Result<bool, StoreError> {
         let time = |name| {
             let stat = self.disk().stat(name).map_err(at("look at", name))?;
@@ -93,6 +103,12 @@ impl Store {
         };
         let (Some(counted), Some(added)) = (time(USAGE)?, time(ADDED)?) else { return Ok(false) };
         Ok(added - counted > COUNTED_MAX_SECS)
+    }
+
+    /// Length of what builds have told since the last count.
+    pub(crate) fn told_length(&self) -> Result<usize, StoreError> {
+        let stat = self.disk().stat(ADDED).map_err(at("look at", ADDED))?;
+        Ok(stat.map_or(0, |stat| usize::try_from(stat.st_size).unwrap_or(0)))
     }
 
     pub(crate) fn counted(&self) -> Result<Option<Counted>, StoreError> {
@@ -165,11 +181,19 @@ impl Lease {
         self.note_added(size_bytes.next_multiple_of(PAGE_BYTES));
     }
 
-    /// Replaces the hints; only under `gc.lock`. What others add meanwhile may be forgotten until the next census.
-    pub(crate) fn put_counted(&self, counted: &Counted) -> Result<(), StoreError> {
+    /// Replaces the hints; only under `gc.lock`. What others have told since the count began, when `told_length` was
+    /// [`Store::told_length`], is kept: it may count twice, until the next census.
+    pub(crate) fn put_counted(
+        &self,
+        counted: &Counted,
+        told_length: usize,
+    ) -> Result<(), StoreError> {
+        let told = self.disk().read(ADDED).map_err(at("read", ADDED))?.unwrap_or_default();
         self.publish(USAGE, &seal::seal(KIND, USAGE, &to_text(counted)), false)?;
-        self.disk().unlink(ADDED).map_err(at("remove", ADDED))?;
-        Ok(())
+        match told.get(told_length..) {
+            Some(since) if !since.is_empty() => self.publish(ADDED, since, false),
+            _ => self.disk().unlink(ADDED).map(drop).map_err(at("remove", ADDED)),
+        }
     }
 }
 

@@ -168,7 +168,7 @@ fn variables_and_instructions_are_told_apart() {
     assert_eq!(reasons(&world.build(&[]))[0].1, "--network changed");
     edit("COPY src src", "COPY src src\nRUN echo put in between");
     let run = world.build(&[]);
-    assert_eq!(reasons(&run)[0], ("RUN echo".to_owned(), "first build".to_owned()), "{run}");
+    assert_eq!(reasons(&run)[0], ("RUN echo".to_owned(), "new step".to_owned()), "{run}");
     assert_eq!(reasons(&run)[1], ("RUN --network=none".to_owned(), "build:3 is new".to_owned()));
     edit("COPY src src", "COPY --chown=7:7 src src");
     assert_eq!(reasons(&world.build(&[]))[0].1, "--chown changed");
@@ -295,7 +295,7 @@ fn another_project_with_the_same_instruction_is_no_predecessor() {
 fn what_is_asked_for_wrongly_is_answered() {
     let Some(world) = prepared() else { return };
     let unknown = world.shale(&["why", "build:9"]);
-    unknown.fails(2, &["no step build:9", "build:2  COPY src src"]);
+    unknown.fails(2, &["no step build:9", "build:2    COPY src src"]);
     world.shale(&["why", "nope"]).fails(2, &["no step nope"]);
     let empty = World::new();
     empty.shale(&["why"]).fails(1, &["no build", "shale build ."]);

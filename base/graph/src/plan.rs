@@ -61,6 +61,16 @@ pub struct Origin {
     pub trigger: Option<String>,
 }
 
+impl Origin {
+    /// The step's name without `[stage i/n] `: `RUN make`. Another instruction in the file does not change it.
+    pub fn text(&self) -> &str {
+        match self.name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+            Some((place, text)) if place.contains('/') => text,
+            _ => &self.name,
+        }
+    }
+}
+
 /// What the build is for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {

@@ -34,7 +34,7 @@ pub(crate) struct LsArgs {
     /// Base layers, blobs, cache mounts and sources too
     #[arg(long, short = 'a')]
     pub(crate) all: bool,
-    /// Only what matches: until=24h, type=TYPE, step=TEXT, id=ID
+    /// Only what matches: until=24h, type=step|base|blob|mount|source, step=TEXT, id=ID
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
     /// Whole ids and steps
@@ -65,7 +65,7 @@ pub(crate) struct PruneArgs {
     /// Also forget steps whose layers stay because an image needs them
     #[arg(long, short = 'a')]
     pub(crate) all: bool,
-    /// Only what matches: until=24h (not used for so long), type=TYPE, step=TEXT, id=ID
+    /// Only what matches: until=24h (not used for so long), type=step|base|blob|mount|source, step=TEXT, id=ID
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
     /// Stop as soon as the whole store takes no more than this, what is worth least first
@@ -104,7 +104,10 @@ pub(crate) struct PruneAllArgs {
 /// What `shale cache prune` asks: the cache, no image.
 pub(crate) fn prune_policy(typed: &PruneArgs) -> Result<GcPolicy, UsageError> {
     Ok(GcPolicy {
-        max_bytes: typed.max_used_space.as_deref().map(size_bytes).transpose()?,
+        max_bytes: match typed.max_used_space.as_deref() {
+            Some(text) => Some(size_bytes(text).map_err(|e| e.of_flag("--max-used-space", text))?),
+            None => None,
+        },
         all: true,
         keep_images: true,
         forget_shared: typed.all,

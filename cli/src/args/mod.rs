@@ -15,6 +15,7 @@ mod surroundings;
 mod values;
 mod why;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -92,17 +93,31 @@ pub(crate) enum Command {
 }
 
 /// What to do about a command line that the parser refused, where it has no word of its own.
-pub(crate) fn hint_for(error: &clap::Error) -> Option<&'static str> {
+pub(crate) fn hint_for(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
+    if error.kind() == ErrorKind::UnknownArgument {
+        return value_apart(arguments);
+    }
     if error.kind() != ErrorKind::MissingRequiredArgument {
         return None;
     }
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::Strings(missing)) if missing.iter().any(|arg| arg == "<CONTEXT>") => {
-            Some("for this directory: shale build .") // CLI-01
+            Some("for this directory: shale build .".to_owned()) // CLI-01
         }
         _ => None,
     }
+}
+
+/// Flags that may have a value have it behind `=`, as docker build's: what follows them is the context.
+fn value_apart(arguments: &[OsString]) -> Option<String> {
+    const FLAGS: [&str; 6] = ["--pull", "--no-cache", "--push", "--load", "--quiet", "--check"];
+    const VALUES: [&str; 6] = ["always", "missing", "newer", "never", "true", "false"];
+    let text = |argument: &OsString| argument.to_str().unwrap_or_default().to_owned();
+    let pairs = arguments.windows(2).map(|pair| (text(&pair[0]), text(&pair[1])));
+    let mut apart = pairs
+        .filter(|(flag, value)| FLAGS.contains(&flag.as_str()) && VALUES.contains(&value.as_str()));
+    apart.next().map(|(flag, value)| format!("join them by `=`: {flag}={value}"))
 }
 
 /// The command line says something that cannot be done.
@@ -155,10 +170,13 @@ mod tests {
     fn a_missing_context_is_answered() {
         let hint = |arguments: &[&str]| {
             let error = Cli::try_parse_from(arguments).expect_err("not enough");
-            (hint_for(&error), error.to_string())
+            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            (hint_for(&error, &arguments), error.to_string())
         };
         let (said, text) = hint(&["shale", "build", "-t", "app"]);
-        assert_eq!(said, Some("for this directory: shale build ."));
+        assert_eq!(said.as_deref(), Some("for this directory: shale build ."));
+        let said = hint(&["shale", "build", "--pull", "never", "-t", "app", "."]).0;
+        assert_eq!(said.as_deref(), Some("join them by `=`: --pull=never"));
         assert!(text.contains("Usage: shale build [OPTIONS] <CONTEXT>\n"), "{text}");
         assert_eq!(hint(&["shale", "build", "--no-such-flag", "."]).0, None);
         assert_eq!(hint(&["shale", "run"]).0, None);

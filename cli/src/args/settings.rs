@@ -80,8 +80,9 @@ fn user_file(around: &Surroundings) -> Option<PathBuf> {
 fn read(path: &Path) -> Result<File, UsageError> {
     use std::io::ErrorKind;
     let failed = |why: String| {
-        UsageError::new(format!("cannot use the configuration: {}{why}", path.display()))
-            .with_hint("docs/configuration.md says what may stand there")
+        UsageError::new(format!("cannot use the configuration: {}{why}", path.display())).with_hint(
+            "what may stand there is `max = \"20G\"` below `[cache]`: docs/configuration.md",
+        )
     };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,

@@ -13,7 +13,7 @@ use crate::args::{
     CacheArgs, CacheCommand, DockerConfig, DuArgs, LsArgs, PruneAllArgs, gc_filter,
     prune_all_policy, prune_policy,
 };
-use crate::render::{Table, plain_text, size};
+use crate::render::{Table, moment, plain_text, shown_date, shown_time, size};
 
 /// Characters of an id that lists show.
 const SHORT_ID: usize = 12;
@@ -111,7 +111,11 @@ fn du(process: &mut Process, typed: &DuArgs) -> Done {
     } else {
         text.push_str(&by_step(&usage));
     }
-    let limit = max.map_or("without a limit".to_owned(), |max| format!("of {}", size(max)));
+    let limit = match max {
+        Some(max) if usage.total_bytes > max => format!("over the limit of {}", size(max)),
+        Some(max) => format!("of {}", size(max)),
+        None => "without a limit".to_owned(),
+    };
     print(&format!("{text}\nTotal: {} {limit}\n", size(usage.total_bytes)))
 }
 
@@ -248,7 +252,7 @@ fn document(item: &Item) -> Value {
         "step": item.text,
         "bytes": item.bytes,
         "created": item.created,
-        "last_used": time(item.used_secs),
+        "last_used": moment(item.used_secs),
         "took_ms": item.took_ms,
         "needed_by": needed_by(item.holder),
     })
@@ -324,6 +328,8 @@ fn shown_id(item: &Item, whole: bool) -> String {
 fn shown_text(item: &Item, whole: bool) -> String {
     match (item.text.as_str(), item.kind) {
         ("", ItemKind::Base) => "(layer of a base image)".to_owned(),
+        ("", ItemKind::Source) => "(what is remembered of a source)".to_owned(),
+        ("", ItemKind::Blob) => "(compressed layer or manifest)".to_owned(),
         ("", _) => String::new(),
         (text, _) => cut(text, whole),
     }
@@ -343,20 +349,6 @@ fn saves(item: &Item) -> String {
         0 => String::new(),
         ms => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
     }
-}
-
-fn time(secs: i64) -> String {
-    jiff::Timestamp::from_second(secs).map_or(String::new(), |time| time.to_string())
-}
-
-/// `2026-11-21 15:04:05`
-fn shown_time(secs: i64) -> String {
-    shown_date(&time(secs))
-}
-
-fn shown_date(date: &str) -> String {
-    let seconds: String = date.chars().take(19).collect();
-    plain_text(&seconds.replace('T', " ")).into_owned()
 }
 
 #[cfg(test)]
@@ -406,6 +398,5 @@ mod tests {
         assert_eq!(cut(&"x".repeat(61), false).chars().count(), 60);
         assert!(!cut("RUN \u{1b}[31m\necho", true).contains(['\u{1b}', '\n']));
         assert_eq!(saves(&item("1", "", 0)), "61.2s");
-        assert_eq!(shown_date("2026-11-21T10:00:00.5Z"), "2026-11-21 10:00:00");
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => {
             // A reader that went away is no reason to fail.
             let _ = error.print();
-            if let Some(hint) = hint_for(&error) {
+            if let Some(hint) = hint_for(&error, &arguments) {
                 say(&format!("hint: {hint}\n"));
             }
             ExitCode::from(error.exit_code() as u8)

@@ -16,7 +16,7 @@ use crate::args::{
     MountsLsArgs, UsageError, size_bytes,
 };
 use crate::exit::Exit;
-use crate::render::{Table, plain_text, size};
+use crate::render::{Table, plain_text, shown_time, size};
 
 /// Digits of a key that are shown, and that are enough to name it.
 const SHORT_KEY: usize = 12;
@@ -257,7 +257,7 @@ fn owner_text(id: &CacheMountId) -> String {
 
 fn time_text(mount: &CacheMountInfo) -> String {
     let used = mount.dirs.iter().map(|dir| dir.used_secs).max();
-    used.map_or_else(String::new, time)
+    used.map_or_else(String::new, shown_time)
 }
 
 fn time(secs: i64) -> String {

@@ -217,7 +217,7 @@ fn same_things(same: &[Same], different: &[Different]) -> String {
     let others = same.iter().filter(|one| one.kind != InputKind::Instruction);
     things.extend(others.map(|one| one.name.clone()));
     for one in different {
-        if let Some(list) = &one.files {
+        if let Some(list) = one.files.as_ref().filter(|list| list.same > 0) {
             things.push(format!("{} of {} files of {}", list.same, list.total, one.name));
         }
     }
@@ -254,7 +254,7 @@ fn files(rows: &mut Vec<(String, String)>, list: &FileList, all: bool) {
         } else if all || shown < FILES_SHOWN {
             shown += 1;
             let slash = if entry.directory && entry.path != "." { "/" } else { "" };
-            rows.push((format!("{}{slash}", entry.path), how));
+            rows.push((format!("{}{slash}{}", entry.path, list.place), how));
         } else {
             shown += 1;
         }

@@ -13,6 +13,7 @@ mod rawjson;
 mod screen;
 mod steps;
 mod table;
+mod time;
 mod tty;
 
 pub(crate) use call::{
@@ -26,3 +27,4 @@ pub(crate) use rawjson::finding_status;
 pub(crate) use screen::{Display, LAST_WORDS, Screen};
 pub(crate) use steps::size;
 pub(crate) use table::Table;
+pub(crate) use time::{moment, shown_date, shown_time};

@@ -12,9 +12,10 @@ use progress::EventKind;
 use registry::RegistryError;
 use store::StoreError;
 
+use super::noted::note;
 use super::resolve::registry_error;
 use super::stored;
-use super::unpack::{Packed, layer_blob, unpack};
+use super::unpack::{Packed, unpack};
 use super::{known_stack_layers, malformed};
 use crate::error::{BuildError, BuildErrorKind, sources};
 use crate::session::Session;
@@ -62,7 +63,8 @@ pub(super) fn fetch(session: &Arc<Session>, lazy: &LazyImage, vertex: u32) -> Re
 /// Layers that are downloaded at the same time.
 const DOWNLOADS_MAX: usize = 4;
 
-/// Brings all layers of an image into the store as blobs, without unpacking them.
+/// Brings all layers of an image into the store as blobs, without unpacking them, and looks whether they are what the
+/// image says.
 pub(crate) fn download_all(
     session: &Arc<Session>,
     image: &ImageSource,
@@ -71,21 +73,25 @@ pub(crate) fn download_all(
     let blobs = layer_descriptors(session, image)?;
     let permits = Slots::new(DOWNLOADS_MAX);
     std::thread::scope(|scope| {
-        let start = |blob| {
+        let named = blobs.iter().zip(&image.config.rootfs.diff_ids);
+        let downloads = named.map(|(blob, diff_id)| {
             let permits = &permits;
             scope.spawn(move || {
                 let _permit = permits.take();
-                download(session, image, blob, vertex)
+                download(session, image, blob, vertex)?;
+                match note(session, *diff_id, blob)? {
+                    true => Ok(()),
+                    false => {
+                        let digest = blob.digest;
+                        let text = format!("its layer {digest} is not the {diff_id} of its config");
+                        Err(malformed(image, &text))
+                    }
+                }
             })
-        };
-        let downloads: Vec<_> = blobs.iter().map(start).collect();
-        downloads.into_iter().try_for_each(|download| joined(download.join()))
-    })?;
-    for (descriptor, diff_id) in blobs.iter().zip(&image.config.rootfs.diff_ids) {
-        let noted = session.lease.set_layer_blob(*diff_id, &layer_blob(descriptor));
-        noted.map_err(|e| BuildError::store("cannot keep a downloaded layer", e))?;
-    }
-    Ok(())
+        });
+        let downloads: Vec<_> = downloads.collect();
+        Ok(downloads.into_iter().try_for_each(|download| joined(download.join()))?)
+    })
 }
 
 /// The result of a thread; one that panicked met a bug.

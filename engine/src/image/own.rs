@@ -8,10 +8,10 @@ use std::sync::Arc;
 use graph::{Graph, ImageOrigin, ImageSource, Op, Target};
 use oci::{Descriptor, DiffId, Reference};
 use progress::EventKind;
-use store::{LayerBlob, StoreError};
+use store::LayerBlob;
 
 use super::fetch::{download, layer_descriptors};
-use super::unpack::layer_blob;
+use super::noted::{layer_blob, note};
 use crate::error::{BuildError, BuildErrorKind, sources};
 use crate::session::Session;
 use crate::stop::Stop;
@@ -42,7 +42,7 @@ impl Base {
         vertex: u32,
     ) -> Result<Vec<Option<LayerBlob>>, Stop> {
         let Base(image) = self;
-        let store = |error| BuildError::store("cannot note a layer's blob", error);
+        let store = |error| BuildError::store("cannot look for a layer's blob", error);
         if image.manifest.is_none() {
             return Ok(Vec::new());
         }
@@ -66,11 +66,9 @@ impl Base {
                 },
             };
             session.check_cancelled()?;
-            let blob = is_there.then(|| layer_blob(descriptor));
-            if let Some(blob) = &blob {
-                note(session, *diff_id, blob).map_err(store)?;
-            }
-            blobs.push(blob);
+            // Noted, it is not dropped; one of another tar is as good as none.
+            let is_its = is_there && keep(session, *diff_id, descriptor)?;
+            blobs.push(is_its.then(|| layer_blob(descriptor)));
         }
         if let Some(error) = failed {
             let why: Vec<String> = sources(&error).map(ToString::to_string).collect();
@@ -124,11 +122,10 @@ impl Base {
     }
 }
 
-/// Keeps a blob from being dropped, unless another one of the kind is kept already.
-fn note(session: &Session, diff_id: DiffId, blob: &LayerBlob) -> Result<(), StoreError> {
-    let known = session.lease.layer_blobs(diff_id)?;
-    match known.iter().any(|known| known.compression == blob.compression) {
-        true => Ok(()),
-        false => session.lease.set_layer_blob(diff_id, blob),
-    }
+/// Keeps a blob from being dropped, unless another one of the kind is kept already; false for the blob of another tar.
+fn keep(session: &Session, diff_id: DiffId, blob: &Descriptor) -> Result<bool, BuildError> {
+    let known = session.lease.layer_blobs(diff_id);
+    let known = known.map_err(|e| BuildError::store("cannot look for a layer's blobs", e))?;
+    let compression = layer_blob(blob).compression;
+    Ok(known.iter().any(|known| known.compression == compression) || note(session, diff_id, blob)?)
 }

@@ -7,9 +7,9 @@ use graph::LayerId;
 use layer::{ApplyOptions, Toc};
 use oci::{ChainId, Descriptor, DiffId};
 use rustix::fs::{Mode, OFlags};
-use store::LayerBlob;
 
 use super::known_stack_layers;
+use super::noted::note_verified;
 use crate::error::BuildError;
 use crate::finish;
 use crate::session::Session;
@@ -81,7 +81,7 @@ fn unpack_blob(
     let content_id = layer::content_id(&applied.toc);
     session.lease.set_toc(layer, applied.toc, content_id).map_err(store)?;
     session.lease.set_diff_id(layer, "plain", diff_id, applied.size_bytes).map_err(store)?;
-    session.lease.set_layer_blob(diff_id, &layer_blob(descriptor)).map_err(store)?;
+    note_verified(session, diff_id, descriptor)?;
     Ok(layer)
 }
 
@@ -91,24 +91,4 @@ pub(crate) fn new_dir(ingest: &store::Ingest, name: &str) -> Result<OwnedFd, Bui
     rustix::fs::mkdirat(ingest.dir(), name, Mode::from_raw_mode(0o755)).map_err(fail)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(ingest.dir(), name, flags, Mode::empty()).map_err(fail)
-}
-
-/// What the store notes of a blob that came with an image.
-pub(crate) fn layer_blob(descriptor: &Descriptor) -> LayerBlob {
-    LayerBlob {
-        compression: compression_of(&descriptor.media_type).to_owned(),
-        media_type: descriptor.media_type.clone(),
-        digest: descriptor.digest,
-        size_bytes: descriptor.size_bytes,
-    }
-}
-
-fn compression_of(media_type: &str) -> &'static str {
-    if media_type.ends_with("gzip") {
-        "gzip"
-    } else if media_type.ends_with("zstd") {
-        "zstd"
-    } else {
-        "none"
-    }
 }

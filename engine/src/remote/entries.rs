@@ -22,7 +22,6 @@ use crate::lookup::{self, Form};
 use crate::session::Session;
 use crate::stop::Stop;
 use crate::value::{StackValue, Value};
-use crate::why;
 use crate::work::Work;
 
 /// The document of one export; its layers are in the place then.
@@ -214,7 +213,7 @@ fn known(result: &StepResult, operation: &OperationDigest) -> Result<Known, Stop
             layer: None,
             created: info.created,
             took_ms: 0,
-            step: why::without_place(&work.vertex().origin.name).to_owned(),
+            step: work.vertex().origin.text().to_owned(),
             inputs: Vec::new(),
         });
     }

@@ -13,12 +13,12 @@ use std::thread::JoinHandle;
 use graph::{Graph, LayerId, Op, Vertex, VertexId};
 use oci::{ChainId, Descriptor, Digest};
 use progress::EventKind;
-use remotecache::{CacheExport, CacheLayer, CacheMode, CachePlace};
+use remotecache::{CacheExport, CacheLayer, CacheMode, CachePlace, ExportPlace};
 
 use super::entries;
 use super::hit;
 use super::layer::{ImportedLayer, download};
-use crate::error::{BuildError, BuildErrorKind, sources};
+use crate::error::{BuildError, BuildErrorKind, sources, told};
 use crate::finish;
 use crate::internal::{self, Internal};
 use crate::session::Session;
@@ -44,6 +44,8 @@ pub(super) struct Export {
     pub(super) options: CacheExport,
     pub(super) place: Arc<dyn CachePlace>,
     sent: Mutex<HashMap<LayerName, Sent>>,
+    /// Why the export fails, once it does: what is not begun is left then.
+    failed: OnceLock<Failure>,
     permits: Slots,
 }
 
@@ -86,6 +88,7 @@ pub(crate) fn open(session: &Arc<Session>) -> Result<(), Stop> {
                 options: options.clone(),
                 place,
                 sent: Mutex::default(),
+                failed: OnceLock::new(),
                 permits: Slots::new(SENDING_MAX),
             })),
             Ok(None) => {}
@@ -116,13 +119,14 @@ fn unless_ignored(
     if !options.ignore_error || error.kind() == BuildErrorKind::Cancelled {
         return Err(error);
     }
-    let message = format!("{}, ignored as you asked", words(&error));
+    let message = format!("{}, ignored as you asked", told(&error));
     session.events.emit(EventKind::Warning { vertex: None, message });
     Ok(())
 }
 
+/// Why, without what.
 fn words(error: &(dyn std::error::Error + 'static)) -> String {
-    sources(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    error.source().map_or_else(|| error.to_string(), |cause| told(cause))
 }
 
 /// Notes what a vertex read when it got its result: its keys are made of this, not of what is there later.
@@ -226,7 +230,14 @@ impl Export {
 
     fn failed(&self) -> BuildError {
         let text = format!("cannot export the cache to {}", self.place.name());
-        BuildError::new(BuildErrorKind::Registry, text)
+        let kind = match self.options.place {
+            ExportPlace::Local { .. } => BuildErrorKind::Files,
+            _ => BuildErrorKind::Registry,
+        };
+        BuildError::new(kind, text).with_hint(
+            "the result of the build is complete and has its names; \
+             with ignore-error=true in --cache-to this is a warning",
+        )
     }
 
     /// The failure of a layer as that of the export.
@@ -262,10 +273,19 @@ impl Export {
             if session.cancel.is_cancelled() || session.exports.abandoned.load(Ordering::Relaxed) {
                 return Err(Failure::of("the build was stopped".to_owned()));
             }
-            match layer {
+            if let Some(failure) = self.failed.get() {
+                return Err(failure.clone());
+            }
+            let sent = match layer {
                 LayerRef::Here(layers) => self.send_here(session, layers).map_err(Failure::from),
                 LayerRef::Imported(layer) => self.send_on(session, layer),
-            }
+            };
+            sent.inspect_err(|failure| {
+                if !failure.is_lost {
+                    // Another one may have been first.
+                    let _ = self.failed.set(failure.clone());
+                }
+            })
         };
         sent.get_or_init(send).clone()
     }

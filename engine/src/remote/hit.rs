@@ -12,7 +12,7 @@ use super::import;
 use super::index::ImportedRecord;
 use super::layer::{ImportedLayer, known};
 use crate::error::BuildError;
-use crate::lookup;
+use crate::lookup::{self, Form};
 use crate::session::Session;
 use crate::stop::{Stop, lock};
 use crate::value::{Above, Bottom, LazyStack, StackValue};
@@ -24,6 +24,8 @@ pub(crate) struct Hits(Mutex<Vec<Hit>>);
 
 struct Hit {
     work: Work,
+    /// The key that the record was found by.
+    key: CacheKey,
     contents: Vec<Digest>,
     record: Arc<ImportedRecord>,
 }
@@ -61,8 +63,13 @@ pub(crate) fn find(work: &Work, key: &CacheKey) -> Result<Option<(StackValue, Ca
 pub(crate) fn note(work: &Work, key: &CacheKey, contents: &[Digest]) {
     let index = import::index(&work.session);
     if let Some(record) = index.find(key) {
-        let (work, contents, record) = (work.clone(), contents.to_vec(), record.clone());
-        lock(&work.session.clone().hits.0).push(Hit { work, contents, record });
+        let hit = Hit {
+            work: work.clone(),
+            key: *key,
+            contents: contents.to_vec(),
+            record: record.clone(),
+        };
+        lock(&work.session.hits.0).push(hit);
     }
 }
 
@@ -162,12 +169,15 @@ pub(crate) fn forget(session: &Session) {
 }
 
 fn file(hit: &Hit, stack: Stack) -> Result<(), Stop> {
-    let Hit { work, contents, record } = hit;
+    let Hit { work, key: found_by, contents, record } = hit;
     let layer: Option<LayerId> = record.entry.layer.and(stack.layers.last().copied());
+    // Not all keys that the cache says it has: others may be of steps of other builds, which never asked for this cache.
+    let mut cache = vec![*found_by];
+    cache.extend(lookup::cache_key(work, contents, Form::Weak)?.filter(|key| key != found_by));
     let keys = RecordKeys {
         instruction: key::instruction_digest(work.vertex()),
         operation: Some(key::operation_digest(work.vertex(), contents)),
-        cache: record.entry.keys.clone(),
+        cache,
         near: Some(lookup::near_key(work, contents)),
     };
     let record = CacheRecord { stack, layer, ..record.told() };

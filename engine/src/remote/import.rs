@@ -11,9 +11,8 @@ use progress::{EventKind, Outcome};
 use remotecache::{CacheDocument, CacheImport, CachePlace, ImportPlace, RemoteError};
 use store::Ingest;
 
-use super::hit;
 use super::index::{Index, Source};
-use crate::error::{BuildError, sources};
+use crate::error::{BuildError, sources, told};
 use crate::facts::Imported;
 use crate::internal::{self, Internal};
 use crate::session::Session;
@@ -122,10 +121,10 @@ fn shown(import: &CacheImport) -> String {
     match &import.place {
         ImportPlace::Registry { reference, .. } => reference.familiar(),
         ImportPlace::Local { src, digest: Some(digest), .. } => {
-            format!("cache {digest} in {}", src.display())
+            format!("{digest} in {}", src.display())
         }
         ImportPlace::Local { src, tag, digest: None } => {
-            format!("cache {tag} in {}", src.display())
+            format!("{tag} in {}", src.display())
         }
         ImportPlace::S3(s3) => format!("s3 bucket {}", s3.bucket),
         ImportPlace::Gha(gha) => format!("gha {}", gha.scope),
@@ -186,13 +185,11 @@ fn wait(session: &Session) {
     }
 }
 
-/// An import did not have what it promised: from now on the build knows nothing of what was imported.
-pub(crate) fn lost(session: &Session, error: &BuildError) {
-    let causes: Vec<String> = sources(error).map(ToString::to_string).collect();
-    let message = format!("{}: built without imported caches", causes.join(": "));
+/// From now on the build knows nothing of what was imported: something of it was not as promised.
+pub(crate) fn forget(session: &Session, error: &BuildError) {
+    let message = format!("{}: built without imported caches", told(error));
     session.events.emit(EventKind::Warning { vertex: None, message });
     *lock(&session.imports.index) = Some(Arc::default());
-    hit::forget(session);
 }
 
 /// Leaves with the facts what the places said, for the process that does the work.

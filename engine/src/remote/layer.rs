@@ -3,7 +3,10 @@
 //! Owns the way from its blob to a layer of the store, and the check that it is what the cache said. Refuses to know
 //! which steps want it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use graph::{ContentId, LayerId, Stack};
 use oci::{ChainId, Descriptor, DiffId, Reference};
@@ -50,7 +53,8 @@ impl ImportedLayer {
 const DOWNLOADS_MAX: usize = 4;
 
 /// Brings the imported ones of `above`, which lie on what `bottom` gives: downloads run ahead side by side, also while
-/// the bottom is fetched; unpacking is in order. `vertex` gets the progress.
+/// the bottom is fetched; unpacking is in order. When one fails, those that are not begun are left. `vertex` gets the
+/// progress.
 pub(crate) fn bring(
     session: &Arc<Session>,
     above: &[Above],
@@ -58,36 +62,65 @@ pub(crate) fn bring(
     vertex: u32,
 ) -> Result<Stack, Stop> {
     let permits = Slots::new(DOWNLOADS_MAX);
+    let has_failed = AtomicBool::new(false);
+    let failing = |_: &Stop| has_failed.store(true, Ordering::Relaxed);
     std::thread::scope(|scope| {
         let download_ahead = |layer: &Arc<ImportedLayer>| {
-            let (layer, permits) = (layer.clone(), &permits);
+            let (layer, permits, has_failed) = (layer.clone(), &permits, &has_failed);
             scope.spawn(move || {
                 let known = known_stack_layers(session, layer.chain)?.is_some();
                 let _permit = permits.take();
-                if known { Ok(()) } else { download(session, &layer, vertex) }
+                if has_failed.load(Ordering::Relaxed) {
+                    return Ok(Ahead::Left);
+                }
+                let done = if known { Ok(()) } else { download(session, &layer, vertex) };
+                done.inspect_err(failing).map(|()| Ahead::Done)
             })
         };
-        let downloads: Vec<_> = above
-            .iter()
-            .map(|layer| match layer {
-                Above::Layer(_) => None,
-                Above::Imported(layer) => Some(download_ahead(layer)),
-            })
-            .collect();
-        let mut stack = bottom()?;
-        for (layer, ahead) in above.iter().zip(downloads) {
+        let mut downloads: VecDeque<_> = imported(above).map(download_ahead).collect();
+        let mut stack = bottom().inspect_err(failing)?;
+        for layer in above {
             let layer = match layer {
                 Above::Layer(layer) => *layer,
                 Above::Imported(layer) => {
-                    ahead.map_or(Ok(()), |ahead| ahead.join().unwrap_or_else(|_| Err(bug())))?;
+                    if let Ahead::Left = joined(downloads.pop_front())? {
+                        return Err(first_failure(downloads));
+                    }
                     let below = if layer.is_alone { &[][..] } else { &stack.layers[..] };
-                    put(session, layer, below, vertex)?
+                    put(session, layer, below, vertex).inspect_err(failing)?
                 }
             };
             stack = stack.with(layer);
         }
         Ok(stack)
     })
+}
+
+/// What became of a layer before it was its turn.
+enum Ahead {
+    Done,
+    /// Not begun, since another one has failed: that one's turn comes.
+    Left,
+}
+
+/// Why layers were left.
+fn first_failure(mut downloads: VecDeque<ScopedJoinHandle<'_, Result<Ahead, Stop>>>) -> Stop {
+    loop {
+        if let Err(stop) = joined(downloads.pop_front()) {
+            return stop;
+        }
+    }
+}
+
+fn imported(above: &[Above]) -> impl Iterator<Item = &Arc<ImportedLayer>> {
+    above.iter().filter_map(|layer| match layer {
+        Above::Layer(_) => None,
+        Above::Imported(layer) => Some(layer),
+    })
+}
+
+fn joined(download: Option<ScopedJoinHandle<'_, Result<Ahead, Stop>>>) -> Result<Ahead, Stop> {
+    download.ok_or_else(bug)?.join().unwrap_or_else(|_| Err(bug()))
 }
 
 fn bug() -> Stop {

@@ -20,7 +20,7 @@ use super::export::Export;
 use super::import;
 use super::index::Source;
 use crate::cache_mounts::{pack, scan, unpack};
-use crate::error::{BuildError, BuildErrorKind, sources};
+use crate::error::{BuildError, BuildErrorKind, told};
 use crate::internal::{self, Internal};
 use crate::mounts;
 use crate::session::Session;
@@ -58,7 +58,7 @@ pub(crate) fn bring(session: &Arc<Session>, id: &CacheMountId) {
     if let Err(error) = try_bring(session, id) {
         lock(&session.travelling.lost).insert(id.key());
         if error.kind() != BuildErrorKind::Cancelled {
-            warn(session, format!("cache mount {} begins empty: {}", id.id, words(&error)));
+            warn(session, format!("cache mount {} begins empty: {}", id.id, told(&error)));
         }
     }
 }
@@ -145,7 +145,7 @@ pub(super) fn export(
     warn_of_unknown(session, export, &ids);
     let send = |id: CacheMountId| {
         let sent = send(session, &id, export).unwrap_or_else(|error| {
-            let text = format!("cache mount {} was not exported: {}", id.id, words(&error));
+            let text = format!("cache mount {} was not exported: {}", id.id, told(&error));
             warn(session, text);
             // The state of before is better than none.
             find(session, &id, false).and_then(|found| send_on(&found, &*export.place).ok())
@@ -264,8 +264,4 @@ fn note(state: &Digest, descriptor: &Descriptor) -> CacheMountBlob {
 
 fn warn(session: &Session, message: String) {
     session.events.emit(EventKind::Warning { vertex: None, message });
-}
-
-fn words(error: &BuildError) -> String {
-    sources(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -248,6 +248,7 @@ fn file_list(work: &Work, files: &Files, old: Digest) -> Option<FileList> {
     Some(FileList {
         same: same as u64,
         total: total as u64,
+        place: files.place.clone(),
         entries,
         more: found.len().saturating_sub(FILES_MAX) as u64,
     })
@@ -260,8 +261,7 @@ fn entry(files: &Files, one: &Difference) -> FileDifference {
         FileWhat::Renamed(from) => vec![format!("renamed from {}", files.shown(from))],
         FileWhat::Changed(changes) => changes.iter().map(how).collect(),
     };
-    let path = format!("{}{}", files.shown(&one.path), files.place);
-    FileDifference { path, directory: one.kind == Kind::Directory, how }
+    FileDifference { path: files.shown(&one.path), directory: one.kind == Kind::Directory, how }
 }
 
 fn how(change: &Change) -> String {

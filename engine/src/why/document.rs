@@ -158,6 +158,9 @@ pub struct FileList {
     pub same: u64,
     /// How many there are now.
     pub total: u64,
+    /// Where they are, to be put behind a path: ` in stage build`; empty for the build context.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub place: String,
     /// Those that differ, the first ones.
     pub entries: Vec<FileDifference>,
     /// How many more differ.
@@ -168,7 +171,7 @@ pub struct FileList {
 /// One file that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileDifference {
-    /// Its path, as the Dockerfile would name it.
+    /// Its path, as the Dockerfile would name it, in the list's place.
     pub path: String,
     /// Whether it is a directory.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]

@@ -27,10 +27,30 @@ pub(crate) struct Predecessor {
     pub(crate) started: String,
 }
 
-/// The predecessors of steps in earlier builds, of which the newest comes first. A build that ended before a step says
-/// nothing of it: the one before it does.
-pub(crate) fn predecessors(now: &[Step], logs: &[BuildLog]) -> HashMap<VertexId, Predecessor> {
+/// What earlier builds say of the steps of this one.
+#[derive(Default)]
+pub(crate) struct History {
+    predecessors: HashMap<VertexId, Predecessor>,
+    new: HashSet<VertexId>,
+}
+
+impl History {
+    /// What a step was in the last build that came to it.
+    pub(crate) fn predecessor(&self, id: VertexId) -> Option<&Predecessor> {
+        self.predecessors.get(&id)
+    }
+
+    /// Whether its stage is in earlier builds, and the step in none of them.
+    pub(crate) fn is_new(&self, id: VertexId) -> bool {
+        self.new.contains(&id)
+    }
+}
+
+/// What earlier builds, of which the newest comes first, say of steps. A build that ended before a step says nothing of
+/// it: the one before it does. `stages_of_file` are the names of all stages, also of those that are not built now.
+pub(crate) fn history(now: &[Step], stages_of_file: &[String], logs: &[BuildLog]) -> History {
     let mut found = HashMap::new();
+    let (mut in_known_stages, mut paired) = (HashSet::new(), HashSet::new());
     let ran = by_result(logs);
     let now_stages = in_order(now, |step| (&step.stage, &step.platform));
     for log in logs {
@@ -38,8 +58,10 @@ pub(crate) fn predecessors(now: &[Step], logs: &[BuildLog]) -> HashMap<VertexId,
             break;
         }
         let then_stages = in_order(&log.steps, |step| (&step.stage, &step.platform));
-        for (now, then) in stages(&now_stages, &then_stages) {
+        for (now, then) in stages(&now_stages, &then_stages, stages_of_file) {
+            in_known_stages.extend(now.iter().map(|step| step.id));
             for (at, from) in pair(now, then) {
+                paired.insert(now[at].id);
                 let step = then[from];
                 if !matches!(step.outcome, StepOutcome::NotReached | StepOutcome::Refused) {
                     found.entry(now[at].id).or_insert_with(|| Predecessor {
@@ -50,7 +72,8 @@ pub(crate) fn predecessors(now: &[Step], logs: &[BuildLog]) -> HashMap<VertexId,
             }
         }
     }
-    found
+    let new = in_known_stages.difference(&paired).copied().collect();
+    History { predecessors: found, new }
 }
 
 /// Steps that ran, by the layer that they have made.
@@ -99,13 +122,50 @@ fn in_order<'a, T>(
 
 type Paired<'a> = (&'a [&'a Step], &'a [&'a LoggedStep]);
 
-/// Stages of now with those of then: by name, and what has another name by the order in which they come.
-fn stages<'a>(now: &'a Stages<'a, Step>, then: &'a Stages<'a, LoggedStep>) -> Vec<Paired<'a>> {
+/// Stages of now with those of then: by name, and those that got another name or platform.
+fn stages<'a>(
+    now: &'a Stages<'a, Step>,
+    then: &'a Stages<'a, LoggedStep>,
+    stages_of_file: &[String],
+) -> Vec<Paired<'a>> {
+    let is_in_file = |name: &str| stages_of_file.iter().any(|own| own.eq_ignore_ascii_case(name));
     let both = now.order.iter().filter(|stage| then.steps.contains_key(*stage));
-    let new = now.order.iter().filter(|stage| !then.steps.contains_key(*stage));
+    let new: Vec<&Stage<'_>> =
+        now.order.iter().filter(|stage| !then.steps.contains_key(*stage)).collect();
+    // One that is in the file under its name, and only not built now, has no other name.
+    let may_be =
+        |(name, _): &Stage<'_>| !is_in_file(name) || new.iter().any(|(other, _)| other == name);
     let old = then.order.iter().filter(|stage| !now.steps.contains_key(*stage));
-    let pairs = both.map(|stage| (stage, stage)).chain(new.zip(old));
+    let old: Vec<&Stage<'_>> = old.filter(|stage| may_be(stage)).collect();
+    let alike = |new: &Stage<'_>, old: &Stage<'_>| {
+        let then: HashSet<&str> =
+            then.steps[old].iter().map(|step| step.instruction.as_str()).collect();
+        let is_there = |step: &&&Step| then.contains(step.instruction.as_str());
+        let own = now.steps[new].iter().filter(|step| !step.instruction.is_empty());
+        usize::from(new.0 == old.0) + own.filter(is_there).count()
+    };
+    let pairs = both.map(|stage| (stage, stage)).chain(renamed(&new, old, alike));
     pairs.map(|(new, old)| (&now.steps[new][..], &then.steps[old][..])).collect()
+}
+
+/// Pairs of what is most alike. What is left is paired by its order, if it is as much on both sides.
+fn renamed<'a>(
+    new: &[&'a Stage<'a>],
+    mut old: Vec<&'a Stage<'a>>,
+    alike: impl Fn(&Stage<'_>, &Stage<'_>) -> usize,
+) -> Vec<(&'a Stage<'a>, &'a Stage<'a>)> {
+    let (mut pairs, mut rest) = (Vec::new(), Vec::new());
+    for stage in new {
+        let scores = old.iter().map(|old| alike(stage, old)).enumerate().rev();
+        match scores.max_by_key(|(_, score)| *score).filter(|(_, score)| *score > 0) {
+            Some((at, _)) => pairs.push((*stage, old.remove(at))),
+            None => rest.push(*stage),
+        }
+    }
+    if rest.len() == old.len() {
+        pairs.extend(rest.into_iter().zip(old));
+    }
+    pairs
 }
 
 /// More steps than this are paired by their place alone.
@@ -216,7 +276,8 @@ mod tests {
         }
     }
 
-    /// Steps and logs are lines; `!` before one says that the build did not reach it.
+    /// Steps and logs are lines; `!` before one says that the build did not reach it. The file has one more stage that
+    /// is not built.
     fn check(now: &[&str], logs: &[&[&str]], want: &[Option<&str>]) {
         let split = |text: &str| {
             let (stage, text) = text.split_once(": ").expect("stage: text");
@@ -249,10 +310,15 @@ mod tests {
                 log("then", &lines)
             })
             .collect();
-        let found = predecessors(&steps, &logs);
+        let stages: Vec<String> = steps.iter().map(|step| step.stage.clone()).collect();
+        let found = history(&steps, &[stages, vec!["left-out".to_owned()]].concat(), &logs);
         let found: Vec<Option<&str>> = steps
             .iter()
-            .map(|step| found.get(&step.id).map(|found| found.step.text.as_str()))
+            .map(|step| match found.predecessor(step.id) {
+                Some(found) => Some(found.step.text.as_str()),
+                None if found.is_new(step.id) => Some("new"),
+                None => None,
+            })
             .collect();
         assert_eq!(found, want, "{now:?}");
     }
@@ -269,11 +335,11 @@ mod tests {
         check(
             &["a: RUN one", "a: RUN new thing", "a: RUN two again", "a: COPY x /x"],
             &[then],
-            &[Some("RUN one"), None, Some("RUN two"), Some("COPY x /x")],
+            &[Some("RUN one"), Some("new"), Some("RUN two"), Some("COPY x /x")],
         );
         // One was taken out.
         check(&["a: RUN one", "a: COPY x /y"], &[then], &[Some("RUN one"), Some("COPY x /x")]);
-        check(&["a: WORKDIR /w"], &[then], &[None]);
+        check(&["a: WORKDIR /w"], &[then], &[Some("new")]);
     }
 
     #[test]
@@ -281,6 +347,15 @@ mod tests {
         let then: &[&str] = &["a: RUN one", "b: RUN two"];
         check(&["b: RUN one", "a: RUN two"], &[then], &[Some("RUN two"), Some("RUN one")]);
         check(&["a: RUN one", "c: RUN 2"], &[then], &[Some("RUN one"), Some("RUN two")]);
+        // Another one before it took its name by number.
+        check(
+            &["a: RUN one", "c: RUN new thing", "d: RUN two"],
+            &[then],
+            &[Some("RUN one"), None, Some("RUN two")],
+        );
+        // What is in the file and only not built now has no other name.
+        check(&["b: RUN 2"], &[&["left-out: RUN two"]], &[None]);
+        check(&["b: RUN two"], &[&["left-out: RUN two"]], &[None]);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use std::cell::OnceCell;
 
 use graph::{
-    CopySource, Graph, InlineFile, Op, Selection, StackIdentity, TreeDigest, Vertex, VertexId,
+    CopySource, Graph, InlineFile, Op, Origin, Selection, StackIdentity, TreeDigest, Vertex,
+    VertexId,
 };
 use oci::{Digest, Hasher};
 use planner::key::{self, ContentSource};
@@ -108,7 +109,7 @@ fn outside(work: &Work, contents: &[Digest]) -> Vec<Input> {
             files(&work.graph, input, selection, Some(*digest))
         }
         ContentSource::Http { input } | ContentSource::Git { input } => {
-            let name = source_name(&work.graph.vertex(input).origin.name).to_owned();
+            let name = source_name(&work.graph.vertex(input).origin).to_owned();
             Input {
                 label: format!("remote: {name}"),
                 digest: Some(*digest),
@@ -217,9 +218,7 @@ impl Named {
             _ => {
                 let name = match &vertex.op {
                     Op::Image(image) => image.reference.familiar(),
-                    _ if vertex.origin.stage.is_empty() => {
-                        source_name(&vertex.origin.name).to_owned()
-                    }
+                    _ if vertex.origin.stage.is_empty() => source_name(&vertex.origin).to_owned(),
                     _ => format!("stage {}", vertex.origin.stage),
                 };
                 (format!(" in {name}"), name)
@@ -274,18 +273,10 @@ fn own_text(vertex: &Vertex) -> Option<Digest> {
 }
 
 /// What a vertex is called where no step is meant: `context lay` of `[context lay] oci-layout://dir`, an image's name.
-pub(crate) fn source_name(name: &str) -> &str {
-    match name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+pub(crate) fn source_name(origin: &Origin) -> &str {
+    match origin.name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
         Some((place, _)) if place.starts_with("context ") => place,
-        _ => without_place(name),
-    }
-}
-
-/// A step's name without `[stage i/n] `: another instruction in the file must not make it another label.
-pub(crate) fn without_place(name: &str) -> &str {
-    match name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
-        Some((place, text)) if place.contains('/') => text,
-        _ => name,
+        _ => origin.text(),
     }
 }
 

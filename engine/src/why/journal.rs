@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use graph::{Graph, LayerId, Op, Vertex, VertexId};
+use parser::SourceText;
 use planner::key;
 use store::{BuildLogName, Project};
 
 use super::compare::Candidate;
 use super::document::{BuildLog, Comparison, FORMAT, LoggedStep, StepOutcome};
-use super::history::{self, Predecessor, Step};
+use super::history::{self, History, Step};
 use crate::address::{self, StepPlace};
 use crate::plan::Plan;
 use crate::request::{self, ContextInput, DockerfileInput};
@@ -28,14 +29,14 @@ pub(crate) struct Journal {
     started_us: u64,
     plan: OnceLock<Steps>,
     notes: Mutex<HashMap<VertexId, Note>>,
-    predecessors: OnceLock<HashMap<VertexId, Predecessor>>,
+    history: OnceLock<History>,
 }
 
 struct Steps {
     graph: Arc<Graph>,
     ids: Vec<VertexId>,
     places: Vec<StepPlace>,
-    dockerfile: String,
+    source: SourceText,
 }
 
 /// What is known of a step.
@@ -69,15 +70,15 @@ impl Journal {
             started_us: request::now_us(),
             plan: OnceLock::new(),
             notes: Mutex::default(),
-            predecessors: OnceLock::new(),
+            history: OnceLock::new(),
         }
     }
 
     /// Notes what there is to do.
     pub(crate) fn plan(&self, plan: &Plan) {
         let (ids, places) = address::steps(&plan.graph, &plan.source);
-        let dockerfile = plan.source.name.to_string();
-        let _ = self.plan.set(Steps { graph: plan.graph.clone(), ids, places, dockerfile });
+        let (graph, source) = (plan.graph.clone(), plan.source.clone());
+        let _ = self.plan.set(Steps { graph, ids, places, source });
     }
 
     /// Changes what is noted of a step.
@@ -92,13 +93,15 @@ impl Journal {
         Some(address::shown(&places[at], places))
     }
 
-    /// What a step was in the last build that reached it.
-    pub(crate) fn predecessor(&self, session: &Session, id: VertexId) -> Option<&Predecessor> {
-        self.predecessors.get_or_init(|| self.find_predecessors(session)).get(&id)
+    /// What earlier builds say of the steps of this one.
+    pub(crate) fn history(&self, session: &Session) -> &History {
+        self.history.get_or_init(|| self.find_history(session))
     }
 
-    fn find_predecessors(&self, session: &Session) -> HashMap<VertexId, Predecessor> {
-        let Some(Steps { graph, ids, places, .. }) = self.plan.get() else { return HashMap::new() };
+    fn find_history(&self, session: &Session) -> History {
+        let Some(Steps { graph, ids, places, source }) = self.plan.get() else {
+            return History::default();
+        };
         let steps = ids.iter().zip(places).map(|(id, place)| {
             let vertex = graph.vertex(*id);
             Step {
@@ -110,7 +113,7 @@ impl Journal {
             }
         });
         let steps: Vec<Step> = steps.collect();
-        history::predecessors(&steps, &earlier_builds(session))
+        history::history(&steps, &address::stage_names(source), &earlier_builds(session))
     }
 
     /// Writes everything down. Nobody's build fails because that cannot be done.
@@ -124,7 +127,7 @@ impl Journal {
             id: format!("{:06x}", self.started_us & 0xff_ffff),
             started: self.started.clone(),
             context: String::from_utf8_lossy(&context).into_owned(),
-            dockerfile: steps.dockerfile.clone(),
+            dockerfile: steps.source.name.to_string(),
             ok,
             steps: self.logged(steps),
         };

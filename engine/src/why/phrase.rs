@@ -80,7 +80,7 @@ fn called(work: &Work, vertex: &Vertex) -> String {
             format!("step {address}")
         }
         Some(address) => address,
-        None => match source_name(&vertex.origin.name) {
+        None => match source_name(&vertex.origin) {
             "" => "the base".to_owned(),
             name => name.to_owned(),
         },
@@ -161,17 +161,19 @@ fn files(name: &str, list: &FileList) -> String {
     let mut sorted = Sorted::default();
     list.entries.iter().for_each(|entry| sorted.add(entry));
     let mut said = Said::default();
+    let path = |one: &FileDifference| format!("{}{}", one.path, list.place);
     match &sorted.changed[..] {
         [] => {}
-        [one] => said.name(format!("{} changed", one.path)),
+        [one] => said.name(format!("{} changed", path(one))),
         [one, others @ ..] => {
-            said.name(format!("{} and {} more changed", one.path, others.len()));
+            said.name(format!("{} and {} more changed", path(one), others.len()));
         }
     }
-    said.group(&sorted.renamed, said_renamed, |count| format!("{count} renamed"));
-    said.group(&sorted.new, |one| format!("{} is new", one.path), |count| format!("+{count}"));
-    said.group(&sorted.gone, |one| format!("{} is gone", one.path), |count| format!("-{count}"));
-    let as_how = |one: &FileDifference| format!("{} {}", one.path, one.how.join(", "));
+    let renamed = |one: &FileDifference| format!("{} renamed to {}", old_name(one), path(one));
+    said.group(&sorted.renamed, renamed, |count| format!("{count} renamed"));
+    said.group(&sorted.new, |one| format!("{} is new", path(one)), |count| format!("+{count}"));
+    said.group(&sorted.gone, |one| format!("{} is gone", path(one)), |count| format!("-{count}"));
+    let as_how = |one: &FileDifference| format!("{} {}", path(one), one.how.join(", "));
     said.group(&sorted.mode, as_how, |count| format!("{count} mode-only"));
     said.group(&sorted.other, as_how, |count| format!("{count} otherwise"));
     if list.more > 0 {
@@ -183,9 +185,9 @@ fn files(name: &str, list: &FileList) -> String {
     }
 }
 
-fn said_renamed(one: &FileDifference) -> String {
+fn old_name(one: &FileDifference) -> &str {
     let from = one.how.first().and_then(|how| how.strip_prefix("renamed from "));
-    format!("{} renamed to {}", from.unwrap_or("a file"), one.path)
+    from.unwrap_or("a file")
 }
 
 #[derive(Default)]
@@ -279,7 +281,7 @@ mod tests {
     fn files_are_named_once_and_counted_else() {
         let check = |entries: &[(&str, &str)], want: &str| {
             let entries = entries.iter().map(|(path, how)| entry(path, how)).collect();
-            let list = FileList { same: 5, total: 9, entries, more: 0 };
+            let list = FileList { same: 5, total: 9, place: String::new(), entries, more: 0 };
             assert_eq!(files("src", &list), want);
         };
         let mode = "mode 0644 -> 0664";
@@ -302,6 +304,9 @@ mod tests {
         check(&[("d/", "new")], "d is new");
         check(&[("d/", "new"), ("e/", "new")], "src: +2 directories");
         check(&[("a", "owner 0:0 -> 7:7")], "a owner 0:0 -> 7:7");
+        let (place, entries) = (" in stage b".to_owned(), vec![entry("o/", mode)]);
+        let list = FileList { same: 1, total: 2, place, entries, more: 0 };
+        assert_eq!(files("o in stage b", &list), "o in stage b mode 0644 -> 0664");
     }
 
     fn different(kind: InputKind, name: &str, old: bool, new: bool) -> Different {

@@ -16,13 +16,15 @@ const VERSION: u64 = 1;
 /// Longest encoded document.
 pub(crate) const COMPRESSED_MAX_BYTES: u64 = 64 << 20;
 /// Longest document in JSON.
-const JSON_MAX_BYTES: u64 = 256 << 20;
+const JSON_MAX_BYTES: u64 = 64 << 20;
 /// Most layers, records, mounts or listings.
 const ITEMS_MAX: usize = 200_000;
-/// Most layers of one record; overlays of Linux end at 500.
-const LAYERS_OF_RECORD_MAX: usize = 4096;
+/// Most layers of one record.
+const LAYERS_OF_RECORD_MAX: usize = 1024;
 /// Most keys of one record.
 const KEYS_MAX: usize = 64;
+/// Most keys, layers and inputs of all records together: a few bytes of JSON are many more in memory.
+const WORDS_MAX: usize = 2_000_000;
 /// Most inputs of one record.
 const INPUTS_MAX: usize = 65_536;
 /// Longest text in a record, in bytes.
@@ -184,11 +186,15 @@ fn decompressed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 /// What is true of every document, whether it is about to be written or was just read.
-fn check_limits(document: &CacheDocument) -> Result<(), String> {
+pub(crate) fn check_limits(document: &CacheDocument) -> Result<(), String> {
     let CacheDocument { layers, records, mounts, listings } = document;
     let counts = [layers.len(), records.len(), mounts.len(), listings.len()];
     if counts.iter().any(|count| *count > ITEMS_MAX) {
         return Err(format!("more than {ITEMS_MAX} layers, records, mounts or listings"));
+    }
+    let words = |entry: &CacheEntry| entry.keys.len() + entry.layers.len() + entry.inputs.len();
+    if records.iter().map(words).sum::<usize>() > WORDS_MAX {
+        return Err(format!("records with more than {WORDS_MAX} keys, layers and inputs"));
     }
     let is_short = |text: &String| text.len() <= TEXT_MAX_BYTES;
     for (number, entry) in records.iter().enumerate() {
@@ -223,9 +229,20 @@ fn check_limits(document: &CacheDocument) -> Result<(), String> {
     Ok(())
 }
 
-/// RFC 3339: it goes into configs of images, and into BuildKit's config, whose reader refuses others.
-fn is_time(text: &str) -> bool {
-    text.len() <= 40 && text.parse::<jiff::Timestamp>().is_ok()
+/// RFC 3339: it goes into configs of images, and into BuildKit's config, whose reader refuses others. Which forms the
+/// parser takes besides is of no use here.
+pub(super) fn is_time(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_digit() || b"-:.+TZ".contains(&byte);
+    let shape = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        10 => byte == b'T',
+        13 | 16 => byte == b':',
+        0..=18 => byte.is_ascii_digit(),
+        _ => is_plain(byte),
+    };
+    (20..=40).contains(&text.len())
+        && text.bytes().enumerate().all(shape)
+        && text.parse::<jiff::Timestamp>().is_ok()
 }
 
 fn to_file(document: &CacheDocument, with_blobs: bool) -> File {

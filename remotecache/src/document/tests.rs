@@ -167,6 +167,47 @@ fn nothing_is_written_that_could_not_be_read() {
     );
 }
 
+#[test]
+fn only_times_that_everybody_reads_are_times() {
+    for good in
+        ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.678901234Z", "2026-01-02T03:04:05+02:00"]
+    {
+        assert!(format::is_time(good), "{good}");
+    }
+    for bad in [
+        "",
+        "2026-01-02",
+        "2026-01-02T03:04Z",
+        "2026-01-02 03:04:05Z",
+        "2026-01-02t03:04:05z",
+        "2026-01-02T03:04:05-04[America/New_York]",
+        "-002026-01-02T03:04:05Z",
+        "2026-01-02T03:04:05,5Z",
+        "2026-13-02T03:04:05Z",
+    ] {
+        assert!(!format::is_time(bad), "{bad}");
+    }
+}
+
+#[test]
+fn a_layer_without_a_time_does_not_keep_a_cache_from_being_written() {
+    let mut document = document();
+    document.layers[0].created = String::new();
+    let read = CacheDocument::decode(&document.encode().expect("encode")).expect("decode");
+    assert_eq!(read.layers[0].created, "1970-01-01T00:00:00Z");
+}
+
+#[test]
+fn short_words_do_not_fill_the_memory() {
+    let mut document = document();
+    let many = entry("many", &[0; 1_000]);
+    document.records = vec![many; 2_001];
+    let reason = format::check_limits(&document).expect_err("two million places");
+    assert!(reason.contains("2000000"), "{reason}");
+    document.records.truncate(1_500);
+    assert_eq!(format::check_limits(&document), Ok(()));
+}
+
 fn any_document() -> impl Strategy<Value = CacheDocument> {
     let records = prop::collection::vec((0u8..20, prop::collection::vec(0u32..6, 0..5)), 0..12);
     records.prop_map(|records| CacheDocument {

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use oci::Digest;
+use oci::{Digest, ImageId};
 
 use super::inventory::{Holder, Inventory, ItemKind, Node, Reached, User};
 use super::{GcPolicy, GcReport, protect};
 use crate::error::{StoreError, at};
+use crate::images::StoredImage;
 use crate::layout::Store;
 use crate::lease::{self, Lease};
 use crate::{boot, cache_mounts, census, images, layers, listings, records, trash};
@@ -127,14 +128,19 @@ pub(super) fn images_of(found: &Inventory, chosen: &[usize]) -> usize {
 /// Images without tag and user, whatever their layers are.
 pub(super) fn untagged_images(store: &Store) -> Result<usize, StoreError> {
     let _locked = store.lock_exclusively()?;
-    let protected = protect::protected(store)?;
     let mut removed = 0;
-    for image in store.images()? {
-        if protected.holder(&images::path(&image.id)) == Holder::Image {
-            removed += usize::from(store.remove_image(&image.id)?);
-        }
+    for id in untagged(store)? {
+        removed += usize::from(store.remove_image(&id)?);
     }
     Ok(removed)
+}
+
+/// Ids of the images without tag and user.
+pub(super) fn untagged(store: &Store) -> Result<Vec<ImageId>, StoreError> {
+    let protected = protect::protected(store)?;
+    let is_untagged =
+        |image: &StoredImage| protected.holder(&images::path(&image.id)) == Holder::Image;
+    Ok(store.images()?.into_iter().filter(is_untagged).map(|image| image.id).collect())
 }
 
 /// Removes what needs something that is gone: a record whose maker ended between the look and the removal of a layer.

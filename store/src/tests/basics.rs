@@ -7,9 +7,7 @@ use oci::{ChainId, DiffId, Digest};
 
 use super::fixture::*;
 use crate::fault::testing;
-use crate::{
-    LayerBlob, Store, StoreOptions, StoredManifest, Tagged, TaggedIndex, VerifyDepth,
-};
+use crate::{LayerBlob, Store, StoreOptions, StoredManifest, Tagged, TaggedIndex, VerifyDepth};
 
 #[test]
 fn opening_makes_a_private_store_and_checks_who_may_write_it() {
@@ -23,7 +21,8 @@ fn opening_makes_a_private_store_and_checks_who_may_write_it() {
     };
     // G1: open to others, or below a directory where others may rename.
     chmod(store.root(), 0o755);
-    assert!(root.open_in("boot-1").expect_err("open to others").is_not_writable());
+    let open = root.open_in("boot-1").expect_err("open to others");
+    assert!(open.is_not_writable() && open.to_string().contains("chmod 700"), "{open}");
     chmod(store.root(), 0o700);
     chmod(root.dir.path(), 0o777);
     assert!(root.open_in("boot-1").expect_err("replaceable").is_not_writable());
@@ -54,9 +53,14 @@ fn other_formats_and_other_directories_are_refused() {
     let foreign = Root::new();
     std::fs::create_dir(foreign.path()).expect("a new directory");
     std::fs::write(foreign.path().join("thesis.txt"), "").expect("a new file");
-    let mode = std::fs::Permissions::from_mode(0o700);
-    std::fs::set_permissions(foreign.path(), mode).expect("chmod");
-    foreign.open_in("boot-1").expect_err("not empty, no store");
+    // Nobody is told to close it, either.
+    for mode in [0o700, 0o755] {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(foreign.path(), mode).expect("chmod");
+        let error = foreign.open_in("boot-1").expect_err("not empty, no store");
+        assert!(error.to_string().contains("neither empty nor a store"), "{error}");
+        assert!(error.is_not_writable());
+    }
 }
 
 #[test]

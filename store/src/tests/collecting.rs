@@ -77,6 +77,14 @@ fn what_a_lease_adds_is_told() {
     assert!(lease.tell_added().expect("tell") && !lease.tell_added().expect("again"));
     let after = root.open().estimated_bytes().expect("read").expect("counted");
     assert_eq!(after - before, 4 * (52 << 10));
+    // What was told while somebody counted is not forgotten.
+    let (counted, told_length) = (store.counted().expect("read"), store.told_length());
+    lease.put_blob(None, &mut &[9; 3 << 12][..]).expect("store");
+    assert!(lease.tell_added().expect("tell"));
+    let counted = counted.expect("counted");
+    lease.put_counted(&counted, told_length.expect("a length")).expect("put");
+    let after = store.estimated_bytes().expect("read").expect("counted");
+    assert!((3 << 12..8 << 12).contains(&(after - before)), "{after} {before}");
     // A count of the day before yesterday is none.
     let now = std::time::SystemTime::now();
     let old = now - std::time::Duration::from_secs(48 * 3600);
@@ -88,6 +96,21 @@ fn what_a_lease_adds_is_told() {
     assert_eq!(store.estimated_bytes().expect("read"), Some(after));
     // After a boot nothing that was counted is believed.
     assert_eq!(root.open_in("boot-2").expect("open").estimated_bytes().expect("read"), None);
+}
+
+#[test]
+fn a_look_counts_images_whose_layers_stay() {
+    let root = Root::new();
+    let store = root.open();
+    let id = build(&store, "app", true).expect("build");
+    let lease = store.lease().expect("lease");
+    let layers = lease.image(&id).expect("read").expect("known").stack.layers;
+    lease.put_image(&image(&layers, "{\"v\":2}")).expect("put");
+    drop(lease);
+    let look = store.gc(&GcPolicy { dry_run: true, ..all() }).expect("gc");
+    assert_eq!((layers_of(&look), look.images), (0, 1));
+    assert_eq!(store.gc(&all()).expect("gc").images, 1);
+    assert_eq!(store.images().expect("list").len(), 1, "the named one");
 }
 
 #[test]

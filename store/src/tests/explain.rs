@@ -53,6 +53,10 @@ fn the_newest_builds_are_kept_and_the_newest_of_each_project() {
     assert!(names.last().expect("one").project.is_of_context(b"quiet"));
     assert_eq!(store.build_log(&names[0]).expect("read").as_deref(), Some(&b"100"[..]));
     assert_eq!(store.build_log(&name(2, "busy")).expect("read"), None);
+    // The clock was set back.
+    lease.put_build_log(&name(5, "busy"), b"again").expect("put");
+    let newest = store.build_logs().expect("list")[0];
+    assert_eq!(store.build_log(&newest).expect("read").as_deref(), Some(&b"again"[..]));
     for at in 0..300 {
         lease.put_build_log(&name(1000 + at, &format!("project {at}")), b"x").expect("put");
     }

@@ -166,7 +166,13 @@ fn export_place(
 
 fn reference(name: &str) -> Result<Reference, UsageError> {
     name.parse().map_err(|error: oci::ParseReferenceError| {
-        UsageError::new(format!("invalid cache reference {name:?}: {error}"))
+        let invalid = UsageError::new(format!("invalid cache reference {name:?}: {error}"));
+        match name.starts_with(['.', '/', '~']) {
+            true => invalid.with_hint(
+                "for a directory: --cache-from type=local,src=DIR, --cache-to type=local,dest=DIR",
+            ),
+            false => invalid,
+        }
     })
 }
 
@@ -258,6 +264,9 @@ fn mounts(typed: &mut Attributes) -> Result<(MountSelection, u64), UsageError> {
             MountSelection::Ids(ids.map(str::to_owned).collect())
         }
     };
-    let max = typed.text("mounts-max").map(|text| size_bytes(&text)).transpose()?;
+    let max = typed.text("mounts-max").map(|text| {
+        size_bytes(&text).map_err(|error| error.of_flag("mounts-max of", typed.flag()))
+    });
+    let max = max.transpose()?;
     Ok((selection, max.unwrap_or(MountSelection::MAX_BYTES)))
 }

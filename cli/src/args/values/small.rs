@@ -58,7 +58,10 @@ pub(crate) fn platforms<S: AsRef<str>>(texts: &[S]) -> Result<Vec<Platform>, Usa
 
 /// A number of bytes with an optional unit of 1024s: `512`, `64m`, `1.5GiB`.
 pub(crate) fn size_bytes(text: &str) -> Result<u64, UsageError> {
-    let invalid = || UsageError::new(format!("invalid size: {text:?}"));
+    let invalid = || {
+        UsageError::new(format!("invalid size: {text:?}"))
+            .with_hint("write a number with a unit of 1024: 512m, 20G, 1.5GiB")
+    };
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| invalid())?;

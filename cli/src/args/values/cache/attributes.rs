@@ -21,8 +21,12 @@ impl Attributes {
         let mut values = BTreeMap::new();
         for field in fields {
             let Some((name, value)) = field.split_once('=') else {
-                return Err(UsageError::new(format!("invalid value {field} of {flag}"))
-                    .with_hint("write attributes as key=value, with commas between them"));
+                let hint = match values.is_empty() && field.parse::<oci::Reference>().is_ok() {
+                    true => format!("with attributes, write type=registry,ref={field},KEY=VALUE"),
+                    false => "write attributes as key=value, with commas between them".to_owned(),
+                };
+                let message = format!("invalid value {field} of {flag}");
+                return Err(UsageError::new(message).with_hint(hint));
             };
             values.insert(name.trim().to_ascii_lowercase(), value.to_owned());
         }
@@ -58,7 +62,16 @@ impl Attributes {
         name: &'static str,
         message: &str,
     ) -> Result<String, UsageError> {
-        self.text(name).filter(|text| !text.is_empty()).ok_or_else(|| UsageError::new(message))
+        let text = self.text(name).filter(|text| !text.is_empty());
+        text.ok_or_else(|| {
+            let what = match name {
+                "ref" => "NAME:TAG",
+                "src" | "dest" => "DIR",
+                _ => "VALUE",
+            };
+            let (flag, kind) = (self.flag, &self.kind);
+            UsageError::new(message).with_hint(format!("write {flag} type={kind},{name}={what}"))
+        })
     }
 
     /// Takes a switch.

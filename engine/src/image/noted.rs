@@ -1,0 +1,125 @@
+//! What the store notes of blobs: which layer's tar is in which blob, so that it need not be made again.
+//!
+//! Such a note is for every image with the layer, so none is made of what an image merely says of itself: whoever made
+//! that image could give its own bytes to others.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt as _;
+
+use oci::{Descriptor, DiffId, Digest, Hasher, media};
+use store::LayerBlob;
+
+use crate::error::BuildError;
+use crate::session::Session;
+
+/// Notes that a blob of the store is a layer's tar. It is read through to see whether that is so, unless it is noted
+/// already. False, and no note, for the blob of another tar.
+pub(crate) fn note(
+    session: &Session,
+    diff_id: DiffId,
+    descriptor: &Descriptor,
+) -> Result<bool, BuildError> {
+    let store = |e| BuildError::store("cannot look at a layer's blob", e);
+    let known = session.lease.layer_blobs(diff_id).map_err(store)?;
+    if known.iter().any(|blob| blob.digest == descriptor.digest) {
+        return Ok(true);
+    }
+    let Some(mut blob) = session.lease.open_blob(&descriptor.digest).map_err(store)? else {
+        return Ok(false);
+    };
+    let mut tar = Hashing { hasher: Hasher::new(), session };
+    // One that cannot be read to its end is no tar at all.
+    let read = io::copy(&mut layer::decompress(&mut blob), &mut tar);
+    session.check_cancelled()?;
+    if read.is_err() || tar.hasher.finish() != diff_id.0 {
+        return Ok(false);
+    }
+    note_verified(session, diff_id, descriptor)?;
+    Ok(true)
+}
+
+/// Notes a blob of which is known that it is the layer's tar.
+pub(crate) fn note_verified(
+    session: &Session,
+    diff_id: DiffId,
+    descriptor: &Descriptor,
+) -> Result<(), BuildError> {
+    let store = |e| BuildError::store("cannot note a layer's blob", e);
+    let Some(blob) = session.lease.open_blob(&descriptor.digest).map_err(store)? else {
+        return Ok(());
+    };
+    let noted = layer_blob(descriptor);
+    // Manifests that are written by the note would call it what it is not.
+    if compression_within(&blob) != Some(&*noted.compression) {
+        return Ok(());
+    }
+    session.lease.set_layer_blob(diff_id, &noted).map_err(store)
+}
+
+/// The descriptor of a layer's blob that came without one.
+pub(crate) fn described(
+    session: &Session,
+    digest: Digest,
+    size_bytes: u64,
+) -> Result<Descriptor, BuildError> {
+    let blob = session.lease.open_blob(&digest);
+    let blob = blob.map_err(|e| BuildError::store("cannot look at a layer's blob", e))?;
+    let media_type = match blob.as_ref().and_then(compression_within) {
+        Some("gzip") => media::OCI_LAYER_GZIP,
+        Some("zstd") => media::OCI_LAYER_ZSTD,
+        _ => media::OCI_LAYER,
+    };
+    Ok(Descriptor::new(media_type, digest, size_bytes))
+}
+
+/// What the store notes of a blob that came with an image.
+pub(crate) fn layer_blob(descriptor: &Descriptor) -> LayerBlob {
+    LayerBlob {
+        compression: compression_of(&descriptor.media_type).to_owned(),
+        media_type: descriptor.media_type.clone(),
+        digest: descriptor.digest,
+        size_bytes: descriptor.size_bytes,
+    }
+}
+
+fn compression_of(media_type: &str) -> &'static str {
+    if media_type.ends_with("gzip") {
+        "gzip"
+    } else if media_type.ends_with("zstd") {
+        "zstd"
+    } else {
+        "none"
+    }
+}
+
+/// What a blob is compressed with by its first bytes; `None` when they cannot be read.
+fn compression_within(blob: &File) -> Option<&'static str> {
+    let mut head = [0; 4];
+    let count = blob.read_at(&mut head, 0).ok()?;
+    Some(match head[..count] {
+        [0x1f, 0x8b, ..] => "gzip",
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => "zstd",
+        _ => "none",
+    })
+}
+
+/// Hashes what is written, until the build is stopped.
+struct Hashing<'a> {
+    hasher: Hasher,
+    session: &'a Session,
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.session.cancel.is_cancelled() {
+            return Err(io::Error::other("the build was cancelled"));
+        }
+        self.hasher.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
