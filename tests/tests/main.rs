@@ -19,6 +19,7 @@ mod debian;
 mod devices;
 mod engines;
 mod errors;
+mod hostile_cache;
 mod hygiene;
 mod messages;
 mod outputs;
