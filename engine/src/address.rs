@@ -9,7 +9,6 @@ use std::str::FromStr;
 use graph::{Graph, Origin, VertexId};
 use parser::{LineRange, SourceText, Span};
 
-
 /// The name of one or more steps, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {

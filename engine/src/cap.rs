@@ -165,14 +165,19 @@ fn too_full(report: &GcReport, max: u64) -> String {
 
 /// With less than this, a step that failed may have found no room.
 const FULL_BYTES: u64 = 16 << 20;
+/// What a full disk may seem to have left.
+const NOTHING_BYTES: u64 = 128 << 10;
 
 /// What to say to a step's failure when the disk of the store is as good as full.
 pub(crate) fn full_disk(session: &Session) -> Option<String> {
     let free = session.lease.store().free_bytes().ok().filter(|free| *free < FULL_BYTES)?;
+    let state = match free < NOTHING_BYTES {
+        true => "is full".to_owned(),
+        false => format!("has only {} left", shown(free)),
+    };
     Some(format!(
-        "the disk of the store has only {} left: `shale cache prune` frees what no image needs, \
-         --root names a store on another disk",
-        shown(free)
+        "the disk of the store {state}: `shale cache prune` frees what no image needs, --root \
+         names a store on another disk"
     ))
 }
 

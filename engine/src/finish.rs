@@ -127,10 +127,7 @@ fn present_identity(session: &Arc<Session>, stack: &Stack) -> Result<StackIdenti
 }
 
 /// The content id of the topmost of `layers`. Remembered: every key of a long chain asks for all that lie below.
-pub(crate) fn content_id(
-    session: &Arc<Session>,
-    layers: &[LayerId],
-) -> Result<ContentId, Stop> {
+pub(crate) fn content_id(session: &Arc<Session>, layers: &[LayerId]) -> Result<ContentId, Stop> {
     let (layer, below) = layers.split_last().expect("called with at least one layer");
     if let Some(id) = lock(&session.content_ids).get(layer) {
         return Ok(*id);

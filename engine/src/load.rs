@@ -32,13 +32,13 @@ pub(crate) struct Loaded {
     pub(crate) context_epoch: Option<i64>,
 }
 
-/// The Dockerfile's name for people, before it is read.
-fn shown_name(request: &BuildRequest) -> &str {
+/// The Dockerfile's name for people, before it is read. It gets into progress and logs: no password may be in it.
+fn shown_name(request: &BuildRequest) -> String {
     match &request.dockerfile {
-        DockerfileInput::File { shown, .. } => shown,
-        DockerfileInput::InContext(path) => path,
-        DockerfileInput::Default | DockerfileInput::Text(_) => "Dockerfile",
-        DockerfileInput::Http(url) => url,
+        DockerfileInput::File { shown, .. } => shown.clone(),
+        DockerfileInput::InContext(path) => path.clone(),
+        DockerfileInput::Default | DockerfileInput::Text(_) => "Dockerfile".to_owned(),
+        DockerfileInput::Http(url) => without_user(url),
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn dockerfile(session: &Arc<Session>) -> Result<Loaded, Stop> {
     let name = shown_name(&session.request);
     let step = format!("[internal] load build definition from {name}");
     let bytes = internal::step(&session.events, Internal::LoadDockerfile, &step, || {
-        definition(session, &mut context, name)
+        definition(session, &mut context, &name)
     })?;
     let (tree, context_epoch) = match context {
         Context::Directory(dir) => (open_directory(session, dir)?, None),
@@ -66,7 +66,7 @@ pub(crate) fn dockerfile(session: &Arc<Session>) -> Result<Loaded, Stop> {
     };
     session.contexts.set("", tree);
     let text = String::from_utf8_lossy(&bytes);
-    Ok(Loaded { source: SourceText::new(name, &text), context_epoch })
+    Ok(Loaded { source: SourceText::new(&name, &text), context_epoch })
 }
 
 /// The main context, before its ignore file is known.

@@ -219,7 +219,9 @@ fn by_content(
     for form in [Form::Weak, Form::Strong] {
         let Some(key) = cache_key(work, contents, form)? else { continue };
         let found = usable(&work.session, work.session.lease.find(&key))?;
-        if let Some(record) = found.filter(&mut *young) {
+        if let Some(record) = found.filter(&mut *young)
+            && stands_on_below(work, &record)?
+        {
             return Ok(Some(Filed::Here(record)));
         }
         if let Some((stack, told)) = remote::find(work, &key)?
@@ -230,6 +232,23 @@ fn by_content(
         }
     }
     Ok(None)
+}
+
+/// Whether what a record was made on is by its contents what the vertex stands on. A key says no less, but the record
+/// may have come with a cache that gave it keys of other steps.
+fn stands_on_below(work: &Work, record: &CacheRecord) -> Result<bool, Stop> {
+    let Some(below) = below(work) else { return Ok(true) };
+    let Stack { base, layers } = &record.stack;
+    let own = usize::from(record.layer.is_some());
+    let lower = layers[..layers.len().saturating_sub(own)].to_vec();
+    let lower = StackValue::Present(Stack { base: *base, layers: lower });
+    let session = &work.session;
+    let lower = match finish::identity(session, &lower) {
+        // One of its layers is of no use, so the record is none.
+        Err(Stop::Failed(error)) if error.kind() == BuildErrorKind::Files => return Ok(false),
+        lower => lower?,
+    };
+    Ok(lower == finish::identity(session, below)?)
 }
 
 type Looked = Result<Option<CacheRecord>, store::StoreError>;

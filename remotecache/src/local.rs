@@ -3,12 +3,14 @@
 
 mod write;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use oci::{Descriptor, Digest, Document, Index, Reference, media};
+use rustix::fs::OFlags;
 
 use crate::manifest::{self, Form};
 use crate::place::OpenBlob;
@@ -169,10 +171,12 @@ impl CachePlace for LocalPlace {
 
 /// A regular file: a FIFO in somebody's directory must not hang a build.
 fn open_file(path: &Path) -> io::Result<File> {
-    if !std::fs::metadata(path)?.is_file() {
+    let nonblock = OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
+    if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
     }
-    File::open(path)
+    Ok(file)
 }
 
 fn read_small(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {

@@ -1,8 +1,8 @@
 //! Tests of whole stores.
 
 mod basics;
-mod collecting;
 mod cache_mounts;
+mod collecting;
 mod durability;
 mod explain;
 mod faults;

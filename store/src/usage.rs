@@ -220,16 +220,24 @@ pub(crate) fn estimate_of(toc: &Toc) -> u64 {
 /// Bytes of the blocks of everything at and below a path; each file once, however many names it has. What cannot be
 /// read counts nothing. Does not leave the file system.
 pub(crate) fn blocks_below(path: &Path, seen: &mut HashSet<(u64, u64)>) -> u64 {
+    measure(path, seen).0
+}
+
+/// [`blocks_below`], and whether all of it could be read.
+pub(crate) fn measure(path: &Path, seen: &mut HashSet<(u64, u64)>) -> (u64, bool) {
     let walk = walkdir::WalkDir::new(path).follow_links(false).same_file_system(true);
-    let found = walk.into_iter().filter_map(Result::ok);
-    let mut total = 0;
-    for metadata in found.filter_map(|entry| entry.metadata().ok()) {
+    let (mut total, mut is_whole) = (0, true);
+    for metadata in walk.into_iter().map(|entry| entry.and_then(|entry| entry.metadata())) {
+        let Ok(metadata) = metadata else {
+            is_whole = false;
+            continue;
+        };
         let has_names = metadata.nlink() > 1 && !metadata.is_dir();
         if !has_names || seen.insert((metadata.dev(), metadata.ino())) {
             total += metadata.blocks() * BLOCK_BYTES;
         }
     }
-    total
+    (total, is_whole)
 }
 
 /// Bytes of the blocks of one file or directory itself.
@@ -302,5 +310,7 @@ mod tests {
         let full = blocks_below(dir.path(), &mut seen) - empty;
         assert!((100_000..300_000).contains(&full), "{full}");
         assert!(blocks_below(dir.path(), &mut seen) - empty < 8192, "they were seen before");
+        assert!(measure(dir.path(), &mut HashSet::new()).1);
+        assert_eq!(measure(&dir.path().join("none"), &mut seen), (0, false));
     }
 }

@@ -292,6 +292,37 @@ fn another_project_with_the_same_instruction_is_no_predecessor() {
 }
 
 #[test]
+fn a_password_in_the_url_of_the_dockerfile_is_in_no_log() {
+    use std::io::{Read as _, Write as _};
+
+    let Some(world) = prepared() else { return };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    // Lives as long as this process.
+    std::thread::spawn(move || {
+        let text = "FROM base\nRUN echo from the web\n";
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}", text.len());
+            let _ = write!(stream, "{head}\r\nConnection: close\r\n\r\n{text}");
+        }
+    });
+    let run = world.build(&["-f", &format!("http://u:hunter2@127.0.0.1:{port}/Dockerfile")]);
+    let shown = format!("http://127.0.0.1:{port}/Dockerfile");
+    let loaded = format!("load build definition from {shown}");
+    run.ok();
+    assert!(run.stderr.contains(&loaded), "{run}");
+    let told = world.shale(&["why", "2"]);
+    assert!(told.ok().contains(&format!("{shown}:2")), "{told}");
+    let files = std::fs::read_dir(world.store().join("logs/builds")).expect("logs");
+    let logs =
+        files.map(|file| std::fs::read_to_string(file.expect("a log").path()).expect("text"));
+    for text in logs.chain([run.stderr.clone(), told.stdout.clone()]) {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
 fn what_is_asked_for_wrongly_is_answered() {
     let Some(world) = prepared() else { return };
     let unknown = world.shale(&["why", "build:9"]);

@@ -327,7 +327,7 @@ fn shown_id(item: &Item, whole: bool) -> String {
 
 fn shown_text(item: &Item, whole: bool) -> String {
     match (item.text.as_str(), item.kind) {
-        ("", ItemKind::Base) => "(layer of a base image)".to_owned(),
+        ("", ItemKind::Base) => "(layer of an image)".to_owned(),
         ("", ItemKind::Source) => "(what is remembered of a source)".to_owned(),
         ("", ItemKind::Blob) => "(compressed layer or manifest)".to_owned(),
         ("", _) => String::new(),

@@ -9,8 +9,8 @@ mod mounts;
 mod problems;
 mod run;
 mod transfer;
-mod why;
 mod verify;
+mod why;
 
 use std::ffi::OsString;
 use std::io::{Read as _, Seek as _, Write as _};
@@ -258,9 +258,12 @@ fn read_handed(engine: &mut EngineProcess, name: &str) -> Option<Vec<u8>> {
 }
 
 fn engine_report(error: &BuildError) -> Report<'_> {
+    const NO_SPACE: &str =
+        "`shale cache prune` frees what no image needs, --root names a store on another disk";
+    let usual = (error.kind() == BuildErrorKind::DiskFull).then_some(NO_SPACE);
     Report {
         diagnostics: error.diagnostics(),
-        hint: error.hint().map(str::to_owned),
+        hint: error.hint().or(usual).map(str::to_owned),
         ..Report::of(error)
     }
 }

@@ -17,9 +17,9 @@ pub(crate) fn run(process: &mut Process, typed: &VerifyArgs) -> Done {
     let depth = if typed.quick { VerifyDepth::Records } else { VerifyDepth::Contents };
     let problems = process.store()?.verify(depth);
     let problems = problems.map_err(|e| BuildError::store("cannot check the store", e))?;
-    let lines = problems.iter().map(|problem| {
-        format!("{}: {}\n", plain_text(&problem.path), plain_text(&problem.what))
-    });
+    let lines = problems
+        .iter()
+        .map(|problem| format!("{}: {}\n", plain_text(&problem.path), plain_text(&problem.what)));
     print(&lines.collect::<String>())?;
     Ok(if problems.is_empty() { Exit::Ok } else { Exit::Failed }.into())
 }

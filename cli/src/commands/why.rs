@@ -155,9 +155,17 @@ fn detail(log: &BuildLog, at: usize, places: &[StepPlace], all: bool) -> String 
     if let Some(comparison) = &step.comparison {
         compared(&mut lines, comparison, all);
     } else if step.because.is_some() {
-        lines.add("compared with", "nothing: there is no earlier result to compare with");
+        lines.add("compared with", nothing(step.because.as_deref().unwrap_or_default()));
     }
     lines.0
+}
+
+/// Why there is no comparison.
+fn nothing(because: &str) -> &'static str {
+    match because.starts_with("--no-cache") || because.starts_with("older than ") {
+        true => "nothing: the flag alone decided",
+        false => "nothing: there is no earlier result to compare with",
+    }
 }
 
 /// Lines with a label, all of them safe to print.
@@ -199,7 +207,8 @@ fn compared(lines: &mut Lines, comparison: &Comparison, all: bool) {
         }
     }
     if rows.is_empty() {
-        rows.push(("nothing".to_owned(), "all that the step reads is what it was".to_owned()));
+        let what = if *partial { "the instruction" } else { "all that the step reads" };
+        rows.push(("nothing".to_owned(), format!("{what} is what it was")));
     }
     lines.list("different", &rows);
     if *partial {

@@ -63,6 +63,8 @@ pub(super) struct Failure {
     text: String,
     /// It lies in an imported cache and cannot be had: the export goes on without what needs it.
     pub(super) is_lost: bool,
+    /// This machine's disk has no room for it.
+    is_full: bool,
 }
 
 /// A layer that an export may have to send.
@@ -126,7 +128,7 @@ fn unless_ignored(
 
 /// Why, without what.
 fn words(error: &(dyn std::error::Error + 'static)) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| told(cause))
+    error.source().map_or_else(|| error.to_string(), told)
 }
 
 /// Notes what a vertex read when it got its result: its keys are made of this, not of what is there later.
@@ -242,7 +244,11 @@ impl Export {
 
     /// The failure of a layer as that of the export.
     pub(super) fn failure(&self, failure: &Failure) -> BuildError {
-        self.failed().because(io::Error::other(failure.text.clone()))
+        let failed = self.failed().because(io::Error::other(failure.text.clone()));
+        match failure.is_full {
+            true => failed.of_kind(BuildErrorKind::DiskFull),
+            false => failed,
+        }
     }
 
     /// Sends all of these side by side; what became of each.
@@ -329,6 +335,7 @@ impl Export {
         };
         self.put(session, descriptor, repository.as_ref(), &fetch).map_err(|error| Failure {
             is_lost: sources(&error).any(is_lost),
+            is_full: error.kind() == BuildErrorKind::DiskFull,
             text: words(&error),
         })?;
         Ok(CacheLayer {
@@ -360,15 +367,18 @@ impl Export {
 
 impl Failure {
     fn of(text: String) -> Failure {
-        Failure { text, is_lost: false }
+        Failure { text, is_lost: false, is_full: false }
     }
 }
 
 impl From<Stop> for Failure {
     fn from(stop: Stop) -> Failure {
         match stop {
-            Stop::Failed(error) => Failure::of(words(&error)),
-            Stop::CacheLost(error) => Failure { text: words(&error), is_lost: true },
+            Stop::Failed(error) => Failure {
+                is_full: error.kind() == BuildErrorKind::DiskFull,
+                ..Failure::of(words(&error))
+            },
+            Stop::CacheLost(error) => Failure { is_lost: true, ..Failure::of(words(&error)) },
             Stop::NeedsWorker => Failure::of("this process opens no layers".to_owned()),
         }
     }

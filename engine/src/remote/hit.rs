@@ -12,7 +12,8 @@ use super::import;
 use super::index::ImportedRecord;
 use super::layer::{ImportedLayer, known};
 use crate::error::BuildError;
-use crate::lookup::{self, Form};
+use crate::finish;
+use crate::lookup;
 use crate::session::Session;
 use crate::stop::{Stop, lock};
 use crate::value::{Above, Bottom, LazyStack, StackValue};
@@ -98,7 +99,9 @@ fn value(work: &Work, record: &ImportedRecord) -> Result<Option<StackValue>, Sto
         return Ok(Some(StackValue::Lazy(below.with(Above::Imported(layer.clone())))));
     }
     let bottom = bottom(work.below());
-    if bottom.named().base.map(|(chain, _)| chain) != record.entry.base {
+    if bottom.named().base.map(|(chain, _)| chain) != record.entry.base
+        || !stands_on_below(work, record)?
+    {
         return Ok(None);
     }
     if let Some(stack) = here(session, &bottom, &record.layers)? {
@@ -106,6 +109,18 @@ fn value(work: &Work, record: &ImportedRecord) -> Result<Option<StackValue>, Sto
     }
     let above = record.layers.iter().cloned().map(Above::Imported).collect();
     Ok(Some(StackValue::Lazy(LazyStack { bottom, above })))
+}
+
+/// Whether the layers below a record's own are by their contents what its key was made of. A cache that says otherwise
+/// would change what other steps have made.
+fn stands_on_below(work: &Work, record: &ImportedRecord) -> Result<bool, Stop> {
+    let own = usize::from(record.entry.layer.is_some());
+    let lower = record.layers.len().saturating_sub(own);
+    let contents = record.layers[..lower].iter().map(|layer| layer.content_id);
+    Ok(match work.below() {
+        Some(below) => finish::identity(&work.session, below)?.contents.into_iter().eq(contents),
+        None => lower == 0,
+    })
 }
 
 /// An imported layer on layers of the store.
@@ -171,12 +186,16 @@ pub(crate) fn forget(session: &Session) {
 fn file(hit: &Hit, stack: Stack) -> Result<(), Stop> {
     let Hit { work, key: found_by, contents, record } = hit;
     let layer: Option<LayerId> = record.entry.layer.and(stack.layers.last().copied());
-    // Not all keys that the cache says it has: others may be of steps of other builds, which never asked for this cache.
-    let mut cache = vec![*found_by];
-    cache.extend(lookup::cache_key(work, contents, Form::Weak)?.filter(|key| key != found_by));
+    // Further keys that the cache says it has may be of steps of other builds, which never asked for this cache. Those
+    // of another operation are left; a look-up finds out what was made on something else.
+    let operation = key::operation_digest(work.vertex(), contents);
+    let mut cache = record.keys_of(&operation);
+    if !cache.contains(found_by) {
+        cache.push(*found_by);
+    }
     let keys = RecordKeys {
         instruction: key::instruction_digest(work.vertex()),
-        operation: Some(key::operation_digest(work.vertex(), contents)),
+        operation: Some(operation),
         cache,
         near: Some(lookup::near_key(work, contents)),
     };

@@ -54,10 +54,14 @@ fn instruction(different: &[Different]) -> Vec<String> {
     };
     let mut phrases = Vec::new();
     if parts().any(|one| is_own(&one)) {
-        phrases.push("instruction changed".to_owned());
+        // The text may be what it was, and another WORKDIR be meant.
+        let only_place = parts().filter(is_own).all(|one| one.name == "destination");
+        let what = if only_place { "destination" } else { "instruction" };
+        phrases.push(format!("{what} changed"));
     }
     // A flag of a line that was written anew is part of it.
-    let is_flag = |one: &&Different| one.name.starts_with("--") && !phrases.is_empty();
+    let is_anew = phrases.iter().any(|phrase| phrase.starts_with("instruction"));
+    let is_flag = |one: &&Different| one.name.starts_with("--") && is_anew;
     let others: Vec<&Different> = parts().filter(|one| !is_own(one) && !is_flag(one)).collect();
     phrases.extend(others.iter().map(|one| format!("{} {}", one.name, verb(one))));
     phrases
@@ -329,6 +333,10 @@ mod tests {
         check(&[("USER", true, true)], &["USER changed"]);
         check(&[("--network", true, true)], &["--network changed"]);
         check(&[("command", true, true)], &["instruction changed"]);
+        check(&[("destination", true, true)], &["destination changed"]);
+        check(&[("source", true, true), ("destination", true, true)], &["instruction changed"]);
+        let both = ["destination changed", "--chmod is new"];
+        check(&[("destination", true, true), ("--chmod", false, true)], &both);
         check(&[("command", true, true), ("--network", true, true)], &["instruction changed"]);
         let env = [("command", true, true), ("ENV A", true, false)];
         check(&env, &["instruction changed", "ENV A is gone"]);

@@ -7,11 +7,13 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use oci::{Descriptor, Digest, Index, media};
+use rustix::fs::OFlags;
 
 use super::{LocalPlace, MANIFEST_MAX_BYTES, REF_NAME, read_small};
 use crate::place::OpenBlob;
@@ -152,6 +154,9 @@ fn is_manifest(media_type: &str) -> bool {
     )
 }
 
+/// A link there could make us make a file elsewhere: whoever else writes to the directory need not be trusted with more
+/// than it.
 fn lock_file(path: PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).open(path)
+    let nofollow = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    OpenOptions::new().create(true).truncate(false).write(true).custom_flags(nofollow).open(path)
 }

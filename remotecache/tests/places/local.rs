@@ -145,6 +145,20 @@ fn wrong_content_is_not_put() {
 }
 
 #[test]
+fn a_link_in_the_place_of_a_lock_makes_no_file_elsewhere() {
+    for lock in ["ingest/lock", "index.json.lock"] {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("cache");
+        let elsewhere = dir.path().join("elsewhere");
+        fs::create_dir_all(path.join("ingest")).expect("directory");
+        std::os::unix::fs::symlink(&elsewhere, path.join(lock)).expect("link");
+        let place = to(dest(&path, "latest"));
+        assert!(place.publish(&remotecache::CacheDocument::default()).is_err(), "{lock}");
+        assert!(!elsewhere.exists(), "{lock}");
+    }
+}
+
+#[test]
 fn each_form_of_manifest_is_read_again() {
     for (oci, image_manifest, media_type) in [
         (true, true, media::OCI_MANIFEST),

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 
 use oci::Digest;
 use rustix::fs::FlockOperation;
@@ -15,7 +14,7 @@ use crate::error::{StoreError, at};
 use crate::flight::try_lock_named;
 use crate::layout::Store;
 use crate::lease::Lease;
-use crate::{census, seal, trash};
+use crate::{census, seal, trash, usage};
 
 const BLOB_KIND: &str = "cache-mount-blob";
 
@@ -231,25 +230,6 @@ fn look(disk: &Disk, home: &str, slot: &str) -> io::Result<Option<CacheMountDir>
         let lock = disk.open_lock(&format!("{slot}.lock"))?;
         !disk::try_lock(&lock, FlockOperation::NonBlockingLockExclusive)?
     };
-    let (size_bytes, is_whole) = size_on_disk(disk, slot);
+    let (size_bytes, is_whole) = usage::measure(&disk.path(slot), &mut HashSet::new());
     Ok(Some(CacheMountDir { size_bytes, is_whole, used_secs: stat.st_mtime, in_use }))
-}
-
-/// Bytes in the blocks of everything below, hard links once, and whether all of it could be read.
-fn size_on_disk(disk: &Disk, path: &str) -> (u64, bool) {
-    let walk = walkdir::WalkDir::new(disk.path(path)).follow_links(false).same_file_system(true);
-    let (mut bytes, mut is_whole) = (0, true);
-    let mut linked = HashSet::new();
-    for entry in walk {
-        let metadata = entry.and_then(|entry| entry.metadata());
-        let Ok(metadata) = metadata else {
-            is_whole = false;
-            continue;
-        };
-        let is_first = metadata.nlink() < 2
-            || metadata.is_dir()
-            || linked.insert((metadata.dev(), metadata.ino()));
-        bytes += if is_first { metadata.blocks() * 512 } else { 0 };
-    }
-    (bytes, is_whole)
 }

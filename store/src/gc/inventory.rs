@@ -112,6 +112,8 @@ pub(super) struct Inventory {
     pub(super) at: HashMap<String, usize>,
     /// File names of the images.
     pub(super) images: HashSet<String>,
+    /// Layers that could not be read as a whole from here: their size is not to be remembered.
+    unmeasured: HashSet<LayerId>,
     pub(super) others: BTreeMap<String, u64>,
     pub(super) total_bytes: u64,
 }
@@ -146,7 +148,7 @@ impl Inventory {
         let mut counted = Counted { total_bytes: self.total_bytes, ..Counted::default() };
         for node in &self.nodes {
             match (node.item.kind, node.item.id.parse()) {
-                (ItemKind::Step | ItemKind::Base, Ok(id)) => {
+                (ItemKind::Step | ItemKind::Base, Ok(id)) if !self.unmeasured.contains(&id) => {
                     counted.layers.insert(id, node.item.bytes);
                 }
                 (ItemKind::Mount, _) => {
@@ -208,8 +210,12 @@ fn add_layers(store: &Store, found: &mut Inventory, known: &Counted) -> Result<(
     for name in disk.list("layers").map_err(at("list", "layers"))? {
         let Ok(id) = name.parse::<LayerId>() else { continue };
         let path = layers::path(&id);
-        let measure = || usage::blocks_below(&disk.path(&path), &mut HashSet::new());
-        let bytes = known.layers.get(&id).copied().unwrap_or_else(measure);
+        let known = known.layers.get(&id).map(|bytes| (*bytes, true));
+        let measure = || usage::measure(&disk.path(&path), &mut HashSet::new());
+        let (bytes, is_whole) = known.unwrap_or_else(measure);
+        if !is_whole {
+            found.unmeasured.insert(id);
+        }
         // Base until a record says that a step has made it.
         found.add(disk, path.clone(), ItemKind::Base, bytes).map_err(at("look at", path))?;
     }

@@ -11,11 +11,8 @@ fn workload(root: &Root) -> Result<(), StoreError> {
     build(&store, "b", true)?;
     let lease = store.lease()?;
     let id = crate::CacheMountId { id: "/cache".to_owned(), ..Default::default() };
-    let request = crate::CacheMountRequest {
-        id: &id,
-        sharing: graph::CacheSharing::Shared,
-        empty: true,
-    };
+    let request =
+        crate::CacheMountRequest { id: &id, sharing: graph::CacheSharing::Shared, empty: true };
     drop(lease.cache_mount(&request, &|_| Ok(()), &|| false)?);
     drop(lease.single_flight("work", &|| false)?);
     lease.put_manifest(&digest("{}"), "type/x", b"{}")?;

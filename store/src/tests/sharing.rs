@@ -29,7 +29,12 @@ fn what_a_lease_or_a_tag_needs_is_not_collected() {
     drop(lease);
     builder.remove_tag(&reference("app")).expect("remove");
     assert_eq!(layers_of(&collector.gc(&GcPolicy::default()).expect("gc")), 0, "still an image");
-    assert_eq!(layers_of(&collector.gc(&GcPolicy { max_bytes: Some(0), ..GcPolicy::default() }).expect("gc")), 1);
+    assert_eq!(
+        layers_of(
+            &collector.gc(&GcPolicy { max_bytes: Some(0), ..GcPolicy::default() }).expect("gc")
+        ),
+        1
+    );
     assert_sound(&collector, "after gc");
     assert_eq!(collector.usage().expect("usage").images, 0);
 }
