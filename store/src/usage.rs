@@ -76,7 +76,8 @@ impl Store {
         Ok(Some(counted.total_bytes.saturating_add(added)))
     }
 
-    /// The limit of a store for which nobody has set one: a fifth of the file system, at least 4 GiB, at most 64 GiB.
+    /// The limit of a store for which nobody has set one: a fifth of the file system, at least 4 GiB, at most 64 GiB,
+    /// and never more than three quarters of the file system.
     ///
     /// # Errors
     /// The file system does not say its size.
@@ -118,7 +119,9 @@ impl Store {
 }
 
 fn default_max_bytes(file_system_bytes: u64) -> u64 {
-    (file_system_bytes / SHARE_OF_DISK).clamp(DEFAULT_MIN_BYTES, DEFAULT_MAX_BYTES)
+    let share = (file_system_bytes / SHARE_OF_DISK).clamp(DEFAULT_MIN_BYTES, DEFAULT_MAX_BYTES);
+    // On a small disk something goes before the disk is full.
+    share.min(file_system_bytes / 4 * 3)
 }
 
 impl Lease {
@@ -282,7 +285,7 @@ mod tests {
     fn a_store_may_take_a_fifth_within_bounds() {
         let gib = |n: u64| n << 30;
         let limits = [gib(1), gib(20), gib(100), gib(1000)].map(default_max_bytes);
-        assert_eq!(limits, [gib(4), gib(4), gib(20), gib(64)]);
+        assert_eq!(limits, [gib(1) / 4 * 3, gib(4), gib(20), gib(64)]);
     }
 
     #[test]
