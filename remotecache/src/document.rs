@@ -111,7 +111,7 @@ impl CacheDocument {
     /// Takes over everything of `other` that is not here yet: of records with equal keys, of mounts with equal ids
     /// and of equal layers, those that are here stay.
     pub fn merge(&mut self, other: CacheDocument) {
-        let mut places: HashMap<(DiffId, ContentId, Digest), u32> = HashMap::new();
+        let mut places: HashMap<LayerIdentity, u32> = HashMap::new();
         for (place, layer) in (0..).zip(&self.layers) {
             places.entry(identity(layer)).or_insert(place);
         }
@@ -164,7 +164,7 @@ impl CacheDocument {
         records.sort_by_cached_key(order);
         records.dedup();
         let mut layers: Vec<CacheLayer> = Vec::new();
-        let mut places: HashMap<(DiffId, ContentId, Digest), u32> = HashMap::new();
+        let mut places: HashMap<LayerIdentity, u32> = HashMap::new();
         for entry in &mut records {
             for place in entry.layers.iter_mut().chain(&mut entry.layer) {
                 let layer = &self.layers[*place as usize];
@@ -192,9 +192,12 @@ fn dated(layer: CacheLayer) -> CacheLayer {
     }
 }
 
-/// What makes two layers of a cache the same one.
-fn identity(layer: &CacheLayer) -> (DiffId, ContentId, Digest) {
-    (layer.diff_id, layer.content_id, layer.descriptor.digest)
+type LayerIdentity = (DiffId, ContentId, Digest, String);
+
+/// What makes two layers of a cache the same one. Two steps may make the same bytes at different times, and images say
+/// the times (CIO-12).
+fn identity(layer: &CacheLayer) -> LayerIdentity {
+    (layer.diff_id, layer.content_id, layer.descriptor.digest, layer.created.clone())
 }
 
 fn sorted(keys: &[CacheKey]) -> Vec<CacheKey> {

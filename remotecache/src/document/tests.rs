@@ -48,6 +48,17 @@ fn the_order_of_work_does_not_show() {
 }
 
 #[test]
+fn equal_bytes_of_two_times_are_two_layers() {
+    let mut document = document();
+    let later = "2026-01-02T03:04:06Z".to_owned();
+    document.layers[1] = CacheLayer { created: later.clone(), ..document.layers[0].clone() };
+    let read = CacheDocument::decode(&document.encode().expect("encode")).expect("decode");
+    let times: Vec<&str> = read.layers.iter().map(|layer| &*layer.created).collect();
+    assert!(times.contains(&&*later) && times.len() == 2, "{times:?}"); // CIO-12
+    assert_eq!(read.blobs().len(), 3); // one blob for both
+}
+
+#[test]
 fn a_merge_keeps_both_and_nothing_twice() {
     let mut all = document();
     all.merge(document());
