@@ -1,6 +1,7 @@
 //! A directory of this machine as a tree: filtered, read in place, each directory once.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -38,7 +39,8 @@ pub struct LocalTree {
     dirs: RwLock<HashMap<Vec<u8>, Arc<Vec<Found>>>>,
     /// Paths that were asked for without their directory being read.
     singles: RwLock<HashMap<Vec<u8>, Found>>,
-    digests: Mutex<HashMap<Vec<u8>, Digest>>,
+    /// What a copy or a digest learnt.
+    digests: RwLock<HashMap<Vec<u8>, Digest>>,
     groups: Mutex<HashMap<(u64, u64), u32>>,
     stats: StatCache,
 }
@@ -84,7 +86,7 @@ impl LocalTree {
             view,
             dirs: RwLock::default(),
             singles: RwLock::default(),
-            digests: Mutex::default(),
+            digests: RwLock::default(),
             groups: Mutex::default(),
             stats: StatCache::new(stat_cache),
         }
@@ -250,7 +252,7 @@ impl Tree for LocalTree {
 
     fn list(&self, dir: &[u8]) -> Result<Vec<(Entry, Option<Digest>)>, TreeError> {
         let list = self.read(dir)?;
-        let learned = self.digests.lock().unwrap_or_else(|lock| lock.into_inner());
+        let learned = self.digests.read().unwrap_or_else(|lock| lock.into_inner());
         let with_digest = |found: &Found| {
             let path = join(dir, &found.name);
             // What a copy learnt counts more than what was remembered.
@@ -270,7 +272,7 @@ impl Tree for LocalTree {
     }
 
     fn digest(&self, path: &[u8]) -> Result<Digest, TreeError> {
-        let digests = self.digests.lock().unwrap_or_else(|lock| lock.into_inner());
+        let digests = self.digests.read().unwrap_or_else(|lock| lock.into_inner());
         if let Some(digest) = digests.get(path) {
             return Ok(*digest);
         }
@@ -281,7 +283,7 @@ impl Tree for LocalTree {
             Some(digest) => digest,
             None => self.read_digest(path).map_err(|e| TreeError::new("read", path, e))?,
         };
-        let mut digests = self.digests.lock().unwrap_or_else(|lock| lock.into_inner());
+        let mut digests = self.digests.write().unwrap_or_else(|lock| lock.into_inner());
         Ok(*digests.entry(path.to_vec()).or_insert(digest))
     }
 
@@ -290,7 +292,7 @@ impl Tree for LocalTree {
     }
 
     fn learned(&self, entry: &Entry, digest: Digest) {
-        let mut digests = self.digests.lock().unwrap_or_else(|lock| lock.into_inner());
+        let mut digests = self.digests.write().unwrap_or_else(|lock| lock.into_inner());
         digests.insert(entry.path.clone(), digest);
         drop(digests);
         if !entry.xattrs.is_empty() {
@@ -358,15 +360,15 @@ fn read_dir(root: BorrowedFd<'_>, dir: &[u8]) -> io::Result<Vec<Found>> {
     let seen_at = file_clock();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     let fd = sys::open_beneath(root, dir, flags, Mode::empty())?;
-    let mut list = Vec::new();
-    let mut names = [MaybeUninit::uninit(); 32 << 10];
-    let mut names = RawDir::new(&fd, &mut names);
-    while let Some(found) = names.next() {
-        let found = found?;
-        let name = found.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
+    // Sorted before they are asked about: a name is smaller than what is found.
+    let names = read_names(&fd)?;
+    let mut names: Vec<&CStr> = names
+        .split_inclusive(|byte| *byte == 0)
+        .filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+        .collect();
+    names.sort_unstable();
+    let mut list = Vec::with_capacity(names.len());
+    for name in names {
         let stat = match rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => FileStat::new(&stat),
             Err(Errno::NOENT) => continue,
@@ -382,8 +384,22 @@ fn read_dir(root: BorrowedFd<'_>, dir: &[u8]) -> io::Result<Vec<Found>> {
         };
         list.push(Found { name: name.to_bytes().to_vec(), stat, target, seen_at, known: None });
     }
-    list.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(list)
+}
+
+/// The names in a directory, each with a zero behind it.
+fn read_names(dir: &OwnedFd) -> io::Result<Vec<u8>> {
+    let mut names = Vec::new();
+    let mut buffer = [MaybeUninit::uninit(); 32 << 10];
+    let mut entries = RawDir::new(dir, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes_with_nul();
+        if !matches!(name, b".\0" | b"..\0") {
+            names.extend_from_slice(name);
+        }
+    }
+    Ok(names)
 }
 
 #[cfg(test)]

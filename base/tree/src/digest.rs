@@ -17,14 +17,12 @@
 //! No time, no size (the content's digest says it), nothing of a picked directory but its name (CACHE-25), unless it is
 //! mounted: then whoever runs on it sees its mode and owner.
 
-use std::collections::HashMap;
-
 use graph::{Selection, TreeDigest};
 use layer::{Entry, EntryKind};
 use oci::{Digest, Hasher};
-use rayon::prelude::*;
 
-use crate::{Item, Picked, SelectError, Tree, TreeError, select, walk};
+use crate::below::put_below;
+use crate::{Picked, SelectError, Tree, TreeError, select};
 
 /// Selects, reads what has no known digest, many files at once, and makes the digest.
 ///
@@ -72,90 +70,21 @@ pub(crate) fn put_selection(
 pub(crate) const BEGIN: &[u8] = b"shale-selection-1\0";
 
 fn put_picked(hasher: &mut impl Sink, tree: &dyn Tree, picked: &Picked) -> Result<(), TreeError> {
-    let mut encoded = Encoded { hasher, tree, items: Vec::new(), bytes: Vec::new(), links: vec![] };
-    encoded.bytes.push(b'P');
-    put_bytes(&mut encoded.bytes, &picked.name);
-    encoded.bytes.push(u8::from(picked.entry.is_dir()));
+    let mut bytes = vec![b'P'];
+    put_bytes(&mut bytes, &picked.name);
+    bytes.push(u8::from(picked.entry.is_dir()));
     if !picked.entry.is_dir() {
         let digest = content_digest(tree, &picked.entry)?;
-        put_thing(&mut encoded.bytes, &picked.entry, digest);
-        put_number(&mut encoded.bytes, 0);
+        put_thing(&mut bytes, &picked.entry, digest);
+    } else if picked.itself {
+        put_item(&mut bytes, b"", false, &picked.entry, None);
     }
-    if picked.entry.is_dir() && picked.itself {
-        let entry = picked.entry.clone();
-        encoded.put(Item { relative: Vec::new(), entry, known: None, implied: false })?;
-    }
-    walk(tree, picked, &mut |item| encoded.put(item))?;
-    encoded.finish()
+    hasher.update(&bytes);
+    if picked.entry.is_dir() { put_below(hasher, tree, picked) } else { Ok(()) }
 }
 
-/// What is below one picked path on its way into the hash. Files are read many at once; of the things themselves no
-/// more are held than that takes.
-struct Encoded<'a, S> {
-    hasher: &'a mut S,
-    tree: &'a dyn Tree,
-    items: Vec<Item>,
-    bytes: Vec<u8>,
-    /// Where in `bytes` a hard-link group is to be written, and which the tree says it is.
-    links: Vec<(usize, u32)>,
-}
-
-/// So many things have their files read at once.
-const ITEMS_AT_ONCE: usize = 1024;
-
-impl<S: Sink> Encoded<'_, S> {
-    fn put(&mut self, item: Item) -> Result<(), TreeError> {
-        self.items.push(item);
-        if self.items.len() == ITEMS_AT_ONCE { self.encode() } else { Ok(()) }
-    }
-
-    fn encode(&mut self) -> Result<(), TreeError> {
-        let tree = self.tree;
-        self.items
-            .par_iter_mut()
-            .filter(|item| item.known.is_none())
-            .try_for_each(|item| content_digest(tree, &item.entry).map(|d| item.known = d))?;
-        for item in self.items.drain(..) {
-            self.bytes.push(b'I');
-            put_bytes(&mut self.bytes, &item.relative);
-            self.bytes.push(u8::from(item.implied));
-            put_thing(&mut self.bytes, &item.entry, item.known);
-            self.links.extend(item.entry.link_group.map(|group| (self.bytes.len(), group)));
-            put_number(&mut self.bytes, 0);
-        }
-        // Whether something is the only one of its group is known at the end.
-        if self.links.is_empty() {
-            self.hasher.update(&self.bytes);
-            self.bytes.clear();
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(), TreeError> {
-        self.encode()?;
-        for (at, number) in hard_links(&self.links) {
-            self.bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
-        }
-        self.hasher.update(&self.bytes);
-        Ok(())
-    }
-}
-
-/// Numbers of the hard-link groups with two members at least, by first use, and where they are to be written.
-fn hard_links(links: &[(usize, u32)]) -> Vec<(usize, u32)> {
-    let mut counts: HashMap<u32, usize> = HashMap::new();
-    for (_, group) in links {
-        *counts.entry(*group).or_default() += 1;
-    }
-    let mut numbers: HashMap<u32, u32> = HashMap::new();
-    let number = |(at, group): &(usize, u32)| {
-        let next = numbers.len() as u32 + 1;
-        (counts[group] > 1).then(|| (*at, *numbers.entry(*group).or_insert(next)))
-    };
-    links.iter().filter_map(number).collect()
-}
-
-fn content_digest(tree: &dyn Tree, entry: &Entry) -> Result<Option<Digest>, TreeError> {
+/// The digest of what is in a thing, read if the entry does not say it.
+pub(crate) fn content_digest(tree: &dyn Tree, entry: &Entry) -> Result<Option<Digest>, TreeError> {
     match &entry.kind {
         EntryKind::File { digest: Some(digest), .. } => Ok(Some(*digest)),
         EntryKind::File { .. } => tree.digest(&entry.path).map(Some),
@@ -165,7 +94,21 @@ fn content_digest(tree: &dyn Tree, entry: &Entry) -> Result<Option<Digest>, Tree
     }
 }
 
-/// Everything of a thing but its hard-link group.
+/// A thing below a picked directory.
+pub(crate) fn put_item(
+    bytes: &mut Vec<u8>,
+    relative: &[u8],
+    implied: bool,
+    entry: &Entry,
+    digest: Option<Digest>,
+) {
+    bytes.push(b'I');
+    put_bytes(bytes, relative);
+    bytes.push(u8::from(implied));
+    put_thing(bytes, entry, digest);
+}
+
+/// A thing that is in no hard-link group.
 fn put_thing(bytes: &mut Vec<u8>, entry: &Entry, digest: Option<Digest>) {
     let kind = match &entry.kind {
         EntryKind::Directory { .. } => b'd',
@@ -198,6 +141,7 @@ fn put_thing(bytes: &mut Vec<u8>, entry: &Entry, digest: Option<Digest>) {
         put_bytes(bytes, name);
         put_bytes(bytes, value);
     }
+    put_number(bytes, 0);
 }
 
 fn put_number(bytes: &mut Vec<u8>, number: u32) {

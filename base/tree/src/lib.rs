@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod below;
 mod digest;
 mod listing;
 mod listing_diff;

@@ -39,12 +39,6 @@ pub fn walk<E: From<TreeError>>(
     walk.run()
 }
 
-#[derive(Default)]
-struct Judged {
-    include: Matched,
-    exclude: Matched,
-}
-
 struct Walk<'a, E> {
     tree: &'a dyn Tree,
     picked: &'a Picked,
@@ -93,44 +87,62 @@ impl<E: From<TreeError>> Walk<'_, E> {
 
     /// Visits one thing if it is wanted. Returns the directory that is to be gone into.
     fn one(&mut self, item: Item, parent: &Judged) -> Result<Option<Level>, E> {
-        let rules = &self.picked.rules;
-        let exclude = rules.exclude.judge(&parent.exclude, &item.relative);
-        let judge = |rules: &pattern::Rules| rules.judge(&parent.include, &item.relative);
-        let include = rules.include.as_ref().map(judge);
-        let matched = include.as_ref().is_none_or(Matched::is_hidden);
-        let wanted = matched && !exclude.is_hidden();
-        if wanted {
+        let is_dir = item.entry.is_dir();
+        let (verdict, judged) = parent.judge(self.picked, &item.relative, is_dir);
+        if verdict == Verdict::Wanted {
             for item in std::mem::take(&mut self.pending) {
                 (self.visit)(item)?;
             }
         }
-        if !item.entry.is_dir() {
-            if wanted {
-                (self.visit)(item)?;
-            }
-            return Ok(None);
-        }
-        let below = Judged { include: include.unwrap_or_default(), exclude };
-        let (path, relative) = (item.entry.path.clone(), item.relative.clone());
+        let below = is_dir.then(|| (item.entry.path.clone(), item.relative.clone()));
         let pending = self.pending.len();
-        if wanted {
-            (self.visit)(item)?;
-        } else if self.hopeless(&relative, matched, &below) {
-            return Ok(None);
-        } else {
-            self.pending.push(Item { implied: true, ..item });
+        match verdict {
+            Verdict::Wanted => (self.visit)(item)?,
+            Verdict::Implied => self.pending.push(Item { implied: true, ..item }),
+            Verdict::Unwanted => return Ok(None),
         }
-        self.level(&path, relative, below, pending).map(Some)
+        below.map(|(path, relative)| self.level(&path, relative, judged, pending)).transpose()
+    }
+}
+
+/// What the rules of a selection said of a directory; needed to judge what lies in it.
+#[derive(Default)]
+pub(crate) struct Judged {
+    include: Matched,
+    exclude: Matched,
+}
+
+/// What becomes of one thing below a picked directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Wanted,
+    /// A directory that is there if something below it is wanted.
+    Implied,
+    Unwanted,
+}
+
+impl Judged {
+    /// Judges a path in the directory that this is of; with what that means for the things below it.
+    pub(crate) fn judge(&self, picked: &Picked, path: &[u8], is_dir: bool) -> (Verdict, Judged) {
+        let rules = &picked.rules;
+        let exclude = rules.exclude.judge(&self.exclude, path);
+        let include = rules.include.as_ref().map(|rules| rules.judge(&self.include, path));
+        let matched = include.as_ref().is_none_or(Matched::is_hidden);
+        let judged = Judged { include: include.unwrap_or_default(), exclude };
+        let verdict = match matched && !judged.exclude.is_hidden() {
+            true => Verdict::Wanted,
+            false if !is_dir || judged.is_hopeless(picked, path, matched) => Verdict::Unwanted,
+            false => Verdict::Implied,
+        };
+        (verdict, judged)
     }
 
     /// Whether nothing below a directory that is not wanted itself can be wanted.
-    fn hopeless(&self, relative: &[u8], matched: bool, below: &Judged) -> bool {
-        let rules = &self.picked.rules;
-        let include = rules.include.as_ref();
-        let unmatched = !matched && include.is_some_and(|rules| !rules.may_match_below(relative));
-        let excluded =
-            below.exclude.is_hidden() && !rules.exclude.may_have_exception_below(relative);
-        unmatched || excluded
+    fn is_hopeless(&self, picked: &Picked, path: &[u8], matched: bool) -> bool {
+        let include = picked.rules.include.as_ref();
+        let exclude = &picked.rules.exclude;
+        let unmatched = !matched && include.is_some_and(|rules| !rules.may_match_below(path));
+        unmatched || self.exclude.is_hidden() && !exclude.may_have_exception_below(path)
     }
 }
 
