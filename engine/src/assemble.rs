@@ -4,16 +4,16 @@
 
 use std::sync::Arc;
 
-use graph::{Graph, LayerId, PlannedHistory, Stack, Target};
+use graph::{Graph, PlannedHistory, Stack, Target};
+use layer::Encoding;
 use oci::{DiffId, History, ImageConfig, ImageId, Platform};
 
-use crate::error::BuildError;
 use crate::finish;
 use crate::image::Base;
 use crate::remote::inline;
 use crate::session::Session;
 use crate::stop::Stop;
-use crate::value::{Above, LazyStack, StackValue, Value};
+use crate::value::{LazyStack, OwnLayer, StackValue, Value};
 
 /// An image before it is handed out.
 pub(crate) struct Built {
@@ -30,7 +30,7 @@ pub(crate) struct Built {
     /// What names mean and the store keeps.
     pub(crate) form: Form,
     /// What outputs get that want times rewritten when the first does not, or the other way round (EPO-12).
-    pub(crate) other: Option<Form>,
+    pub(crate) others: Vec<Form>,
 }
 
 /// One way to write an image.
@@ -38,31 +38,30 @@ pub(crate) struct Form {
     pub(crate) config: ImageConfig,
     pub(crate) id: ImageId,
     /// Times in the tars of its own layers that are later are this one.
-    pub(crate) clamp_to: Option<i64>,
+    pub(crate) encoding: Encoding,
 }
 
 impl Built {
-    /// The form for outputs that want times rewritten, or not.
-    pub(crate) fn form(&self, rewritten: bool) -> &Form {
-        let other = self.other.as_ref();
-        other.filter(|form| form.clamp_to.is_some() == rewritten).unwrap_or(&self.form)
+    /// The form for outputs that want layers encoded so.
+    pub(crate) fn form(&self, encoding: &Encoding) -> &Form {
+        self.others.iter().find(|form| form.encoding == *encoding).unwrap_or(&self.form)
     }
 }
 
 /// The comment of every entry that an instruction makes (INS-01).
 const INSTRUCTION: &str = "buildkit.dockerfile.v0";
 
-/// A target with its finished config. With `clamp_to` the layers made here are those whose tars have clamped times.
+/// A target with its finished config. The layers made here are encoded as said.
 pub(crate) fn form(
     session: &Arc<Session>,
     target: &Target,
     stack: &StackValue,
-    clamp_to: Option<i64>,
+    encoding: &Encoding,
     (graph, values): (&Arc<Graph>, &[Value]),
 ) -> Result<Form, Stop> {
     let mut config = (*target.config).clone();
     let base_layers = config.rootfs.diff_ids.len();
-    let layers = own_layers(session, stack, base_layers, clamp_to)?;
+    let layers = own_layers(session, stack, encoding)?;
     config.rootfs.diff_ids.extend(layers.iter().map(|(diff_id, _)| diff_id));
     let base_history = base_history(&mut config, base_layers);
     let epoch = session.epoch().and_then(epoch_text);
@@ -72,49 +71,20 @@ pub(crate) fn form(
     config.created = config.history.iter().rev().find_map(|entry| entry.created.clone()); // IMG-10
     inline::set(&mut config, session, (graph, target, values), stack, &layers)?;
     let id = config.id();
-    Ok(Form { config, id, clamp_to })
+    Ok(Form { config, id, encoding: *encoding })
 }
 
 /// The layers above the base, lowest first: digest of the tar, and when it was made.
 fn own_layers(
     session: &Arc<Session>,
     stack: &StackValue,
-    base_layers: usize,
-    clamp_to: Option<i64>,
+    encoding: &Encoding,
 ) -> Result<Vec<(DiffId, String)>, Stop> {
-    let mut layers = Vec::new();
-    match stack {
-        StackValue::Present(stack) => {
-            for at in base_layers..stack.layers.len() {
-                layers.push(made(session, &stack.layers[..=at], clamp_to)?);
-            }
-        }
-        StackValue::Lazy(lazy) => {
-            let bottom = lazy.bottom.named();
-            for at in bottom.layers.len() - bottom.above_base().len()..bottom.layers.len() {
-                layers.push(made(session, &bottom.layers[..=at], clamp_to)?);
-            }
-            for layer in &lazy.above {
-                layers.push(match layer {
-                    Above::Layer(layer) => made(session, &[*layer], clamp_to)?,
-                    Above::Imported(layer) => (layer.diff_id, layer.created.clone()),
-                });
-            }
-        }
-    }
-    Ok(layers)
-}
-
-/// Of the topmost of `layers` the digest of its tar, and when it was made.
-fn made(
-    session: &Arc<Session>,
-    layers: &[LayerId],
-    clamp_to: Option<i64>,
-) -> Result<(DiffId, String), Stop> {
-    let diff_id = finish::diff_id(session, layers, clamp_to)?;
-    let info = session.lease.layer(*layers.last().expect("called with at least one layer"));
-    let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
-    Ok((diff_id, info.map(|info| info.created).unwrap_or_default()))
+    let layers = stack.own_layers().1.into_iter().map(|layer| match layer {
+        OwnLayer::Here(layers) => finish::made(session, &layers, encoding),
+        OwnLayer::Imported(layer) => Ok((layer.diff_id, layer.created.clone())),
+    });
+    layers.collect()
 }
 
 /// The base's entries, with as many that make a layer as it has layers (IMG-30).
@@ -180,7 +150,7 @@ fn with_times(base: Vec<History>, own: Vec<History>, epoch: Option<&str>) -> Vec
 }
 
 /// Seconds since 1970 in the form that configs have.
-fn epoch_text(epoch: i64) -> Option<String> {
+pub(crate) fn epoch_text(epoch: i64) -> Option<String> {
     Some(jiff::Timestamp::from_second(epoch).ok()?.to_string())
 }
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use graph::{Graph, Stack, Target};
+use layer::Encoding;
 use oci::{Digest, ImageId, Platform, Reference};
 use parser::{Diagnostic, SourceText};
 use progress::Emitter;
 use sys::Cancel;
 
 use crate::assemble::{self, Built};
+use crate::attest::{self, Attesting};
 use crate::cap;
 use crate::controls;
 use crate::devices;
@@ -20,6 +22,7 @@ use crate::image;
 use crate::keep;
 use crate::output;
 use crate::plan::{self, Plan};
+use crate::present;
 use crate::push_lazily;
 use crate::remote;
 use crate::request::BuildRequest;
@@ -118,9 +121,13 @@ fn run(session: &Arc<Session>) -> Result<(Vec<Built>, Solved), Stop> {
     remote::open(session)?;
     remote::start(session);
     empty_trash(session);
+    *lock(&session.left_to_worker) = Some(false);
     let mut plan = plan::make(session)?;
     if let Some(violation) = &plan.violation {
         return Err(BuildError::dockerfile(vec![violation.clone()]).into()); // LINT-01
+    }
+    if output::scans(session) {
+        attest::extend_plan(session, &mut plan)?;
     }
     controls::set(session, &mut plan)?;
     devices::check(session, &plan.graph)?;
@@ -185,38 +192,46 @@ fn assemble_target(
     if let StackValue::Lazy(lazy) = &stack
         && push_lazily::fits(session, base.as_ref(), lazy)
     {
-        let form = assemble::form(session, target, &stack, None, (graph, values))?;
+        let form = assemble::form(session, target, &stack, &Encoding::default(), (graph, values))?;
         let lazy = Some(lazy.clone());
         let stack = push_lazily::unfetched(&form);
         let is_kept = true;
-        return Ok(Built { platform, stack, lazy, is_kept, base_layers, base, form, other: None });
+        return Ok(Built {
+            platform,
+            stack,
+            lazy,
+            is_kept,
+            base_layers,
+            base,
+            form,
+            others: Vec::new(),
+        });
     }
     let stack = match stack {
         // What lies in an imported cache may be gone from there when it is wanted: a result has its layers here.
         StackValue::Lazy(lazy) if lazy.is_imported() && output::keeps(session) => {
-            let stack = image::ensure(session, &StackValue::Lazy(lazy), target.top.0)?;
+            let stack = present::ensure(session, &StackValue::Lazy(lazy), target.top.0)?;
             StackValue::Present(stack)
         }
         stack => stack,
     };
-    let form = |rewritten: bool| {
-        let clamp_to = session.epoch().filter(|_| rewritten);
-        assemble::form(session, target, &stack, clamp_to, (graph, values))
-    };
-    let (first, both) = output::rewrites(session);
-    let other = if both { Some(form(!first)?) } else { None };
-    let form = form(first)?;
+    let form =
+        |encoding: &Encoding| assemble::form(session, target, &stack, encoding, (graph, values));
+    let encodings = output::encodings(session);
+    let mut forms = encodings.iter().map(form).collect::<Result<Vec<_>, _>>()?;
+    let others = forms.split_off(1);
+    let form = forms.remove(0);
     let stack = match stack {
         StackValue::Present(stack) => Some(stack),
         // An image that only changes metadata needs no byte of its base, until an output does.
         StackValue::Lazy(_) if session.worker.is_some() && output::needs_layers(session) => {
-            Some(image::ensure(session, &stack, target.top.0)?)
+            Some(present::ensure(session, &stack, target.top.0)?)
         }
         StackValue::Lazy(lazy) => lazy.on_its_image(),
     };
     let is_kept = stack.is_some();
     let stack = stack.unwrap_or_default();
-    Ok(Built { platform, stack, lazy: None, is_kept, base_layers, base, form, other })
+    Ok(Built { platform, stack, lazy: None, is_kept, base_layers, base, form, others })
 }
 
 /// Hands the result out; an imported layer that a registry wants may turn out to be gone only now.
@@ -239,9 +254,15 @@ fn hand_out(
     values: &[Value],
 ) -> Result<BuildResult, Stop> {
     session.check_cancelled()?;
-    let reports = output::write(session, built)?;
+    let attesting = Attesting::new(session, plan, values);
+    let mut reports = output::write(session, built, &attesting)?;
     keep::images(session, built, &reports)?;
     remote::publish(session, &plan.graph, values)?;
+    let reference = format!("shale/shale/{}", session.invocation_id);
+    reports.metadata.insert("buildx.build.ref".to_owned(), reference.into());
+    if let Some(mode) = session.request.attest.in_metadata {
+        reports.metadata.extend(attesting.metadata(mode));
+    }
     let images = built
         .iter()
         .map(|built| ResultImage { platform: built.platform.clone(), id: built.form.id });

@@ -3,7 +3,7 @@
 //! Owns what may be in such an archive. Refuses to know where it lies. Content of mounts is never trusted: it goes into
 //! a directory of its own under the rules of archives, and is put in place when it is whole.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 
 use layer::{
     BlockWriter, Compression, DirScan, LayerError, UnpackLimits, UnpackOptions, scan_dir,
@@ -15,6 +15,7 @@ use sys::Cancel;
 
 use crate::environment::Environment;
 use crate::error::{BuildError, BuildErrorKind};
+use crate::stop::Stoppable;
 
 /// Entries of an archive, at most.
 const ENTRIES_MAX: u64 = 5_000_000;
@@ -81,21 +82,6 @@ pub fn import_cache_mount(
     }
 }
 
-/// Ends when the user wants an end.
-struct Stoppable<'a> {
-    inner: &'a mut (dyn Read + Send),
-    cancel: &'a Cancel,
-}
-
-impl Read for Stoppable<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() {
-            return Err(io::Error::other("stopped"));
-        }
-        self.inner.read(buffer)
-    }
-}
-
 fn in_use(id: &CacheMountId) -> BuildError {
     let text = format!("the cache mount {} is in use", id.id);
     BuildError::new(BuildErrorKind::Files, text)
@@ -124,12 +110,8 @@ fn not_read(error: LayerError) -> BuildError {
         LayerError::Changed { .. } => Some("something changed it meanwhile: try again"),
         _ => None,
     };
-    let error =
-        BuildError::new(BuildErrorKind::Files, "cannot archive a cache mount").because(error);
-    match hint {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    }
+    let failed = BuildError::new(BuildErrorKind::Files, "cannot archive a cache mount");
+    failed.because(error).with_hint_if(hint)
 }
 
 /// Unpacks a mount's archive, compressed or not, into a directory of its own. With `one_id` owners are left as they

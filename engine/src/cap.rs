@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use progress::EventKind;
 use store::{GcPolicy, GcReport, Store, StoreError};
 
 use crate::session::Session;
@@ -126,16 +125,16 @@ fn keep(session: &Arc<Session>, max: u64) {
         // Nobody has counted yet, and this process cannot look into every layer.
         Ok(None) if session.worker.is_none() => return,
         Ok(_) => {}
-        Err(error) => return warn(session, format!("cannot tell how full the cache is: {error}")),
+        Err(error) => return session.warn(format!("cannot tell how full the cache is: {error}")),
     }
     match collect(session, max) {
         Ok(Some(report)) if report.left_bytes > max => {
             if !session.cap.warned.swap(true, Ordering::Relaxed) {
-                warn(session, too_full(&report, max));
+                session.warn(too_full(&report, max));
             }
         }
         Ok(_) => {}
-        Err(error) => warn(session, format!("cannot make room in the cache: {error}")),
+        Err(error) => session.warn(format!("cannot make room in the cache: {error}")),
     }
 }
 
@@ -191,8 +190,4 @@ fn shown(bytes: u64) -> String {
         unit += 1;
     }
     format!("{value:.1}{}", UNITS[unit])
-}
-
-fn warn(session: &Session, message: String) {
-    session.events.emit(EventKind::Warning { vertex: None, message });
 }

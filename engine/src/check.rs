@@ -9,7 +9,7 @@ use progress::Emitter;
 use sys::Cancel;
 
 use crate::environment::{Environment, session};
-use crate::error::{BuildError, BuildErrorKind};
+use crate::error::BuildError;
 use crate::plan;
 use crate::request::BuildRequest;
 use crate::session::Session;
@@ -100,11 +100,5 @@ fn question(request: &BuildRequest, all_stages: bool) -> BuildRequest {
 }
 
 fn error_of(stop: Stop) -> BuildError {
-    match stop {
-        Stop::Failed(error) | Stop::CacheLost(error) => error,
-        Stop::NeedsWorker => {
-            let message = "the context cannot be read without running something";
-            BuildError::new(BuildErrorKind::Environment, message)
-        }
-    }
+    stop.into_error("the context cannot be read without running something")
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use graph::{Graph, Op, Origin, VertexId};
 use parser::SourceText;
-use progress::EventKind;
 use store::CacheRecord;
 
 use crate::address::{self, Address, AddressError, StepPlace};
@@ -52,8 +51,7 @@ fn warn_of_no_stage(session: &Session, source: &SourceText) {
     for stage in wanted.iter().filter(|stage| !stage.is_empty() && !is_known(stage)) {
         let names = names.iter().map(String::as_str);
         let meant = parser::did_you_mean(&stage.to_lowercase(), names);
-        let message = format!("--no-cache-filter: no stage has the name {stage}{meant}");
-        session.events.emit(EventKind::Warning { vertex: None, message });
+        session.warn(format!("--no-cache-filter: no stage has the name {stage}{meant}"));
     }
 }
 
@@ -209,9 +207,5 @@ impl List<'_> {
 
 fn wrong(flag: &str, address: &Address, error: AddressError) -> BuildError {
     let text = format!("{flag} {address}: {error}");
-    let failed = BuildError::new(BuildErrorKind::Dockerfile, text);
-    match error.hint() {
-        Some(hint) => failed.with_hint(hint),
-        None => failed,
-    }
+    BuildError::new(BuildErrorKind::Dockerfile, text).with_hint_if(error.hint())
 }

@@ -4,12 +4,13 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, Once, OnceLock};
 
 use executor::Worker;
-use progress::Emitter;
+use progress::{Emitter, EventKind};
 use registry::RegistryClient;
 use store::Store;
 use sys::Cancel;
 
 use crate::agents::Agents;
+use crate::attest;
 use crate::background::Background;
 use crate::cap::{CacheMax, Cap};
 use crate::contexts::Contexts;
@@ -46,6 +47,11 @@ pub(crate) fn session(
     let lease = lease.map_err(|e| BuildError::store("cannot open a lease on the store", e))?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = request.jobs.unwrap_or(processors.max(JOBS_MIN));
+    let told = events.clone();
+    environment.registry.listen(move |text| {
+        told.emit(EventKind::Warning { vertex: None, message: text.to_owned() });
+    });
+    let started_on = crate::request::now();
     Ok(Arc::new(Session {
         request: Arc::new(request.clone()),
         lease: Arc::new(lease),
@@ -69,8 +75,13 @@ pub(crate) fn session(
         source: OnceLock::new(),
         findings: OnceLock::new(),
         images_asked: AtomicU32::new(0),
-        registry_failed: Mutex::default(),
+        image_failed: Mutex::default(),
+        left_to_worker: Mutex::default(),
         epoch: OnceLock::new(),
+        invocation_id: attest::short_id(
+            format!("{started_on} {} {}", std::process::id(), crate::request::now_us()).as_bytes(),
+        ),
+        started_on,
         imports: Imports::default(),
         travelling: Travelling::default(),
         hits: Hits::default(),

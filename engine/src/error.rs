@@ -87,6 +87,14 @@ impl BuildError {
         self
     }
 
+    /// The same error with what to do next, if anything is known to help.
+    pub(crate) fn with_hint_if<H: Into<String>>(self, hint: Option<H>) -> BuildError {
+        match hint {
+            Some(hint) => self.with_hint(hint),
+            None => self,
+        }
+    }
+
     /// The same error with what checks found before it (LINT-09).
     pub fn with_warnings(mut self, warnings: &[Diagnostic]) -> BuildError {
         self.warnings = warnings.to_vec();
@@ -207,6 +215,11 @@ pub(crate) fn told(error: &dyn Error) -> String {
         .chain(sources(error).map(ToString::to_string))
         .collect::<Vec<_>>()
         .join(": ")
+}
+
+/// The causes of an error on one line, for who has said already what failed; the error itself where it names none.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    error.source().map_or_else(|| error.to_string(), told)
 }
 
 /// The causes of an error, nearest first.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use executor::{CopyStep, ExecError, ExecErrorKind, MkdirStep, NewLayer, OutputSink, RunStep};
-use graph::{CopySource, Graph, Op, Stack, Vertex};
+use graph::{CopySource, Op, Stack};
 use oci::Digest;
 use planner::key;
 use progress::{EventKind, Stream};
@@ -20,10 +20,11 @@ use crate::devices;
 use crate::error::{BuildError, BuildErrorKind, sources};
 use crate::finish::{self, Unfinished};
 use crate::foreign;
-use crate::image;
-use crate::lookup::{self, Form};
+use crate::keys::{self, Form};
 use crate::mounts;
 use crate::place;
+use crate::plan;
+use crate::present;
 use crate::remote;
 use crate::request::Stopwatch;
 use crate::source;
@@ -51,7 +52,7 @@ pub(crate) fn run(work: &Work, contents: Option<Vec<Digest>>) -> Result<StackVal
             execute(&own, &below, &caches)?
         };
         // A copy hashed what it stored; these digests, not those of the look-up, are the truth.
-        let now = lookup::contents(&own)?;
+        let now = keys::contents(&own)?;
         let is_torn = is_torn.load(Ordering::Relaxed);
         if !is_torn && known.as_ref().is_none_or(|known| *known == now) {
             return commit(&own, &below, step, now);
@@ -70,7 +71,7 @@ pub(crate) fn run(work: &Work, contents: Option<Vec<Digest>>) -> Result<StackVal
 /// The layers that the vertex stands on; none for a linked copy.
 fn below(work: &Work) -> Result<Stack, Stop> {
     match work.below() {
-        Some(stack) if !work.is_linked() => image::ensure(&work.session, stack, work.number()),
+        Some(stack) if !work.is_linked() => present::ensure(&work.session, stack, work.number()),
         _ => Ok(Stack::default()),
     }
 }
@@ -138,11 +139,7 @@ fn run_step(
                 true => Some(memory.to_owned()),
                 false => cap::full_disk(session),
             };
-            Err(match hint {
-                Some(hint) => failed.with_hint(hint),
-                None => failed,
-            }
-            .into())
+            Err(failed.with_hint_if(hint).into())
         }
     }
 }
@@ -180,7 +177,7 @@ fn commit(
         layer,
         below: below.layers.clone(),
         raw: step.layer.toc,
-        wants_diff_id: is_in_result(&work.graph, work.vertex()),
+        wants_diff_id: plan::is_in_result(&work.graph, work.id),
     };
     let own = work.clone();
     finish::start(session, new, move |stop| place::located(&own, stop));
@@ -209,7 +206,7 @@ fn file_records(work: &Work, record: CacheRecord, contents: Vec<Digest>) -> Resu
         instruction: key::instruction_digest(work.vertex()),
         operation: Some(key::operation_digest(work.vertex(), &contents)),
         cache: Vec::new(),
-        near: Some(lookup::near_key(work, &contents)),
+        near: Some(keys::near_key(work, &contents)),
     };
     work.session.lease.put_record(&keys, &record).map_err(store)?;
     let later = work.clone();
@@ -218,20 +215,12 @@ fn file_records(work: &Work, record: CacheRecord, contents: Vec<Digest>) -> Resu
         let record = CacheRecord { inputs, ..record };
         let mut cache = Vec::new();
         for form in [Form::Weak, Form::Strong] {
-            cache.extend(lookup::cache_key(&later, &contents, form)?);
+            cache.extend(keys::cache_key(&later, &contents, form)?);
         }
         later.session.lease.put_record(&RecordKeys { cache, ..keys }, &record).map_err(store)?;
         Ok(())
     });
     Ok(())
-}
-
-/// Whether a vertex's layer is part of an image that gets a config.
-fn is_in_result(graph: &Graph, vertex: &Vertex) -> bool {
-    graph.targets.iter().any(|target| {
-        let chain = std::iter::successors(Some(target.top), |id| graph.vertex(*id).below);
-        chain.into_iter().any(|id| id == vertex.id)
-    })
 }
 
 /// Hands a step's output on as events.
@@ -267,7 +256,7 @@ fn exec_error(work: &Work, error: ExecError) -> BuildError {
         return BuildError::cancelled();
     }
     let missing = sources(&error).find_map(|cause| cause.downcast_ref::<SelectError>());
-    if let Some(failed) = missing.and_then(|error| lookup::of_selection(work, error)) {
+    if let Some(failed) = missing.and_then(|error| keys::of_selection(work, error)) {
         return failed;
     }
     let kind = kind_of(&error);

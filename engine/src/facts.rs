@@ -21,6 +21,8 @@ pub struct Facts {
     images: BTreeMap<(Reference, Platform), Digest>,
     /// Images whose registry could not be asked, with what was said of it.
     unasked: BTreeMap<(Reference, Platform), String>,
+    /// Configs of images of container engines, by their names there.
+    engine_images: BTreeMap<(String, Platform), Digest>,
     downloads: BTreeMap<String, Download>,
     /// URLs whose content is that of an earlier build.
     unchanged: BTreeMap<String, HttpFile>,
@@ -64,6 +66,8 @@ struct File {
     images: Vec<(String, String, String)>,
     #[serde(default)]
     unasked: Vec<(String, String, String)>,
+    #[serde(default)]
+    engine_images: Vec<(String, String, String)>,
     downloads: Vec<DownloadFile>,
     resolved: Vec<(String, String, Option<String>, Option<String>)>,
     checkouts: Vec<(String, PathBuf, i64)>,
@@ -134,6 +138,16 @@ impl Facts {
         self.unasked.insert((reference.clone(), platform.clone()), said.to_owned());
     }
 
+    /// The config that an engine's image had when it was asked for.
+    pub(crate) fn engine_image(&self, name: &str, platform: &Platform) -> Option<Digest> {
+        self.engine_images.get(&(name.to_owned(), platform.clone())).copied()
+    }
+
+    /// Notes what an engine's image is in this build.
+    pub(crate) fn learn_engine_image(&mut self, name: &str, platform: &Platform, config: Digest) {
+        self.engine_images.insert((name.to_owned(), platform.clone()), config);
+    }
+
     /// What a URL gave. A server is asked once in a build: it might say something else the second time.
     pub(crate) fn download(&self, url: &str) -> Option<&Download> {
         self.downloads.get(url).filter(|download| download.path.exists())
@@ -199,6 +213,9 @@ impl Facts {
             .iter()
             .map(|((r, p), d)| (r.to_string(), p.to_string(), d.to_string()))
             .collect();
+        let engine_images = self.engine_images.iter();
+        let engine_images = engine_images
+            .map(|((name, p), config)| (name.clone(), p.to_string(), config.to_string()));
         let unasked = self.unasked.iter();
         let unasked = unasked.map(|((r, p), said)| (r.to_string(), p.to_string(), said.clone()));
         let downloads = self.downloads.iter();
@@ -214,6 +231,7 @@ impl Facts {
         let file = File {
             images,
             unasked: unasked.collect(),
+            engine_images: engine_images.collect(),
             downloads: downloads.chain(unchanged).collect(),
             resolved: resolved.collect(),
             checkouts: checkouts.collect(),
@@ -230,6 +248,11 @@ impl Facts {
             Some((key, digest.parse().ok()?))
         });
         let mut facts = Facts { images: images.collect(), ..Facts::default() };
+        for (name, platform, config) in &file.engine_images {
+            if let (Ok(platform), Ok(config)) = (platform.parse(), config.parse()) {
+                facts.learn_engine_image(name, &platform, config);
+            }
+        }
         for (reference, platform, said) in &file.unasked {
             if let (Ok(reference), Ok(platform)) = (reference.parse(), platform.parse()) {
                 facts.learn_unasked(&reference, &platform, said);
@@ -289,6 +312,7 @@ mod tests {
         let reference: Reference = "debian:12".parse().expect("valid");
         facts.learn_image(&reference, &Platform::host(), Digest::of(b"x"));
         facts.learn_unasked(&reference, &Platform::host(), "no route");
+        facts.learn_engine_image("docker-daemon:a", &Platform::host(), Digest::of(b"a"));
         let tag = Some("def".to_owned());
         let resolved = ResolvedGit { commit: "abc".to_owned(), reference: None, tag };
         facts.resolved.insert("remote main".to_owned(), resolved);
@@ -310,6 +334,8 @@ mod tests {
         assert_eq!(read.imports, facts.imports);
         assert_eq!(read.image(&reference, &Platform::host()), Some(Digest::of(b"x")));
         assert_eq!(read.unasked(&reference, &Platform::host()).as_deref(), Some("no route"));
+        let config = read.engine_image("docker-daemon:a", &Platform::host());
+        assert_eq!(config, Some(Digest::of(b"a")));
         assert_eq!(read.download("http://example/f"), Some(&download));
         assert_eq!(read.download("http://example/g"), None);
         assert_eq!(read.unchanged("http://example/g"), Some(&download.file));

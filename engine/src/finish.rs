@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use graph::{ContentId, LayerId, Stack, StackIdentity};
-use layer::Toc;
+use layer::{Encoding, Toc};
 use oci::DiffId;
 
 use crate::error::{BuildError, BuildErrorKind};
@@ -16,7 +16,7 @@ use crate::stop::{Stop, lock};
 use crate::value::{Above, StackValue};
 
 /// Name of the layer encoding that keeps all times as they are.
-const PLAIN: &str = "plain";
+pub(crate) const PLAIN: &str = "plain";
 
 /// A layer to complete.
 pub(crate) struct Unfinished {
@@ -42,7 +42,7 @@ pub(crate) fn start(
         let listed = complete(&own, &new.layer, &new.below, new.raw);
         listed.map_err(explain)?;
         if new.wants_diff_id {
-            tar_digest(&own, new.layer, None)?;
+            tar_digest(&own, new.layer, &Encoding::default())?;
         }
         Ok(())
     });
@@ -142,29 +142,31 @@ pub(crate) fn content_id(session: &Arc<Session>, layers: &[LayerId]) -> Result<C
     Ok(id)
 }
 
-/// The digest of the tar of the topmost of `layers`, made now if nobody made it before. With `clamp_to` later times
-/// become that one.
-pub(crate) fn diff_id(
+/// Of the topmost of `layers` the digest of its tar, made now if nobody made it before, and when the layer was made.
+/// The tar is encoded as said.
+pub(crate) fn made(
     session: &Arc<Session>,
     layers: &[LayerId],
-    clamp_to: Option<i64>,
-) -> Result<DiffId, Stop> {
+    encoding: &Encoding,
+) -> Result<(DiffId, String), Stop> {
     let (layer, below) = layers.split_last().expect("called with at least one layer");
     let info = session.lease.layer(*layer);
     let info = info.map_err(|e| BuildError::store("cannot read a layer's facts", e))?;
-    if let (None, Some(info)) = (clamp_to, info)
-        && let Some(id) = info.diff_ids.get(PLAIN)
-    {
-        return Ok(*id);
+    let (known, created) = match info {
+        Some(info) => (info.diff_ids.get(PLAIN).copied(), info.created),
+        None => (None, String::new()),
+    };
+    if let Some(id) = known.filter(|_| *encoding == Encoding::default()) {
+        return Ok((id, created));
     }
     session.worker()?;
     toc(session, *layer, below)?;
-    tar_digest(session, *layer, clamp_to)
+    Ok((tar_digest(session, *layer, encoding)?, created))
 }
 
 /// Digests the tar of a layer that has its table of contents.
-fn tar_digest(session: &Session, layer: LayerId, clamp_to: Option<i64>) -> Result<DiffId, Stop> {
-    let made = exporter::layer_diff_id(&session.lease, layer, &layer::Encoding { clamp_to });
+fn tar_digest(session: &Session, layer: LayerId, encoding: &Encoding) -> Result<DiffId, Stop> {
+    let made = exporter::layer_diff_id(&session.lease, layer, encoding);
     Ok(made.map_err(|e| BuildError::of(BuildErrorKind::Files, e))?)
 }
 

@@ -9,6 +9,7 @@ use planner::key;
 use store::FlightGuard;
 
 use crate::error::BuildError;
+use crate::keys;
 use crate::lookup::{self, Found};
 use crate::stop::Stop;
 use crate::why::Because;
@@ -25,14 +26,14 @@ pub(crate) fn enter(work: &Work, mut found: Found) -> Result<(Found, Option<Flig
             return Ok((found, None));
         }
         if !has_contents {
-            return alone(work, &[]);
+            return alone(work, Vec::new());
         }
         if let Some(contents) = contents {
-            return alone(work, contents);
+            return alone(work, contents.clone());
         }
-        let name = name("copy", &lookup::near_key(work, &[]));
+        let name = name("copy", &keys::near_key(work, &[]));
         if let Some(guard) = lease.try_single_flight(&name).map_err(cannot_wait)? {
-            found = lookup::find(work)?;
+            found = lookup::find(work, None)?;
             match &found {
                 Found::Run { contents: Some(_), .. } => continue,
                 Found::Run { contents: None, .. } => return Ok((found, Some(guard))),
@@ -40,17 +41,17 @@ pub(crate) fn enter(work: &Work, mut found: Found) -> Result<(Found, Option<Flig
             }
         }
         // Somebody copies by the same words, perhaps the same files: time to hash ours.
-        lookup::contents(work)?;
+        let contents = keys::contents(work)?;
         drop(lease.single_flight(&name, &|| is_cancelled(work)).map_err(cannot_wait)?);
-        found = lookup::find(work)?;
+        found = lookup::find(work, Some(contents))?;
     }
 }
 
-fn alone(work: &Work, contents: &[Digest]) -> Result<(Found, Option<FlightGuard>), Stop> {
-    let name = name("vertex", &lookup::near_key(work, contents));
+fn alone(work: &Work, contents: Vec<Digest>) -> Result<(Found, Option<FlightGuard>), Stop> {
+    let name = name("vertex", &keys::near_key(work, &contents));
     let guard = work.session.lease.single_flight(&name, &|| is_cancelled(work));
     let guard = guard.map_err(cannot_wait)?;
-    Ok((lookup::find(work)?, Some(guard)))
+    Ok((lookup::find(work, Some(contents))?, Some(guard)))
 }
 
 fn name(kind: &str, key: &NearKey) -> String {

@@ -10,7 +10,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use parser::SourceText;
 use planner::{LowerRequest, without_user};
-use sys::Cancel;
 use tree::Tree;
 
 use crate::error::{BuildError, BuildErrorKind};
@@ -19,7 +18,7 @@ use crate::internal::{self, Internal};
 use crate::request::{BuildRequest, ContextInput, DockerfileInput};
 use crate::session::Session;
 use crate::source;
-use crate::stop::Stop;
+use crate::stop::{Stop, Stoppable};
 
 /// Longest Dockerfile.
 const DOCKERFILE_MAX_BYTES: u64 = 64 << 20;
@@ -234,7 +233,7 @@ fn from_stream(session: &Session, mut file: std::fs::File) -> Result<Found, Buil
     let into = ingest.path().join("context-files");
     std::fs::create_dir(&into).map_err(unreadable)?;
     // A few bytes can be an archive without end.
-    let tree = context::unpack_context(Cancellable { file, cancel: &session.cancel }, &into);
+    let tree = context::unpack_context(Stoppable { inner: file, cancel: &session.cancel }, &into);
     if session.cancel.is_cancelled() {
         return Err(BuildError::cancelled());
     }
@@ -242,21 +241,6 @@ fn from_stream(session: &Session, mut file: std::fs::File) -> Result<Found, Buil
     session.contexts.keep(ingest);
     let epoch = tree.newest().map(|mtime| mtime.secs);
     Ok(Found { tree: Arc::new(tree), dockerfile: None, epoch })
-}
-
-/// A file that ends when nobody wants it any more.
-struct Cancellable<'a> {
-    file: std::fs::File,
-    cancel: &'a Cancel,
-}
-
-impl std::io::Read for Cancellable<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self.cancel.is_cancelled() {
-            true => Err(std::io::Error::other("the build was cancelled")),
-            false => self.file.read(buffer),
-        }
-    }
 }
 
 /// Enough for a compressed stream's beginning and one tar header in it.

@@ -12,29 +12,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use executor::{CopyStep, StepMount, StepSource};
-use graph::{
-    CacheSharing, CopySource, LayerId, Mount, MountKind, Op, Run, Selection, StackIdentity, Unpack,
-};
+use graph::{CacheSharing, CopySource, LayerId, Mount, MountKind, Op, Run, Selection, Unpack};
 use oci::Digest;
 use progress::EventKind;
-use store::{CacheMount, CacheMountId, CacheMountOwner, CacheMountRequest};
+use store::{CacheMount, CacheMountId, CacheMountRequest};
 use tree::Tree;
 
 use crate::error::{BuildError, BuildErrorKind};
-use crate::finish;
-use crate::image;
+use crate::mount_identity::{self, NEW_MODE};
+use crate::present;
 use crate::remote;
 use crate::secrets;
 use crate::session::Session;
 use crate::stack_tree;
 use crate::stop::{Stop, lock};
-use crate::value::StackValue;
 use crate::work::Work;
 
 /// How often a step asks for a cache mount before a person is told what it waits for: some two seconds.
 const ASKED_BEFORE_TOLD: u32 = 45;
-/// Mode of a cache directory unless the mount or its first content says another (MNT-35).
-const NEW_MODE: u32 = 0o755;
 
 /// The cache directories of a step, by the place of their mount in it. They stay locked until this is dropped.
 pub(crate) struct Caches {
@@ -64,7 +59,7 @@ pub(crate) fn caches(work: &Work) -> Result<Caches, Stop> {
     let mut wanted = Vec::new();
     for (at, mount) in run.mounts.iter().enumerate() {
         if let MountKind::Cache { sharing, .. } = mount.kind {
-            wanted.push((identity(work, mount)?, strictest_first(sharing), at));
+            wanted.push((mount_identity::of(work, mount)?, strictest_first(sharing), at));
         }
     }
     wanted.sort();
@@ -130,7 +125,7 @@ fn plain(work: &Work, kind: &MountKind) -> Result<StepMount, Stop> {
     match kind {
         MountKind::Bind { input, source } => {
             let stack = work.value(*input).stack().expect("the planner makes bind sources stacks");
-            let stack = image::ensure(session, stack, work.number())?;
+            let stack = present::ensure(session, stack, work.number())?;
             let layers = layer_dirs(session, &stack.layers)?;
             Ok(StepMount::Bind { layers, source: source.clone().into_bytes() })
         }
@@ -166,32 +161,6 @@ fn secret(session: &Session, id: &str, required: bool) -> Result<StepMount, Stop
         return Err(failed.with_hint(format!("give it with --secret id={id},src=FILE")).into());
     }
     Ok(StepMount::Secret(bytes))
-}
-
-/// Equal identities share a directory (MNT-32).
-pub(crate) fn identity(work: &Work, mount: &Mount) -> Result<CacheMountId, Stop> {
-    let MountKind::Cache { namespace, id, input, source, mode, uid, gid, .. } = &mount.kind else {
-        unreachable!("called for cache mounts only")
-    };
-    let is_given = uid.is_some() || gid.is_some() || mode.is_some();
-    let owner = is_given.then(|| CacheMountOwner {
-        uid: uid.unwrap_or(0),
-        gid: gid.unwrap_or(0),
-        mode: mode.unwrap_or(NEW_MODE),
-    });
-    let stack = input.and_then(|input| work.value(input).stack());
-    let origin = stack.map(|stack| origin(work, stack, source)).transpose()?;
-    Ok(CacheMountId { namespace: namespace.clone(), id: id.clone(), owner, origin })
-}
-
-/// Stands for a cache's first content, on every machine alike.
-fn origin(work: &Work, stack: &StackValue, source: &str) -> Result<String, Stop> {
-    let StackIdentity { base, contents } = finish::identity(&work.session, stack)?;
-    let mut text = base.map(|chain| chain.0.hex()).unwrap_or_default();
-    for content in contents {
-        text.push_str(&format!(" {}", content.0.hex()));
-    }
-    Ok(Digest::of(format!("{text}\0{source}").as_bytes()).hex())
 }
 
 fn cache(work: &Work, mount: &Mount, identity: &CacheMountId) -> Result<CacheMount, Stop> {

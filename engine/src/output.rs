@@ -7,19 +7,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use exporter::{
-    BuiltImage, DirOptions, EngineSocket, ExportError, ImageOptions, Job, LayerSource, Prepared,
+    AttachForm, Attestation, BuiltImage, DirOptions, ExportError, ImageOptions, Job, LayerSource,
+    Prepared,
 };
+use layer::Encoding;
 use oci::{Descriptor, Platform, Reference};
-use progress::EventKind;
-use store::StoredManifest;
+use store::{AttachedManifest, StoredManifest};
 use tree::Tree;
 
 use crate::assemble::Built;
+use crate::attest::{self, Attesting, Takes};
 use crate::error::BuildError;
+use crate::handoff;
 use crate::image::Base;
 use crate::internal::{self, Internal};
 use crate::push_lazily::{self, Fetcher};
-use crate::request::{Output, OutputDest, OutputKind};
+use crate::request::{DigestNames, Output, OutputDest, OutputKind};
 use crate::session::Session;
 use crate::stack_tree;
 use crate::stop::Stop;
@@ -41,6 +44,8 @@ pub(crate) struct Reports {
     pub(crate) manifests: Vec<Option<StoredManifest>>,
     /// The index over them, if there is one.
     pub(crate) index: Option<StoredManifest>,
+    /// What the index lists besides images.
+    pub(crate) attached: Vec<AttachedManifest>,
     /// What names and digests point to, if an output made it.
     pub(crate) target: Option<Descriptor>,
     /// The members of --metadata-file.
@@ -57,7 +62,8 @@ pub(crate) fn keeps(session: &Session) -> bool {
 /// Whether any output needs the bytes of layers.
 pub(crate) fn needs_layers(session: &Session) -> bool {
     let tagged = is_index(session) && !session.request.tags.is_empty();
-    tagged || session.request.outputs.iter().any(|output| is_written(session, output))
+    let outputs = &session.request.outputs;
+    tagged || scans(session) || outputs.iter().any(|output| is_written(session, output))
 }
 
 /// Whether an output makes anything that the store has not already. An image with annotations needs its manifest now,
@@ -65,9 +71,36 @@ pub(crate) fn needs_layers(session: &Session) -> bool {
 fn is_written(session: &Session, output: &Output) -> bool {
     match output.kind {
         OutputKind::CacheOnly => false,
-        OutputKind::Image => !output.annotations.is_empty() || is_index(session),
+        OutputKind::Image => {
+            let attests = attest::is_wanted(&session.request.attest, takes(output));
+            let is_named = output.digest_names != DigestNames::default();
+            !output.annotations.is_empty() || is_index(session) || attests || is_named
+        }
         _ => true,
     }
+}
+
+/// Which attestations an output takes: what is for images alone stays away from files (OUT-24).
+fn takes(output: &Output) -> Takes {
+    match output.kind {
+        OutputKind::Image | OutputKind::Registry => Takes::All,
+        OutputKind::Oci if output.takes_inline => Takes::All,
+        _ => Takes::NotInlineOnly,
+    }
+}
+
+/// Whether an output holds attestations.
+fn attests(session: &Session, output: &Output) -> bool {
+    // An engine's archive has one image and nothing else.
+    let can =
+        !matches!(output.kind, OutputKind::Docker | OutputKind::Engine | OutputKind::CacheOnly);
+    can && attest::is_wanted(&session.request.attest, takes(output))
+}
+
+/// Whether anything looks into the result's file system to say what is in it.
+pub(crate) fn scans(session: &Session) -> bool {
+    let outputs = &session.request.outputs;
+    session.request.attest.sbom.is_some() && outputs.iter().any(|o| attests(session, o))
 }
 
 /// Whether the result is an index, of one platform or several. A request that contradicts itself did not get so far.
@@ -75,31 +108,52 @@ fn is_index(session: &Session) -> bool {
     session.request.plan.is_index() == Ok(true)
 }
 
-/// Whether the result has its times rewritten, as its first output as an image has, and whether another output wants
-/// it otherwise.
-pub(crate) fn rewrites(session: &Session) -> (bool, bool) {
+/// How the layers of the result are encoded, each way once: as its first output as an image wants it, then as others.
+pub(crate) fn encodings(session: &Session) -> Vec<Encoding> {
     let images = session.request.outputs.iter().filter(|output| {
         !matches!(output.kind, OutputKind::Local | OutputKind::Tar | OutputKind::CacheOnly)
     });
-    let mut wanted = images.map(|output| output.rewrite_timestamp && session.epoch().is_some());
-    let first = wanted.next().unwrap_or(false);
-    (first, wanted.any(|other| other != first))
+    let mut encodings: Vec<Encoding> = Vec::new();
+    for wanted in images.map(|output| encoding(session, output)) {
+        if !encodings.contains(&wanted) {
+            encodings.push(wanted);
+        }
+    }
+    if encodings.is_empty() {
+        encodings.push(Encoding::default());
+    }
+    encodings
+}
+
+/// How an output wants the layers that were made here.
+fn encoding(session: &Session, output: &Output) -> Encoding {
+    Encoding {
+        clamp_to: session.epoch().filter(|_| output.rewrite_timestamp),
+        estargz: output.compression.estargz_level(),
+    }
 }
 
 /// Writes all outputs. What was written before one failed stays (OUT-08); nothing is half-written.
-pub(crate) fn write(session: &Arc<Session>, built: &[Built]) -> Result<Reports, Stop> {
+pub(crate) fn write(
+    session: &Arc<Session>,
+    built: &[Built],
+    attesting: &Attesting<'_>,
+) -> Result<Reports, Stop> {
     let mut reports = Reports::default();
     if session.epoch().is_none() && session.request.outputs.iter().any(|o| o.rewrite_timestamp) {
         // EPO-13
-        let message = "rewrite-timestamp has no effect without SOURCE_DATE_EPOCH".to_owned();
-        session.events.emit(EventKind::Warning { vertex: None, message });
+        session.warn("rewrite-timestamp has no effect without SOURCE_DATE_EPOCH");
     }
     for output in session.request.outputs.iter().filter(|output| is_written(session, output)) {
+        if output.kind == OutputKind::Engine {
+            to_engine(session, output, built, &mut reports)?;
+            continue;
+        }
         check_worker(session, output, built)?;
         let name = shown(output);
         internal::step(&session.events, Internal::Export, name, || match output.kind {
-            OutputKind::Local | OutputKind::Tar => files(session, output, built),
-            _ => image(session, output, built, &mut reports),
+            OutputKind::Local | OutputKind::Tar => files(session, output, built, attesting),
+            _ => image(session, output, built, attesting, &mut reports),
         })?;
     }
     if reports.target.is_none() && is_index(session) && !session.request.tags.is_empty() {
@@ -107,7 +161,7 @@ pub(crate) fn write(session: &Arc<Session>, built: &[Built]) -> Result<Reports, 
         let output = Output::of_store();
         check_worker(session, &output, built)?;
         internal::step(&session.events, Internal::Export, "exporting layers", || {
-            image(session, &output, built, &mut reports)
+            image(session, &output, built, attesting, &mut reports)
         })?;
     }
     Ok(reports)
@@ -118,6 +172,9 @@ pub(crate) fn write(session: &Arc<Session>, built: &[Built]) -> Result<Reports, 
 fn check_worker(session: &Arc<Session>, output: &Output, built: &[Built]) -> Result<(), Stop> {
     if session.worker.is_some() {
         return Ok(());
+    }
+    if session.request.attest.sbom.is_some() && attests(session, output) {
+        return session.worker().map(drop);
     }
     let bases = built.iter().filter_map(|built| built.base.as_ref());
     let are_there: Result<Vec<bool>, _> = bases.map(|base| base.are_blobs_there(session)).collect();
@@ -148,17 +205,27 @@ fn image(
     session: &Arc<Session>,
     output: &Output,
     built: &[Built],
+    attesting: &Attesting<'_>,
     reports: &mut Reports,
 ) -> Result<(), Stop> {
     let fetcher = Fetcher::new(session, built);
     let fetch = |blob: &Descriptor| fetcher.fetch(blob);
     let job = Job { fetch: Some(&fetch), ..job(session) };
     let images = exported_all(session, output, built)?;
-    let prepared = exporter::prepare(&images, &options(session, output), job);
+    let options = options(session, output);
+    let prepared = exporter::prepare(&images, &options, job);
     let prepared = prepared.map_err(BuildError::export)?;
     let names = match output.names.is_empty() {
         true => &session.request.tags,
         false => &output.names,
+    };
+    let prepared = match attests(session, output) {
+        true => {
+            let list = attestations(attesting, &prepared, takes(output))?;
+            let attached = exporter::attach(prepared, &list, output.attach, names, &options);
+            attached.map_err(BuildError::export)?
+        }
+        false => prepared,
     };
     let sent = send(session, output, &prepared, names, job);
     fetcher.end(sent.map_err(BuildError::export))?;
@@ -169,10 +236,56 @@ fn image(
             bytes: bytes.clone(),
             digest: prepared.target.digest,
         });
+        reports.attached = prepared.attached.iter().filter_map(kept_beside).collect();
         reports.target = Some(prepared.target.clone());
         reports.metadata = exporter::metadata(&prepared, names);
     }
     Ok(())
+}
+
+/// Into a running engine, which gets no layer that it has, and nothing but names when it has the image.
+fn to_engine(
+    session: &Arc<Session>,
+    output: &Output,
+    built: &[Built],
+    reports: &mut Reports,
+) -> Result<(), Stop> {
+    let [built] = built else { return Err(handoff::one_image_only().into()) };
+    let id = built.form(&encoding(session, output)).id;
+    let engine = handoff::output_engine(session, &id)?;
+    let names = match output.names.is_empty() {
+        true => &session.request.tags,
+        false => &output.names,
+    };
+    internal::step(&session.events, Internal::Export, shown(output), || {
+        let there = engine.tag_if_there(&id, names, &session.cancel);
+        if !there.map_err(BuildError::export)? {
+            let built = std::slice::from_ref(built);
+            let fetcher = Fetcher::new(session, built);
+            let fetch = |blob: &Descriptor| fetcher.fetch(blob);
+            let job = Job { fetch: Some(&fetch), ..job(session) };
+            let images = exported_all(session, output, built)?;
+            let options = ImageOptions { force_index: false, ..options(session, output) };
+            let prepare = || exporter::prepare(&images, &options, job);
+            let taken = engine.take(&images[0], names, &prepare, job);
+            fetcher.end(taken.map(drop).map_err(BuildError::export))?;
+        }
+        Ok::<_, Stop>(())
+    })?;
+    if reports.metadata.is_empty() {
+        reports.metadata = exporter::engine_metadata(&id, names);
+    }
+    Ok(())
+}
+
+/// What is said of each image.
+fn attestations(
+    attesting: &Attesting<'_>,
+    prepared: &Prepared,
+    takes: Takes,
+) -> Result<Vec<Vec<Attestation>>, Stop> {
+    let images = prepared.images.iter().enumerate();
+    images.map(|(at, image)| attesting.of(at, &image.layers, takes)).collect()
 }
 
 fn send(
@@ -195,13 +308,17 @@ fn send(
             to_file(&|out| exporter::write_docker_archive(prepared, names, out, job))
         }
         OutputKind::Registry => {
-            exporter::push(prepared, names, output.push_by_digest, &session.registry, job)
+            let mut client = (*session.registry).clone();
+            for name in names.iter().filter(|_| output.is_insecure) {
+                client = client.trusting(name.registry());
+            }
+            exporter::push(prepared, names, output.push_by_digest, &client, job)
         }
-        OutputKind::Engine => {
-            let engine = EngineSocket::find(&session.request.engine_sockets)?;
-            exporter::load(prepared, names, &engine, job).map(drop)
-        }
-        OutputKind::Image | OutputKind::Local | OutputKind::Tar | OutputKind::CacheOnly => Ok(()),
+        OutputKind::Image
+        | OutputKind::Engine
+        | OutputKind::Local
+        | OutputKind::Tar
+        | OutputKind::CacheOnly => Ok(()),
     }
 }
 
@@ -213,18 +330,30 @@ fn directory(output: &Output) -> &Path {
 }
 
 /// The file systems themselves.
-fn files(session: &Arc<Session>, output: &Output, built: &[Built]) -> Result<(), Stop> {
+fn files(
+    session: &Arc<Session>,
+    output: &Output,
+    built: &[Built],
+    attesting: &Attesting<'_>,
+) -> Result<(), Stop> {
+    let split = output.platform_split.or(is_index(session).then_some(true));
+    let is_shared = built.len() > 1 && split == Some(false);
     let mut trees: Vec<(Platform, Arc<dyn Tree>)> = Vec::new();
-    for one in built {
+    for (at, one) in built.iter().enumerate() {
         let stack = StackValue::Present(one.stack.clone());
-        let tree = stack_tree::open(session, &stack, Internal::Export.vertex())?;
+        let mut tree = stack_tree::open(session, &stack, Internal::Export.vertex())?;
+        if attests(session, output) {
+            let list = attesting.of(at, &[], takes(output))?;
+            let platform = one.platform.to_string().replace('/', "_");
+            let named = (&*output.attestation_prefix, is_shared.then_some(&*platform));
+            tree = attest::with_files(tree, &list, named, attesting.mtime())?;
+        }
         trees.push((one.platform.clone(), tree));
     }
     let trees: Vec<(Platform, &dyn Tree)> =
         trees.iter().map(|(platform, tree)| (platform.clone(), &**tree)).collect();
     let epoch = session.epoch();
     let job = job(session);
-    let split = output.platform_split.or(is_index(session).then_some(true));
     let written = match (output.kind, &output.dest) {
         (OutputKind::Local, _) => {
             let options = DirOptions { split, delete: output.delete, epoch };
@@ -258,7 +387,8 @@ fn options(session: &Session, output: &Output) -> ImageOptions {
         oci_types: output.oci_media_types,
         annotations: output.annotations.clone(),
         epoch: session.epoch(),
-        force_index: is_index(session),
+        force_index: is_index(session)
+            || (attests(session, output) && output.attach != AttachForm::Referrers),
         ..ImageOptions::default()
     }
 }
@@ -268,11 +398,16 @@ fn exported_all(
     output: &Output,
     built: &[Built],
 ) -> Result<Vec<BuiltImage>, Stop> {
-    built.iter().map(|built| exported(session, built, output.rewrite_timestamp)).collect()
+    let encoding = encoding(session, output);
+    built.iter().map(|built| exported(session, built, &encoding)).collect()
 }
 
-fn exported(session: &Arc<Session>, built: &Built, rewritten: bool) -> Result<BuiltImage, Stop> {
-    let form = built.form(rewritten);
+fn exported(
+    session: &Arc<Session>,
+    built: &Built,
+    encoding: &Encoding,
+) -> Result<BuiltImage, Stop> {
+    let form = built.form(encoding);
     if let Some(lazy) = &built.lazy {
         return Ok(BuiltImage {
             id: form.id,
@@ -293,7 +428,7 @@ fn exported(session: &Arc<Session>, built: &Built, rewritten: bool) -> Result<Bu
         LayerSource {
             diff_id: *diff_id,
             layer: built.stack.layers.get(at).copied(),
-            encoding: layer::Encoding { clamp_to: form.clamp_to.filter(|_| !is_base) },
+            encoding: if is_base { Encoding::default() } else { form.encoding },
             is_base,
             pulled_from: repository.filter(|_| own.is_some()).cloned(),
             own,
@@ -305,6 +440,19 @@ fn exported(session: &Arc<Session>, built: &Built, rewritten: bool) -> Result<Bu
         platform: built.platform.clone(),
         layers: layers.collect(),
         manifest: None,
+    })
+}
+
+/// A manifest of an index that is no image's. What only refers to an image is not kept.
+fn kept_beside(attached: &exporter::Attached) -> Option<AttachedManifest> {
+    let document = |descriptor: &Descriptor, bytes: &[u8]| StoredManifest {
+        media_type: descriptor.media_type.clone(),
+        bytes: bytes.to_vec(),
+        digest: descriptor.digest,
+    };
+    attached.refers_to.is_none().then(|| AttachedManifest {
+        manifest: document(&attached.descriptor, &attached.manifest),
+        blobs: attached.blobs.iter().map(|(d, bytes)| document(d, bytes)).collect(),
     })
 }
 

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use graph::Graph;
+use graph::{Graph, VertexId};
 use parser::{Diagnostic, Parse, Severity, SourceText};
 use planner::{Findings, LowerRequest, Lowered, Parameters};
 use progress::{EventKind, VertexInfo};
 
-use crate::error::{BuildError, BuildErrorKind};
+use crate::error::BuildError;
 use crate::image::ImageSources;
 use crate::load;
 use crate::session::Session;
@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) parameters: Parameters,
     /// The error that a build ends with, since the file wants findings to be errors (LINT-01).
     pub(crate) violation: Option<Diagnostic>,
+    /// The scanner's step for each target, when there is a scanner.
+    pub(crate) scans: Vec<VertexId>,
 }
 
 /// Makes the plan. What checks have found is in the session then, also when this fails (LINT-09).
@@ -32,10 +34,13 @@ pub(crate) fn make(session: &Arc<Session>) -> Result<Plan, Stop> {
     let lowered = lower(session, &parse, &source, &request, &findings);
     let violation = findings.violation();
     let _ = session.findings.set(findings.into_list());
+    if *lock(&session.left_to_worker) == Some(true) {
+        return Err(Stop::NeedsWorker);
+    }
     let lowered = lowered?;
     let _ = session.epoch.set(lowered.epoch);
     let graph = Arc::new(lowered.graph);
-    Ok(Plan { graph, source, parameters: lowered.parameters, violation })
+    Ok(Plan { graph, source, parameters: lowered.parameters, violation, scans: Vec::new() })
 }
 
 /// Finds the Dockerfile and reads it; mistakes in it are in what comes back.
@@ -77,9 +82,9 @@ pub(crate) fn fail_on_errors(diagnostics: &[Diagnostic]) -> Result<(), BuildErro
 /// A Dockerfile that names an image which cannot be had is right as a file: the registry's answer is the reason.
 fn image_errors(session: &Session, diagnostics: Vec<Diagnostic>) -> BuildError {
     let error = BuildError::dockerfile(diagnostics);
-    match *lock(&session.registry_failed) {
-        true => error.of_kind(BuildErrorKind::Registry),
-        false => error,
+    match *lock(&session.image_failed) {
+        Some(kind) => error.of_kind(kind),
+        None => error,
     }
 }
 
@@ -101,4 +106,12 @@ pub(crate) fn announce(session: &Session, plan: &Plan) {
         };
         session.events.emit(EventKind::Planned { vertex: vertex.id.0, info: Arc::new(info) });
     }
+}
+
+/// Whether a vertex's layer is part of an image that gets a config.
+pub(crate) fn is_in_result(graph: &Graph, id: VertexId) -> bool {
+    graph.targets.iter().any(|target| {
+        let mut chain = std::iter::successors(Some(target.top), |id| graph.vertex(*id).below);
+        chain.any(|below| below == id)
+    })
 }

@@ -11,9 +11,10 @@ use layer::Encoding;
 use oci::{ChainId, Descriptor};
 
 use crate::assemble::{Built, Form};
-use crate::error::{BuildError, sources as causes};
+use crate::error::{BuildError, causes};
 use crate::image::{Base, layer_blob};
 use crate::internal::Internal;
+use crate::output;
 use crate::remote;
 use crate::request::{Output, OutputKind};
 use crate::session::Session;
@@ -30,7 +31,7 @@ pub(crate) fn fits(session: &Session, base: Option<&Base>, lazy: &LazyStack) -> 
     };
     let outputs = &session.request.outputs;
     let goes = |output: &Output| goes_as_it_is(session, output, lazy);
-    base_is_remote && !outputs.is_empty() && outputs.iter().all(goes)
+    base_is_remote && !output::scans(session) && !outputs.is_empty() && outputs.iter().all(goes)
 }
 
 fn goes_as_it_is(session: &Session, output: &Output, lazy: &LazyStack) -> bool {
@@ -44,6 +45,7 @@ fn goes_as_it_is(session: &Session, output: &Output, lazy: &LazyStack) -> bool {
     output.kind == OutputKind::Registry
         && !(output.rewrite_timestamp && session.epoch().is_some())
         && !output.force_compression
+        && output.compression.estargz_level().is_none()
         && is_named_there
         && lazy.above.iter().all(fits)
 }
@@ -74,7 +76,7 @@ pub(crate) fn layers(session: &Session, built: &Built, lazy: &LazyStack) -> Vec<
                 None => (None, None, None),
             },
         };
-        let encoding = Encoding { clamp_to: None };
+        let encoding = Encoding::default();
         LayerSource { diff_id: *diff_id, layer, encoding, is_base, own, pulled_from }
     });
     layers.collect()
@@ -99,9 +101,9 @@ impl<'a> Fetcher<'a> {
                 Stop::Failed(error) | Stop::CacheLost(error) => error,
                 Stop::NeedsWorker => return io::Error::other("this process opens no layers"),
             };
-            let words: Vec<String> = causes(&error).map(ToString::to_string).collect();
+            let why = causes(&error);
             lock(&self.lost).get_or_insert(error);
-            io::Error::other(words.join(": "))
+            io::Error::other(why)
         })
     }
 

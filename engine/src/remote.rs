@@ -12,16 +12,20 @@ pub(crate) mod inline;
 mod layer;
 mod listings;
 mod mounts;
+mod sending;
 
 use crate::error::BuildError;
 use crate::session::Session;
 
-pub(crate) use export::{Exports, end, note_contents, offer, open, publish};
-pub(crate) use hit::{Hits, content_of, earlier, file_records, find, is_imported, knows, note};
+pub(crate) use export::{end, offer, open, publish};
+pub(crate) use hit::{
+    Hits, content_of, earlier, file_records, find, has_record_of, is_imported, knows, note,
+};
 pub(crate) use import::{Imports, learn, start};
-pub(crate) use layer::{ImportedLayer, bring, download};
+pub(crate) use layer::{bring, download};
 pub(crate) use listings::listing;
 pub(crate) use mounts::{Travelling, bring as bring_mount};
+pub(crate) use sending::{Exports, note_contents};
 
 /// An import did not have what it promised: the build goes on without imports.
 pub(crate) fn lost(session: &Session, error: &BuildError) {

@@ -6,8 +6,9 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use attest::{Mode, SlsaVersion};
 use executor::Agent;
-use exporter::Annotations;
+use exporter::{Annotations, AttachForm, EnginePlaces};
 use oci::Reference;
 use remotecache::{CacheExport, CacheImport};
 
@@ -40,14 +41,16 @@ pub struct BuildRequest {
     pub jobs: Option<usize>,
     /// Fail instead of running a step with less isolation than designed.
     pub require_isolation: bool,
-    /// Sockets at which a running Docker or Podman may be found, in order of preference.
-    pub engine_sockets: Vec<PathBuf>,
+    /// Where the container engines of this machine may be.
+    pub engines: EnginePlaces,
     /// Caches that results are looked for in besides the store's own, in order (CIO-01).
     pub cache_from: Vec<CacheImport>,
     /// Where the results of this build's steps go besides the store (CIO-01).
     pub cache_to: Vec<CacheExport>,
     /// Which of the results that there are may be used, besides what `plan` says of it.
     pub cache_rules: CacheRules,
+    /// What is to be said of the result beside it.
+    pub attest: Attestations,
     /// Variables that helper programs such as git get: PATH, SSH_AUTH_SOCK, proxies.
     pub tool_env: Vec<(OsString, OsString)>,
 }
@@ -68,10 +71,11 @@ impl BuildRequest {
             device_dirs: Vec::new(),
             jobs: None,
             require_isolation: false,
-            engine_sockets: Vec::new(),
+            engines: EnginePlaces::default(),
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             cache_rules: CacheRules::default(),
+            attest: Attestations::default(),
             tool_env: Vec::new(),
         }
     }
@@ -134,6 +138,56 @@ pub struct MaxAge {
     pub shown: String,
     /// The steps that it is for; `None` for all.
     pub steps: Option<Address>,
+}
+
+/// What is to be said of a result beside it (spec 8.6). Nothing unless asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Attestations {
+    /// How it was built.
+    pub provenance: Option<ProvenanceRequest>,
+    /// What is in it.
+    pub sbom: Option<SbomRequest>,
+    /// How it was built, for --metadata-file (OUT-41).
+    pub in_metadata: Option<Mode>,
+}
+
+/// Attributes of `type=provenance` (ATT-09).
+#[derive(Clone, Debug)]
+pub struct ProvenanceRequest {
+    /// Form of the document.
+    pub version: SlsaVersion,
+    /// How much is told.
+    pub mode: Mode,
+    /// Who builds.
+    pub builder_id: String,
+    /// The caller says that the build is reproducible.
+    pub reproducible: bool,
+    /// For images in the store and in registries alone (OUT-24).
+    pub inline_only: bool,
+    /// Name of its file in outputs of files (OUT-34).
+    pub file_name: String,
+}
+
+impl Default for ProvenanceRequest {
+    fn default() -> ProvenanceRequest {
+        ProvenanceRequest {
+            version: SlsaVersion::V1,
+            mode: Mode::Max,
+            builder_id: String::new(),
+            reproducible: false,
+            inline_only: false,
+            file_name: "provenance.json".to_owned(),
+        }
+    }
+}
+
+/// Attributes of `type=sbom`.
+#[derive(Clone, Debug, Default)]
+pub struct SbomRequest {
+    /// An image that does the scan; `None` for our own look (ATT-17).
+    pub generator: Option<Reference>,
+    /// What it gets as BUILDKIT_SCAN_NAME (ATT-18).
+    pub parameters: Vec<(String, String)>,
 }
 
 /// The main build context.
@@ -231,6 +285,29 @@ pub struct Output {
     pub delete: bool,
     /// Annotations of manifests and indexes (IMG-46); kinds that have none do not look at them.
     pub annotations: Annotations,
+    /// How attestations are put beside images.
+    pub attach: AttachForm,
+    /// `attestation-inline`: attestations that are for images alone, too (OUT-24).
+    pub takes_inline: bool,
+    /// Begin of the names of attestations in outputs of files.
+    pub attestation_prefix: String,
+    /// Images are kept in the store under their names; false for `store=false`.
+    pub is_kept: bool,
+    /// The registry may be one of plain http, or with any certificate: `registry.insecure`.
+    pub is_insecure: bool,
+    /// Further names that the store gets, with the result's digest: `dangling-name-prefix`, `name-canonical`.
+    pub digest_names: DigestNames,
+}
+
+/// Names with the digest of the result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DigestNames {
+    /// Of this repository.
+    pub prefix: Option<Reference>,
+    /// Only when there is no other name.
+    pub only_nameless: bool,
+    /// Of the repository of each other name.
+    pub canonical: bool,
 }
 
 impl Output {
@@ -249,6 +326,12 @@ impl Output {
             platform_split: None,
             delete: false,
             annotations: Annotations::default(),
+            attach: AttachForm::Artifact,
+            takes_inline: true,
+            attestation_prefix: String::new(),
+            is_kept: true,
+            is_insecure: false,
+            digest_names: DigestNames::default(),
         }
     }
 }
@@ -292,14 +375,26 @@ pub enum Compression {
     Gzip(Option<u8>),
     /// zstd; `None` for the default level.
     Zstd(Option<u8>),
+    /// gzip of which single files can be read; `None` for the default level.
+    Estargz(Option<u8>),
+}
+
+impl Compression {
+    /// The level of an eStargz, if it is one.
+    pub(crate) fn estargz_level(self) -> Option<u32> {
+        let Compression::Estargz(level) = self else { return None };
+        Some(level.map_or(layer::Compression::GZIP_LEVEL, u32::from))
+    }
 }
 
 impl From<Compression> for layer::Compression {
     fn from(wanted: Compression) -> layer::Compression {
         match wanted {
             Compression::None => layer::Compression::None,
-            Compression::Gzip(None) => layer::Compression::gzip(),
-            Compression::Gzip(Some(level)) => layer::Compression::Gzip(level.into()),
+            Compression::Gzip(None) | Compression::Estargz(None) => layer::Compression::gzip(),
+            Compression::Gzip(Some(level)) | Compression::Estargz(Some(level)) => {
+                layer::Compression::Gzip(level.into())
+            }
             Compression::Zstd(None) => layer::Compression::zstd(),
             Compression::Zstd(Some(level)) => layer::Compression::Zstd(level.into()),
         }

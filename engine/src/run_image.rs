@@ -15,6 +15,7 @@ use crate::foreign;
 use crate::image;
 use crate::images;
 use crate::mounts;
+use crate::present;
 use crate::stop::Stop;
 
 /// What is to be run.
@@ -68,7 +69,7 @@ pub fn run_image(
     };
     let attach = || {
         let value = image::value(&session, &source)?;
-        let stack = image::ensure(&session, &value, 0)?;
+        let stack = present::ensure(&session, &value, 0)?;
         let layers = mounts::layer_dirs(&session, &stack.layers)?;
         let ingest = session.lease.new_ingest();
         let ingest = ingest.map_err(|e| BuildError::store("cannot prepare the command", e))?;
@@ -86,12 +87,7 @@ pub fn run_image(
         let ended = session.worker()?.attach(&step, &mut warn, cancel);
         Ok(ended.map_err(not_run)?)
     };
-    attach().map_err(|stop| match stop {
-        Stop::Failed(error) | Stop::CacheLost(error) => error,
-        Stop::NeedsWorker => {
-            BuildError::new(BuildErrorKind::Environment, "running needs a process with a worker")
-        }
-    })
+    attach().map_err(|stop: Stop| stop.into_error("running needs a process with a worker"))
 }
 
 /// Why the command did not run, with a shell's difference between a program that is missing and one that cannot be
@@ -120,14 +116,11 @@ fn not_run(error: ExecError) -> BuildError {
         ExecError::NotExecutable { .. } => BuildErrorKind::NotExecutable,
         other => execute::kind_of(other),
     };
-    let failed = BuildError::of(kind, error);
-    match hint {
-        Some(hint) => failed.with_hint(hint),
-        None => failed,
-    }
+    BuildError::of(kind, error).with_hint_if(hint)
 }
 
-fn shown_reference(text: &str) -> Reference {
+/// A name to show for an image that may have been asked for by its id.
+pub(crate) fn shown_reference(text: &str) -> Reference {
     text.parse().unwrap_or_else(|_| "image".parse().expect("a valid name"))
 }
 

@@ -8,7 +8,7 @@ use executor::{Devices, Worker};
 use graph::{ContentId, LayerId};
 use oci::Digest;
 use parser::{Diagnostic, SourceText};
-use progress::Emitter;
+use progress::{Emitter, EventKind};
 use registry::RegistryClient;
 use store::Lease;
 use sys::Cancel;
@@ -18,7 +18,7 @@ use crate::background::Background;
 use crate::cap::Cap;
 use crate::contexts::Contexts;
 use crate::controls::Controls;
-use crate::error::BuildError;
+use crate::error::{BuildError, BuildErrorKind};
 use crate::facts::Facts;
 use crate::remote::{Exports, Hits, Imports, Travelling};
 use crate::request::BuildRequest;
@@ -60,9 +60,15 @@ pub(crate) struct Session {
     pub(crate) findings: OnceLock<Vec<Diagnostic>>,
     /// How many images were looked up at registries.
     pub(crate) images_asked: AtomicU32,
-    /// An image could not be resolved because of its registry.
-    pub(crate) registry_failed: Mutex<bool>,
+    /// What kind of failure it was when an image could not be resolved, where the Dockerfile is not to blame.
+    pub(crate) image_failed: Mutex<Option<BuildErrorKind>>,
+    /// Planning met work that is to be seen, and so is left to the process with a worker: false where there is none.
+    pub(crate) left_to_worker: Mutex<Option<bool>>,
     pub(crate) epoch: OnceLock<Option<i64>>,
+    /// When the build began, RFC 3339.
+    pub(crate) started_on: String,
+    /// Names this build.
+    pub(crate) invocation_id: String,
     pub(crate) imports: Imports,
     pub(crate) travelling: Travelling,
     pub(crate) hits: Hits,
@@ -92,6 +98,11 @@ impl Session {
     /// What checks have found; nothing before the plan.
     pub(crate) fn findings(&self) -> &[Diagnostic] {
         self.findings.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Tells a warning that is about no step.
+    pub(crate) fn warn(&self, message: impl Into<String>) {
+        self.events.emit(EventKind::Warning { vertex: None, message: message.into() });
     }
 
     /// Fails when the build was stopped.

@@ -7,7 +7,7 @@ use graph::LayerId;
 use tree::{LayerDir, StackTree, Tree};
 
 use crate::finish;
-use crate::image;
+use crate::present;
 use crate::session::Session;
 use crate::stop::Stop;
 use crate::value::StackValue;
@@ -18,7 +18,7 @@ pub(crate) fn open(
     value: &StackValue,
     vertex: u32,
 ) -> Result<Arc<dyn Tree>, Stop> {
-    let stack = image::ensure(session, value, vertex)?;
+    let stack = present::ensure(session, value, vertex)?;
     let tocs = finish::tocs(session, &stack.layers)?;
     let layers = tocs.into_iter().zip(&stack.layers).map(|(toc, layer)| {
         let dir: Arc<dyn LayerDir> =

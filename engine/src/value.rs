@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use context::ResolvedGit;
-use graph::{GitSource, HttpSource, ImageSource, LayerId, Stack};
-use oci::ChainId;
+use graph::{ContentId, GitSource, HttpSource, ImageSource, LayerId, Stack};
+use oci::{ChainId, Descriptor, DiffId, Reference};
+use remotecache::CachePlace;
 use tree::Tree;
 
 use crate::facts::Download;
-use crate::remote::ImportedLayer;
 use crate::stop::lock;
 
 /// A vertex's result.
@@ -81,6 +81,62 @@ pub(crate) enum Above {
     Imported(Arc<ImportedLayer>),
 }
 
+/// A layer of an imported cache.
+pub(crate) struct ImportedLayer {
+    /// The file system that it makes with what it was made on.
+    pub(crate) chain: ChainId,
+    /// Digest of its tar.
+    pub(crate) diff_id: DiffId,
+    /// What keys know it by. Unpacked here it has to have the same one.
+    pub(crate) content_id: ContentId,
+    /// When the step ran that made it, RFC 3339.
+    pub(crate) created: String,
+    /// Its blob.
+    pub(crate) descriptor: Descriptor,
+    /// It was made on nothing and stands on whatever is below.
+    pub(crate) is_alone: bool,
+    /// Where the blob lies.
+    pub(crate) place: Arc<dyn CachePlace>,
+    /// The repository that it lies in, if it does: another place of that registry can take it from there.
+    pub(crate) repository: Option<Reference>,
+}
+
+impl ImportedLayer {
+    /// What stands for it in near keys while it has no name in the store: the file system up to it, by which it would
+    /// be found there.
+    pub(crate) fn near_id(&self) -> LayerId {
+        let digest = self.chain.0.as_bytes();
+        LayerId(u128::from_be_bytes(std::array::from_fn(|at| digest[at])))
+    }
+}
+
+/// A layer above the image that a stack begins with.
+#[derive(Clone)]
+pub(crate) enum OwnLayer {
+    /// The topmost of these, which are in the store: it was made on the others.
+    Here(Vec<LayerId>),
+    /// In an imported cache.
+    Imported(Arc<ImportedLayer>),
+}
+
+/// What tells an [`OwnLayer`] from others of the same build.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum LayerName {
+    Here(LayerId),
+    Elsewhere(ChainId),
+}
+
+impl OwnLayer {
+    pub(crate) fn name(&self) -> LayerName {
+        match self {
+            OwnLayer::Here(layers) => {
+                LayerName::Here(*layers.last().expect("a layer is the top of its stack"))
+            }
+            OwnLayer::Imported(layer) => LayerName::Elsewhere(layer.chain),
+        }
+    }
+}
+
 /// An image's layers, unpacked when somebody needs them.
 pub(crate) struct LazyImage {
     pub(crate) chain: ChainId,
@@ -105,6 +161,22 @@ impl StackValue {
             StackValue::Present(stack) => StackValue::Present(stack.with(layer)),
             StackValue::Lazy(lazy) => StackValue::Lazy(lazy.with(Above::Layer(layer))),
         }
+    }
+
+    /// The image at the bottom, and the layers above it, lowest first.
+    pub(crate) fn own_layers(&self) -> (Option<ChainId>, Vec<OwnLayer>) {
+        let (bottom, above) = match self {
+            StackValue::Present(stack) => (stack.clone(), &[][..]),
+            StackValue::Lazy(lazy) => (lazy.bottom.named(), &lazy.above[..]),
+        };
+        let first = bottom.layers.len() - bottom.above_base().len();
+        let here = first..bottom.layers.len();
+        let here = here.map(|at| OwnLayer::Here(bottom.layers[..=at].to_vec()));
+        let above = above.iter().map(|layer| match layer {
+            Above::Layer(layer) => OwnLayer::Here(vec![*layer]),
+            Above::Imported(layer) => OwnLayer::Imported(layer.clone()),
+        });
+        (bottom.base.map(|(chain, _)| chain), here.chain(above).collect())
     }
 }
 

@@ -45,7 +45,7 @@ fn shown(work: &Work, fetch: impl FnOnce() -> Result<Value, Stop>) -> Result<Val
 
 fn layer(work: &Work) -> Result<StackValue, Stop> {
     let session = &work.session;
-    let (found, guard) = flight::enter(work, lookup::find(work)?)?;
+    let (found, guard) = flight::enter(work, lookup::find(work, None)?)?;
     let stack = match found {
         Found::Hit { stack, saved_ms } => {
             let saved_ms = Some(saved_ms);

@@ -19,10 +19,9 @@ use store::CacheRecord;
 use crate::controls;
 use crate::remote;
 use crate::work::Work;
-use compare::Candidate;
+use compare::{Candidate, Candidates, Compared};
 use history::Predecessor;
 use inputs::{Input, What};
-use journal::Candidates;
 
 pub use document::{
     BuildLog, Comparison, Different, FileDifference, FileList, InputKind, LoggedStep, Same,
@@ -98,7 +97,7 @@ fn without_record(work: &Work) -> Explained {
     let phrase = match is_same {
         true => unfinished(earlier).unwrap_or("result was pruned").to_owned(),
         false => {
-            let said = partial.as_ref().and_then(phrase::of);
+            let said = partial.as_ref().and_then(in_words);
             said.unwrap_or_else(|| "instruction changed".to_owned())
         }
     };
@@ -108,6 +107,10 @@ fn without_record(work: &Work) -> Explained {
         inputs: inputs::labelled(&inputs),
         pending: Some(candidates),
     }
+}
+
+fn in_words(compared: &Compared) -> Option<String> {
+    phrase::of(&compared.document.different, &compared.below)
 }
 
 /// Why a step of an earlier build has no result, if it has none.
@@ -129,7 +132,7 @@ fn changed(work: &Work, records: &[CacheRecord], contents: Option<&[Digest]>) ->
     let last = earlier.filter(|earlier| earlier.step.instruction == instruction);
     let candidates = ordered(records, last, false);
     let compared = compare::with_nearest(work, &inputs, &candidates, contents.is_none());
-    let is_related = |compared: &compare::Compared| {
+    let is_related = |compared: &Compared| {
         last.is_some() || remote::is_imported(&work.session) || compared.is_related()
     };
     if !compared.as_ref().is_none_or(is_related) {
@@ -142,7 +145,7 @@ fn changed(work: &Work, records: &[CacheRecord], contents: Option<&[Digest]>) ->
     };
     let phrase = match &compared {
         None => "an input changed".to_owned(),
-        Some(compared) => phrase::of(compared).unwrap_or_else(without_difference),
+        Some(compared) => in_words(compared).unwrap_or_else(without_difference),
     };
     Explained {
         phrase,

@@ -1,13 +1,13 @@
 //! When and how a layer gets its blob: from the store if it has one, else made now and kept.
 
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use graph::LayerId;
-use layer::{BlockWriter, Compression, Encoding, Toc};
-use oci::{Descriptor, DiffId, media};
-use store::{LayerBlob, Lease};
+use layer::{BlockWriter, Compression, Encoding, Toc, estargz};
+use oci::{Descriptor, DiffId, Digest, media};
+use store::{BlobWriter, LayerBlob, Lease};
 
 use crate::ExportError;
 use crate::error::{Failure, store};
@@ -41,9 +41,38 @@ pub fn make_layer_blob(
     let (toc, dir) = open_layer(lease, layer)?;
     let fail = |source| Failure::Encode { layer, source };
     let mut out = lease.blob_writer().map_err(store("start a blob"))?;
+    if let Some(level) = encoding.estargz {
+        let (sums, tar_bytes) =
+            estargz::write_estargz(dir.as_fd(), &toc, encoding, level, &mut out).map_err(fail)?;
+        let made = (out, (sums.digest, sums.size_bytes));
+        return keep_layer_blob(
+            lease,
+            (layer, encoding),
+            compression,
+            made,
+            (sums.diff_id, tar_bytes),
+        );
+    }
     let mut blocks = BlockWriter::new(compression, &mut out);
     let sums = layer::write_tar(dir.as_fd(), &toc, encoding, &mut blocks).map_err(fail)?;
     let made = blocks.finish().map_err(fail)?;
+    keep_layer_blob(
+        lease,
+        (layer, encoding),
+        compression,
+        (out, made),
+        (sums.diff_id, sums.size_bytes),
+    )
+}
+
+/// Commits a layer's blob, and notes it and its diff id.
+fn keep_layer_blob(
+    lease: &Lease,
+    (layer, encoding): (LayerId, &Encoding),
+    compression: Compression,
+    (out, made): (BlobWriter, (Digest, u64)),
+    (diff_id, tar_bytes): (DiffId, u64),
+) -> Result<MadeBlob, ExportError> {
     let (digest, size_bytes) = out.finish(Some(made)).map_err(store("commit a layer's blob"))?;
     let blob = LayerBlob {
         compression: compression_name(compression),
@@ -51,13 +80,13 @@ pub fn make_layer_blob(
         digest,
         size_bytes,
     };
-    lease.set_layer_blob(sums.diff_id, &blob).map_err(store("note a layer's blob"))?;
-    if known_diff_id(lease, layer, encoding)? != Some(sums.diff_id) {
+    lease.set_layer_blob(diff_id, &blob).map_err(store("note a layer's blob"))?;
+    if known_diff_id(lease, layer, encoding)? != Some(diff_id) {
         lease
-            .set_diff_id(layer, &encoding_name(encoding), sums.diff_id, sums.size_bytes)
+            .set_diff_id(layer, &encoding_name(encoding), diff_id, tar_bytes)
             .map_err(store("note a layer's diff id"))?;
     }
-    Ok(MadeBlob { diff_id: sums.diff_id, blob })
+    Ok(MadeBlob { diff_id, blob })
 }
 
 /// A layer's blob for a cache: in the wanted compression if the store has it so, else, unless that is forced, as the
@@ -68,7 +97,7 @@ pub fn cache_blob(
     compression: Compression,
     force: bool,
 ) -> Result<MadeBlob, ExportError> {
-    let encoding = Encoding { clamp_to: None };
+    let encoding = Encoding::default();
     if let (false, Some(diff_id)) = (force, known_diff_id(lease, layer, &encoding)?) {
         let blobs = lease.layer_blobs(diff_id).map_err(store("look for a layer's blobs"))?;
         let name = compression_name(compression);
@@ -94,6 +123,10 @@ pub fn layer_diff_id(
     if let Some(diff_id) = known_diff_id(lease, layer, encoding)? {
         return Ok(diff_id);
     }
+    if let Some(level) = encoding.estargz {
+        // Its tar is known when it is compressed.
+        return Ok(make_layer_blob(lease, layer, encoding, Compression::Gzip(level))?.diff_id);
+    }
     let (toc, dir) = open_layer(lease, layer)?;
     let sums = layer::write_tar(dir.as_fd(), &toc, encoding, &mut io::sink())
         .map_err(|source| Failure::Encode { layer, source })?;
@@ -118,7 +151,28 @@ pub(crate) fn descriptor(
         let key = "buildkit/rewritten-timestamp".to_owned();
         descriptor.annotations.insert(key, epoch.to_string());
     }
+    if source.encoding.estargz.is_some() {
+        let key = "containerd.io/snapshot/stargz/toc.digest".to_owned();
+        let table = table_digest(job.lease, &blob)?;
+        descriptor.annotations.insert(key, table.to_string());
+    }
     Ok(descriptor)
+}
+
+/// Digest of the table of contents of an eStargz blob.
+fn table_digest(lease: &Lease, blob: &LayerBlob) -> Result<Digest, ExportError> {
+    let file = lease.open_blob(&blob.digest).map_err(store("open a blob"))?;
+    let mut file = file.ok_or(Failure::NoBlob(blob.digest))?;
+    let mut read = || {
+        let mut footer = [0; estargz::FOOTER_BYTES];
+        file.seek(SeekFrom::End(-(estargz::FOOTER_BYTES as i64)))?;
+        file.read_exact(&mut footer)?;
+        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no footer of eStargz");
+        let begin = estargz::table_begin(&footer).ok_or_else(invalid)?;
+        file.seek(SeekFrom::Start(begin))?;
+        Ok(Digest::of(&estargz::read_table(io::BufReader::new(&mut file))?))
+    };
+    read().map_err(|source| Failure::Fetch { digest: blob.digest, source }.into())
 }
 
 fn find_or_make(
@@ -198,7 +252,10 @@ fn known_diff_id(
     Ok(info.and_then(|info| info.diff_ids.get(&encoding_name(encoding)).copied()))
 }
 
-fn open_layer(lease: &Lease, layer: LayerId) -> Result<(Arc<Toc>, OwnedFd), ExportError> {
+pub(crate) fn open_layer(
+    lease: &Lease,
+    layer: LayerId,
+) -> Result<(Arc<Toc>, OwnedFd), ExportError> {
     let toc = lease.layer_toc(layer).map_err(store("read a layer's table of contents"))?;
     let what = || Failure::Missing { what: format!("the table of contents of layer {layer}") };
     let toc = toc.ok_or_else(what)?;
@@ -208,9 +265,11 @@ fn open_layer(lease: &Lease, layer: LayerId) -> Result<(Arc<Toc>, OwnedFd), Expo
 
 /// The name under which the store keeps a tar's diff id.
 pub(crate) fn encoding_name(encoding: &Encoding) -> String {
-    match encoding.clamp_to {
-        None => "plain".to_owned(),
-        Some(epoch) => format!("clamp-{epoch}"),
+    match (encoding.estargz, encoding.clamp_to) {
+        (None, None) => "plain".to_owned(),
+        (None, Some(epoch)) => format!("clamp-{epoch}"),
+        (Some(level), None) => format!("estargz-{level}"),
+        (Some(level), Some(epoch)) => format!("estargz-{level}-clamp-{epoch}"),
     }
 }
 
@@ -265,7 +324,7 @@ mod tests {
         check(Compression::zstd(), "zstd");
         check(Compression::Zstd(19), "zstd-19");
         check(Compression::None, "none");
-        assert_eq!(encoding_name(&Encoding { clamp_to: Some(-5) }), "clamp--5");
+        assert_eq!(encoding_name(&Encoding { clamp_to: Some(-5), estargz: None }), "clamp--5");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::ExportError;
 use crate::error::Failure;
 use crate::job::Job;
-use crate::layout::{blob_path, write_archive};
+use crate::layout::{Saved, blob_path, write_archive};
 use crate::prepare::Prepared;
 
 #[derive(Serialize)]
@@ -32,31 +32,34 @@ pub fn write_docker_archive(
         let text = "docker exporter does not currently support exporting manifest lists";
         return Err(Failure::Unsupported(text).into());
     }
-    write_saved_archive(prepared, names, out, job)
+    write_saved_archive(&[Saved { prepared, names }], out, job)
 }
 
-/// Writes an archive as `docker save` does: all platforms for engines that read the layout, and for older ones the
-/// image of this machine's platform, or the first.
+/// Writes an archive as `docker save` does: all images with all their platforms for engines that read the layout, and
+/// for older ones of each image that of this machine's platform, or the first.
 pub fn write_saved_archive(
-    prepared: &Prepared,
-    names: &[Reference],
+    images: &[Saved],
     out: &mut dyn Write,
     job: Job,
 ) -> Result<(), ExportError> {
+    let entries = images.iter().map(entry).collect::<Result<Vec<Image>, ExportError>>()?;
+    let manifest = serde_json::to_vec(&entries).expect("strings alone");
+    write_archive(images, Some(&manifest), out, job)
+}
+
+fn entry(saved: &Saved) -> Result<Image, ExportError> {
     let host = Platform::host();
-    let images = &prepared.images;
+    let images = &saved.prepared.images;
     let image = images.iter().find(|image| image.platform == host).or(images.first());
     let Some(image) = image else {
         return Err(Failure::Unsupported("there is no image to export").into());
     };
-    let mut repo_tags: Vec<String> = names.iter().map(Reference::familiar).collect();
+    let mut repo_tags: Vec<String> = saved.names.iter().map(Reference::familiar).collect();
     repo_tags.sort();
     repo_tags.dedup();
-    let entry = Image {
+    Ok(Image {
         config: blob_path(&image.config_descriptor.digest),
         repo_tags,
         layers: image.layers.iter().map(|layer| blob_path(&layer.digest)).collect(),
-    };
-    let manifest = serde_json::to_vec(&[entry]).expect("strings alone");
-    write_archive(prepared, names, Some(&manifest), out, job)
+    })
 }

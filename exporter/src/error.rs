@@ -61,6 +61,8 @@ pub(crate) enum Failure {
     Compress { diff_id: DiffId, source: LayerError },
     #[error("layer {layer} has tar {found} now, the image says {expected}")]
     OtherTar { layer: LayerId, expected: DiffId, found: DiffId },
+    #[error("layer {0} has another length than its blob says")]
+    OtherLength(DiffId),
     #[error("the store has neither the files nor a blob of layer {0}")]
     NoContent(DiffId),
     #[error("the store does not have blob {0}")]
@@ -71,8 +73,8 @@ pub(crate) enum Failure {
     Store { operation: &'static str, source: StoreError },
     #[error("push {name}")]
     Push { name: String, source: RegistryError },
-    #[error("no container engine answers at {}", .0.join(", "))]
-    NoEngine(Vec<String>),
+    #[error("there is no {what}{}", shown_tries(.tried, .elsewhere.as_deref()))]
+    NoEngine { what: &'static str, tried: Vec<String>, elsewhere: Option<String> },
     #[error("{operation} the engine at {socket}")]
     EngineIo { operation: &'static str, socket: String, source: io::Error },
     #[error("the engine at {socket} refused the image: {reason}")]
@@ -85,8 +87,6 @@ pub(crate) enum Failure {
     ReadTar { source: LayerError },
     #[error("the input is no image archive: it does not begin as a tar does")]
     NotAnArchive { source: Option<LayerError> },
-    #[error("unpack the image archive into {}", .path.display())]
-    Unpack { path: PathBuf, source: io::Error },
     #[error("{what} is not valid: {reason}")]
     Malformed { what: String, reason: String },
     #[error("{what} is missing")]
@@ -110,18 +110,17 @@ impl ExportError {
             | Failure::Overwrite { .. }
             | Failure::TaggedByDigest(_) => Kind::Unsupported,
             Failure::Write { source, .. } if is_cancel(source) => Kind::Cancelled,
-            Failure::Write { .. } | Failure::TreeFile { .. } | Failure::Unpack { .. } => {
-                Kind::Destination
-            }
+            Failure::Write { .. } | Failure::TreeFile { .. } => Kind::Destination,
             Failure::Tree { .. }
             | Failure::Encode { .. }
             | Failure::Compress { .. }
             | Failure::OtherTar { .. }
+            | Failure::OtherLength(_)
             | Failure::NoContent(_)
             | Failure::NoBlob(_)
             | Failure::Store { .. } => Kind::Store,
             Failure::Push { .. } | Failure::Fetch { .. } => Kind::Registry,
-            Failure::NoEngine(_) | Failure::EngineIo { .. } | Failure::EngineRefused { .. } => {
+            Failure::NoEngine { .. } | Failure::EngineIo { .. } | Failure::EngineRefused { .. } => {
                 Kind::Engine
             }
             Failure::Malformed { .. }
@@ -143,14 +142,25 @@ impl ExportError {
         }
     }
 
+    /// Whether a blob has said a wrong length.
+    pub(crate) fn is_other_length(&self) -> bool {
+        matches!(&*self.0, Failure::OtherLength(_))
+    }
+
+    /// Whether whoever was written to went away.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        let gone = |e: &io::Error| {
+            matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+        };
+        matches!(&*self.0, Failure::Write { source, .. } if gone(source))
+    }
+
     fn is_disk_full(&self) -> bool {
         let full = |e: &io::Error| {
             matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
         };
         match &*self.0 {
-            Failure::Write { source, .. }
-            | Failure::TreeFile { source, .. }
-            | Failure::Unpack { source, .. } => full(source),
+            Failure::Write { source, .. } | Failure::TreeFile { source, .. } => full(source),
             Failure::Store { source, .. } => source.is_disk_full(),
             _ => false,
         }
@@ -216,6 +226,14 @@ fn is_cancel(error: &io::Error) -> bool {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<ExportError>())
         .is_some_and(|e| matches!(*e.0, Failure::Cancelled))
+}
+
+/// Where an engine was looked for.
+fn shown_tries(tried: &[String], elsewhere: Option<&str>) -> String {
+    let elsewhere = elsewhere.map(|url| format!("{} is no unix socket", show(url.as_bytes())));
+    let tried = (!tried.is_empty()).then(|| format!("tried {}", tried.join(", ")));
+    let all: Vec<String> = elsewhere.into_iter().chain(tried).collect();
+    if all.is_empty() { String::new() } else { format!(": {}", all.join("; ")) }
 }
 
 /// A name that is safe on a terminal and in one line.

@@ -1,9 +1,12 @@
-//! HTTP/1.1 over a unix socket, as far as container engines need it: one request, a body of unknown length, an answer.
+//! HTTP/1.1 over a unix socket, as far as container engines need it: one request on a connection, bodies of unknown
+//! length both ways. Refuses to know what engines say.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use sys::Cancel;
 
 /// An engine's answer.
 pub(crate) struct Answer {
@@ -14,60 +17,166 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    #[cfg(test)]
+    pub(crate) fn new(status: u16, body: &[u8]) -> Answer {
+        Answer { status, headers: Vec::new(), body: body.to_vec() }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// Answers may be this long.
-const BODY_MAX_BYTES: u64 = 4 << 20;
+/// Answers may be this long when they are read whole.
+const BODY_MAX_BYTES: u64 = 64 << 20;
 const HEAD_MAX_BYTES: u64 = 64 << 10;
+/// Answers that engines have at hand come sooner.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks for a path.
-pub(crate) fn get(socket: &Path, path: &str) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(socket)?;
-    let patience = Some(Duration::from_secs(10));
-    stream.set_read_timeout(patience)?;
-    stream.set_write_timeout(patience)?;
+pub(crate) fn get(socket: &Path, path: &str, cancel: &Cancel) -> io::Result<Answer> {
+    small(socket, "GET", path, PATIENCE, cancel)
+}
+
+/// As [`get`], of something that may be no engine at all.
+pub(crate) fn ping(socket: &Path, path: &str, cancel: &Cancel) -> io::Result<Answer> {
+    small(socket, "GET", path, Duration::from_secs(10), cancel)
+}
+
+/// Has something done that takes no body.
+pub(crate) fn command(socket: &Path, path: &str, cancel: &Cancel) -> io::Result<Answer> {
+    small(socket, "POST", path, PATIENCE, cancel)
+}
+
+fn small(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    patience: Duration,
+    cancel: &Cancel,
+) -> io::Result<Answer> {
+    let mut stream = Watched::connect(socket, Some(patience), cancel)?;
+    let length = if method == "POST" { "Content-Length: 0\r\n" } else { "" };
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: engine\r\n{length}Connection: close\r\n\r\n"
+    )?;
+    read_answer(BufReader::new(stream))
+}
+
+/// Asks for a path whose answer may be long, and may be long in coming.
+pub(crate) fn open<'a>(
+    socket: &Path,
+    path: &str,
+    cancel: &'a Cancel,
+) -> io::Result<Result<Box<dyn Read + Send + 'a>, Answer>> {
+    let mut stream = Watched::connect(socket, None, cancel)?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n")?;
-    read_answer(&mut BufReader::new(stream))
+    let mut reader = BufReader::with_capacity(CHUNK_BYTES, stream);
+    let (status, headers) = read_final_head(&mut reader)?;
+    let mut body = Body::new(&headers, reader);
+    if status == 200 {
+        return Ok(Ok(Box::new(body)));
+    }
+    let mut bytes = Vec::new();
+    body.by_ref().take(BODY_MAX_BYTES).read_to_end(&mut bytes)?;
+    Ok(Err(Answer { status, headers, body: bytes }))
 }
 
 /// Posts what `fill` writes. When the engine answers and hangs up early, its answer counts, not the broken pipe.
 pub(crate) fn post<E>(
     socket: &Path,
     path: &str,
+    cancel: &Cancel,
     fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> io::Result<(Answer, Result<(), E>)> {
-    let stream = UnixStream::connect(socket)?;
-    let mut head = &stream;
+    let mut stream = Watched::connect(socket, None, cancel)?;
     write!(
-        head,
+        stream,
         "POST {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\
          Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n"
     )?;
-    let mut chunks = Chunks { out: &stream, buffer: Vec::with_capacity(CHUNK_BYTES) };
+    let mut chunks = Chunks { out: &mut stream, buffer: Vec::with_capacity(CHUNK_BYTES) };
     let filled = fill(&mut chunks);
     let sent = match &filled {
         Ok(()) => chunks.finish(),
         // No last chunk: the engine must not take a part for the whole.
-        Err(_) => stream.shutdown(std::net::Shutdown::Write),
+        Err(_) => stream.stream.shutdown(std::net::Shutdown::Write),
     };
-    match read_answer(&mut BufReader::new(&stream)) {
+    match read_answer(BufReader::new(stream)) {
         Ok(answer) => Ok((answer, filled)),
         Err(error) => sent.and(Err(error)),
+    }
+}
+
+/// A connection that ends when the user wants an end, or, with some patience, when nothing comes.
+struct Watched<'a> {
+    stream: UnixStream,
+    patience: Option<Duration>,
+    cancel: &'a Cancel,
+}
+
+/// How often the wish to stop is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+impl Watched<'_> {
+    fn connect<'a>(
+        socket: &Path,
+        patience: Option<Duration>,
+        cancel: &'a Cancel,
+    ) -> io::Result<Watched<'a>> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(LOOK_EVERY))?;
+        stream.set_write_timeout(Some(LOOK_EVERY))?;
+        Ok(Watched { stream, patience, cancel })
+    }
+
+    fn patiently<T>(&self, mut work: impl FnMut(&UnixStream) -> io::Result<T>) -> io::Result<T> {
+        let begun = Instant::now();
+        loop {
+            match work(&self.stream) {
+                Err(error) if is_timeout(&error) => {}
+                done => return done,
+            }
+            if self.cancel.is_cancelled() {
+                return Err(io::Error::other("stopped"));
+            }
+            if self.patience.is_some_and(|patience| begun.elapsed() >= patience) {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer"));
+            }
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.patiently(|mut stream| stream.read(buffer))
+    }
+}
+
+impl Write for Watched<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.patiently(|mut stream| stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 const CHUNK_BYTES: usize = 128 << 10;
 
 /// Writes chunks of a fixed size.
-struct Chunks<'a> {
-    out: &'a UnixStream,
+struct Chunks<'a, W> {
+    out: &'a mut W,
     buffer: Vec<u8>,
 }
 
-impl Chunks<'_> {
+impl<W: Write> Chunks<'_, W> {
     fn send(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -85,7 +194,7 @@ impl Chunks<'_> {
     }
 }
 
-impl Write for Chunks<'_> {
+impl<W: Write> Write for Chunks<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = CHUNK_BYTES - self.buffer.len();
         let count = room.min(bytes.len());
@@ -101,28 +210,26 @@ impl Write for Chunks<'_> {
     }
 }
 
-fn read_answer(reader: &mut impl io::BufRead) -> io::Result<Answer> {
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the answer is no HTTP");
-    let (status, headers) = loop {
-        let (status, headers) = read_head(reader)?.ok_or_else(malformed)?;
-        // 100 Continue and the like come before the answer.
-        if status >= 200 {
-            break (status, headers);
-        }
-    };
-    let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+fn read_answer(mut reader: impl io::BufRead) -> io::Result<Answer> {
+    let (status, headers) = read_final_head(&mut reader)?;
     let mut body = Vec::new();
-    if header("transfer-encoding").is_some_and(|e| e.eq_ignore_ascii_case("chunked")) {
-        read_chunks(reader, &mut body)?;
-    } else {
-        let length = header("content-length").and_then(|text| text.parse::<u64>().ok());
-        let length = length.unwrap_or(u64::MAX).min(BODY_MAX_BYTES);
-        reader.take(length).read_to_end(&mut body)?;
-    }
+    Body::new(&headers, reader).take(BODY_MAX_BYTES).read_to_end(&mut body)?;
     Ok(Answer { status, headers, body })
 }
 
 type Head = (u16, Vec<(String, String)>);
+
+/// The head of the answer: 100 Continue and the like come before it.
+fn read_final_head(reader: &mut impl io::BufRead) -> io::Result<Head> {
+    loop {
+        let head = read_head(reader)?;
+        let (status, headers) = head
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is no HTTP"))?;
+        if status >= 200 {
+            return Ok((status, headers));
+        }
+    }
+}
 
 fn read_head(reader: &mut impl io::BufRead) -> io::Result<Option<Head>> {
     let mut head = reader.take(HEAD_MAX_BYTES);
@@ -143,19 +250,154 @@ fn read_head(reader: &mut impl io::BufRead) -> io::Result<Option<Head>> {
     }
 }
 
-fn read_chunks(reader: &mut impl io::BufRead, body: &mut Vec<u8>) -> io::Result<()> {
-    loop {
+/// A body, whatever tells its end.
+struct Body<R> {
+    inner: R,
+    left: Left,
+}
+
+enum Left {
+    /// Bytes of it.
+    Bytes(u64),
+    /// Bytes of this chunk; whether there was one before.
+    Chunk(u64, bool),
+    /// All that comes.
+    All,
+    Nothing,
+}
+
+impl<R: io::BufRead> Body<R> {
+    fn new(headers: &[(String, String)], inner: R) -> Body<R> {
+        let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let is_chunked =
+            header("transfer-encoding").is_some_and(|e| e.eq_ignore_ascii_case("chunked"));
+        let length = header("content-length").and_then(|text| text.parse().ok());
+        let left = match (is_chunked, length) {
+            (true, _) => Left::Chunk(0, false),
+            (false, Some(length)) => Left::Bytes(length),
+            (false, None) => Left::All,
+        };
+        Body { inner, left }
+    }
+
+    /// The length of the next chunk; zero is the end.
+    fn next_chunk(&mut self, has_end: bool) -> io::Result<u64> {
         let mut line = String::new();
-        reader.by_ref().take(100).read_line(&mut line)?;
-        let digits = line.trim().split(';').next().unwrap_or_default();
-        let length = u64::from_str_radix(digits, 16)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a chunk has no length"))?;
-        let room = BODY_MAX_BYTES.saturating_sub(body.len() as u64);
-        if length == 0 || length > room {
-            return Ok(());
+        if has_end {
+            self.inner.by_ref().take(2).read_line(&mut line)?;
+            line.clear();
         }
-        reader.take(length).read_to_end(body)?;
-        let mut end = String::new();
-        reader.by_ref().take(2).read_line(&mut end)?;
+        self.inner.by_ref().take(100).read_line(&mut line)?;
+        let digits = line.trim().split(';').next().unwrap_or_default();
+        u64::from_str_radix(digits, 16)
+            .map_err(|_| io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut off"))
+    }
+}
+
+impl<R: io::BufRead> Read for Body<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Left::Chunk(0, has_end) = self.left {
+            self.left = match self.next_chunk(has_end)? {
+                0 => Left::Nothing,
+                length => Left::Chunk(length, true),
+            };
+        }
+        let left = match self.left {
+            Left::Nothing | Left::Bytes(0) => return Ok(0),
+            Left::All => return self.inner.read(buffer),
+            Left::Bytes(left) | Left::Chunk(left, _) => left,
+        };
+        let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let count = self.inner.read(&mut buffer[..want])?;
+        if count == 0 && want > 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut off"));
+        }
+        match &mut self.left {
+            Left::Bytes(left) | Left::Chunk(left, _) => *left -= count as u64,
+            Left::All | Left::Nothing => {}
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    /// Serves one connection: reads until the request's end marker, then writes an answer.
+    fn serve_once(answer: &'static str, end: &'static [u8]) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).expect("bind");
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("accept");
+            let mut got = Vec::new();
+            let mut byte = [0];
+            while !got.ends_with(end) && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                got.push(byte[0]);
+            }
+            let _ = stream.write_all(answer.as_bytes());
+            // Whoever waits for more waits until the listener is dropped with this.
+            if answer.is_empty() {
+                let _ = stream.read_to_end(&mut got);
+            }
+        });
+        (dir, path)
+    }
+
+    #[test]
+    fn answers_of_all_framings_are_read() {
+        let check = |answer: &'static str, want: (u16, &str)| {
+            let (_dir, path) = serve_once(answer, b"\r\n\r\n");
+            let got = get(&path, "/x", &Cancel::new()).expect("answered");
+            assert_eq!((got.status, &*got.body), (want.0, want.1.as_bytes()), "{answer}");
+        };
+        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabcd", (200, "ab"));
+        check("HTTP/1.1 404 No\r\nConnection: close\r\n\r\nto the end", (404, "to the end"));
+        check("HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n", (204, ""));
+        let chunked = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                       3;x=y\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
+        check(chunked, (200, "abcd"));
+    }
+
+    #[test]
+    fn a_part_is_not_taken_for_the_whole() {
+        let check = |answer: &'static str| {
+            let (_dir, path) = serve_once(answer, b"\r\n\r\n");
+            let cancel = Cancel::new();
+            let mut bytes = Vec::new();
+            let read = match open(&path, "/x", &cancel) {
+                Ok(Ok(mut body)) => body.read_to_end(&mut bytes).map(drop),
+                Ok(Err(answer)) => panic!("status {}", answer.status),
+                Err(error) => Err(error),
+            };
+            assert!(read.is_err(), "{answer}: {bytes:?}");
+        };
+        check("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabcd");
+        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc");
+        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc");
+        check("no HTTP");
+    }
+
+    #[test]
+    fn bodies_go_in_chunks_and_answers_come_back() {
+        let answer = "HTTP/1.1 500 Oops\r\nContent-Length: 15\r\n\r\n{\"message\":\"b\"}";
+        let (_dir, path) = serve_once(answer, b"\r\n0\r\n\r\n");
+        let fill = |out: &mut dyn Write| out.write_all(&[7; 300_000]);
+        let (answer, sent) = post(&path, "/load", &Cancel::new(), fill).expect("answered");
+        sent.expect("sent");
+        assert_eq!((answer.status, answer.body.len()), (500, 15));
+    }
+
+    #[test]
+    fn the_wish_to_stop_ends_the_wait() {
+        let (_dir, path) = serve_once("", b"\r\n\r\n");
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let error = get(&path, "/x", &cancel).err().expect("no answer");
+        assert_eq!(error.to_string(), "stopped");
     }
 }

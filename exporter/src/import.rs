@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::Path;
 
 use oci::{Descriptor, DiffId, Digest, ImageConfig, ImageId, Platform, Reference};
-use store::StoredManifest;
+use store::{AttachedManifest, Lease, StoredManifest};
 
 use crate::ExportError;
 use crate::error::Failure;
@@ -61,6 +61,26 @@ pub struct ImportedImage {
     pub layers: Vec<ImportedLayer>,
 }
 
+/// An entry of an archive with all that it has.
+#[derive(Clone, Debug)]
+pub enum Whole {
+    /// One image.
+    Image(ImportedImage),
+    /// An index over images.
+    Index(ImportedIndex),
+}
+
+/// An index with all that it lists.
+#[derive(Clone, Debug)]
+pub struct ImportedIndex {
+    /// The document, byte for byte.
+    pub index: StoredManifest,
+    /// Its images, in its order, each with a manifest; at least one.
+    pub images: Vec<ImportedImage>,
+    /// What it lists besides images, such as attestations.
+    pub attached: Vec<AttachedManifest>,
+}
+
 /// A layer in an archive.
 #[derive(Clone, Debug)]
 pub struct ImportedLayer {
@@ -77,13 +97,12 @@ impl ImageArchive {
         ImageArchive::from_source(Source::directory(dir)?)
     }
 
-    /// Reads an archive, compressed or not, to its end; its files are put into `scratch`, an empty directory that
-    /// the caller removes.
+    /// Reads an archive, compressed or not, to its end; its larger files become blobs of the store.
     pub fn unpack(
         archive: &mut (dyn Read + Send),
-        scratch: &Path,
+        lease: &Lease,
     ) -> Result<ImageArchive, ExportError> {
-        ImageArchive::from_source(Source::unpack(archive, scratch)?)
+        ImageArchive::from_source(Source::unpack(archive, lease)?)
     }
 
     fn from_source(source: Source) -> Result<ImageArchive, ExportError> {
@@ -150,6 +169,20 @@ impl ImageArchive {
             Target::Oci(descriptor) => layout::image(&self.source, descriptor, platform),
             Target::Docker(entry) => docker::image(&self.source, entry),
         }
+    }
+
+    /// What an entry is without a platform being asked for: an index with all that it lists, where the archive has all
+    /// of that; else the image for `platform`, or the only one that the archive has whole.
+    pub fn whole(&self, listed: &Listed, platform: &Platform) -> Result<Whole, ExportError> {
+        match &listed.target {
+            Target::Oci(descriptor) => layout::whole(&self.source, descriptor, platform),
+            Target::Docker(entry) => docker::image(&self.source, entry).map(Whole::Image),
+        }
+    }
+
+    /// Digest and length of a layer's blob where reading the archive has put it into the store already.
+    pub fn stored_layer(&self, layer: &ImportedLayer) -> Option<(Digest, u64)> {
+        self.source.blob(&layer.place)
     }
 
     /// A layer's bytes, compressed as they are in the archive. Where a digest is known the end is only reached when

@@ -62,6 +62,12 @@ impl<'a> Ticker<'a> {
         Ticker { job, item, done_bytes: 0, told_bytes: 0, total_bytes }
     }
 
+    /// The same, with so many bytes behind it.
+    pub(crate) fn behind(mut self, done_bytes: u64) -> Ticker<'a> {
+        (self.done_bytes, self.told_bytes) = (done_bytes, done_bytes);
+        self
+    }
+
     /// More bytes have passed; fails when the user wants an end.
     pub(crate) fn add(&mut self, bytes: usize) -> Result<(), ExportError> {
         self.job.check()?;

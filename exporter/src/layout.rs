@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use layer::{Entry, EntryKind, Mtime, TarWriter};
-use oci::{Descriptor, Document, Index, Reference, media};
+use oci::{Descriptor, Digest, Document, Index, Reference, media};
 
 use crate::ExportError;
 use crate::atomic::{create_beside, write_bytes};
@@ -26,6 +26,15 @@ pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CREATED: &str = "org.opencontainers.image.created";
 
+/// An image, or an index over several, and what it is called in an archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Saved<'a> {
+    /// The image.
+    pub prepared: &'a Prepared,
+    /// Its names; without one it is found by its digest.
+    pub names: &'a [Reference],
+}
+
 /// Writes an OCI layout as a tar. The same image gives the same bytes.
 pub fn write_oci_archive(
     prepared: &Prepared,
@@ -33,7 +42,16 @@ pub fn write_oci_archive(
     out: &mut dyn Write,
     job: Job,
 ) -> Result<(), ExportError> {
-    write_archive(prepared, names, None, out, job)
+    write_saved_layout(&[Saved { prepared, names }], out, job)
+}
+
+/// Writes several images as one OCI layout, as a tar. What they share is in it once.
+pub fn write_saved_layout(
+    images: &[Saved],
+    out: &mut dyn Write,
+    job: Job,
+) -> Result<(), ExportError> {
+    write_archive(images, None, out, job)
 }
 
 /// Writes an OCI layout into a directory, which is made if need be; one that is there is added to, and names that
@@ -63,8 +81,7 @@ pub fn write_oci_directory(
 
 /// The tar of a layout, with one more file for `docker load` if there is one.
 pub(crate) fn write_archive(
-    prepared: &Prepared,
-    names: &[Reference],
+    images: &[Saved],
     docker_manifest: Option<&[u8]>,
     out: &mut dyn Write,
     job: Job,
@@ -76,7 +93,8 @@ pub(crate) fn write_archive(
         tar.entry(&file_entry(path, size), Some(content)).map_err(write_tar(WHAT))
     };
     put("oci-layout", OCI_LAYOUT.len() as u64, &mut &OCI_LAYOUT[..])?;
-    let index = merged_index(None, entries(prepared, names)).to_json();
+    let listed = images.iter().flat_map(|image| entries(image.prepared, image.names));
+    let index = merged_index(None, listed.collect()).to_json();
     put("index.json", index.len() as u64, &mut index.as_slice())?;
     if let Some(bytes) = docker_manifest {
         put("manifest.json", bytes.len() as u64, &mut &*bytes)?;
@@ -87,18 +105,35 @@ pub(crate) fn write_archive(
         job.check()?;
         tar.entry(&file_entry(path, size), Some(content)).map_err(write_tar(WHAT))
     };
-    for (digest, bytes) in prepared.documents() {
+    for (digest, bytes) in by_digest(images, Prepared::documents, |(digest, _)| *digest) {
         put(&blob_path(&digest), bytes.len() as u64, &mut &*bytes)?;
     }
-    for descriptor in prepared.layer_blobs() {
+    for descriptor in by_digest(images, Prepared::layer_blobs, |descriptor| descriptor.digest) {
         let mut content = open_blob(job, descriptor)?;
         put(&blob_path(&descriptor.digest), descriptor.size_bytes, &mut content)?;
     }
     tar.finish().map_err(write_tar(WHAT))
 }
 
+/// What all images have of something, each once, sorted by digest.
+fn by_digest<'a, T>(
+    images: &[Saved<'a>],
+    of: impl Fn(&'a Prepared) -> Vec<T>,
+    digest: impl Fn(&T) -> Digest,
+) -> Vec<T> {
+    let mut all: Vec<T> = images.iter().flat_map(|image| of(image.prepared)).collect();
+    all.sort_by_key(&digest);
+    all.dedup_by_key(|one| digest(one));
+    all
+}
+
+/// `index.json` of one image.
+pub(crate) fn index_of(prepared: &Prepared, names: &[Reference]) -> Vec<u8> {
+    merged_index(None, entries(prepared, names)).to_json()
+}
+
 /// Path of a blob in a layout.
-pub(crate) fn blob_path(digest: &oci::Digest) -> String {
+pub(crate) fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
@@ -108,8 +143,10 @@ fn entries(prepared: &Prepared, names: &[Reference]) -> Vec<Descriptor> {
     if let Some(created) = prepared.created() {
         unnamed.annotations.insert(CREATED.to_owned(), created.to_owned());
     }
+    let referrers = prepared.attached.iter().filter(|attached| attached.refers_to.is_some());
+    let referrers = referrers.map(|attached| attached.descriptor.clone());
     if names.is_empty() {
-        return vec![unnamed];
+        return [unnamed].into_iter().chain(referrers).collect();
     }
     let mut names: Vec<&Reference> = names.iter().collect();
     names.sort();
@@ -122,7 +159,7 @@ fn entries(prepared: &Prepared, names: &[Reference]) -> Vec<Descriptor> {
         }
         entry
     };
-    names.iter().map(named).collect()
+    names.iter().map(named).chain(referrers).collect()
 }
 
 /// The old index with new entries: an entry of the same name, or the same content without a name, is replaced.
@@ -179,11 +216,11 @@ fn has_length(path: &Path, size_bytes: u64) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == size_bytes)
 }
 
-fn file_entry(path: &str, size_bytes: u64) -> Entry {
+pub(crate) fn file_entry(path: &str, size_bytes: u64) -> Entry {
     entry(path, 0o644, EntryKind::File { size_bytes, digest: None })
 }
 
-fn dir_entry(path: &str) -> Entry {
+pub(crate) fn dir_entry(path: &str) -> Entry {
     entry(path, 0o755, EntryKind::Directory { opaque: false })
 }
 

@@ -8,15 +8,16 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+mod attach;
 mod blob;
 mod docker;
 mod error;
+mod handoff;
 mod http;
 mod image;
 pub mod import;
 mod job;
 mod layout;
-mod load;
 mod merge;
 mod metadata;
 mod prepare;
@@ -26,16 +27,17 @@ mod tree_tar;
 mod verify;
 
 pub use atomic::{write_bytes, write_file};
+pub use attach::{ATTESTATIONS, AttachForm, Attached, Attestation, attach};
 pub use blob::{
     MadeBlob, blob_descriptor, cache_blob, compression_name, layer_diff_id, make_layer_blob,
 };
 pub use docker::{write_docker_archive, write_saved_archive};
 pub use error::{ExportError, ExportErrorKind};
+pub use handoff::{Engine, EngineImage, EngineKind, EnginePlaces, HandedOff, Prepare};
 pub use image::{Annotations, BuiltImage, ImageOptions, LayerSource};
 pub use job::{Fetch, Job};
-pub use layout::{write_oci_archive, write_oci_directory};
-pub use load::{EngineSocket, Loaded, load, usual_sockets};
-pub use metadata::{image_id_text, metadata};
+pub use layout::{Saved, write_oci_archive, write_oci_directory, write_saved_layout};
+pub use metadata::{engine_metadata, image_id_text, metadata};
 pub use prepare::{Prepared, PreparedImage, is_encoded, prepare};
 pub use push::push;
 pub use tree_dir::{DirOptions, write_directory};

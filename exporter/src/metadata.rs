@@ -1,6 +1,6 @@
 //! What --metadata-file and --iidfile say of an image (OUT-13, OUT-40, OUT-41).
 
-use oci::Reference;
+use oci::{ImageId, Reference};
 use serde_json::{Map, Value};
 
 use crate::Prepared;
@@ -22,11 +22,26 @@ pub fn metadata(prepared: &Prepared, names: &[Reference]) -> Map<String, Value> 
     out.insert("containerimage.descriptor".to_owned(), descriptor);
     let digest = prepared.target.digest.to_string();
     out.insert("containerimage.digest".to_owned(), digest.into());
+    add_names(&mut out, names);
+    out
+}
+
+/// The members for an image that an engine got, which calls it by the digest of its config, as that engine's own builder
+/// says them.
+pub fn engine_metadata(id: &ImageId, names: &[Reference]) -> Map<String, Value> {
+    let mut out = Map::new();
+    for name in ["containerimage.config.digest", "containerimage.digest"] {
+        out.insert(name.to_owned(), id.0.to_string().into());
+    }
+    add_names(&mut out, names);
+    out
+}
+
+fn add_names(out: &mut Map<String, Value>, names: &[Reference]) {
     if !names.is_empty() {
         let names: Vec<String> = names.iter().map(Reference::to_string).collect();
         out.insert("image.name".to_owned(), names.join(",").into());
     }
-    out
 }
 
 /// What --iidfile gets, without a newline: the config's digest, or the index's when there is one.

@@ -11,6 +11,7 @@ use oci::{Descriptor, DiffId, Digest, Document, Index, Manifest, Platform, media
 use store::Lease;
 
 use crate::ExportError;
+use crate::attach::Attached;
 use crate::blob::{self, ZSTD_NEEDS_OCI};
 use crate::error::Failure;
 use crate::image::{Annotations, BuiltImage, ImageOptions, LayerSource};
@@ -46,6 +47,8 @@ pub struct Prepared {
     pub index: Option<Vec<u8>>,
     /// What names and digests point to: the index, else the only manifest.
     pub target: Descriptor,
+    /// Manifests beside the images.
+    pub attached: Vec<Attached>,
 }
 
 /// Encodes what has no blob yet, in parallel, and makes the documents. One image gives a plain manifest, several an
@@ -73,7 +76,7 @@ pub fn prepare(
             (Some(bytes), descriptor)
         }
     };
-    Ok(Prepared { images: prepared, index, target })
+    Ok(Prepared { images: prepared, index, target, attached: Vec::new() })
 }
 
 /// Whether every blob that [`prepare`] wants is in the store, so that no layer has to be opened.
@@ -273,6 +276,10 @@ impl Prepared {
         for image in &self.images {
             all.push((image.config_descriptor.digest, &image.config));
             all.push((image.descriptor.digest, &image.manifest));
+        }
+        for attached in &self.attached {
+            all.push((attached.descriptor.digest, &attached.manifest));
+            all.extend(attached.blobs.iter().map(|(d, bytes)| (d.digest, bytes.as_slice())));
         }
         all.extend(self.index.iter().map(|bytes| (self.target.digest, bytes.as_slice())));
         all.sort_by_key(|(digest, _)| *digest);

@@ -5,14 +5,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use oci::{Descriptor, Reference};
+use oci::{Descriptor, Digest, Reference, media};
 use registry::{Pushed, RegistryClient, RegistryError};
 
 use crate::ExportError;
 use crate::error::Failure;
 use crate::job::Job;
 use crate::prepare::Prepared;
-use crate::verify::{open_blob, short};
+use crate::verify::{open_blob_at, short};
 
 /// Blobs that are under way at the same time.
 const TRANSFERS_MAX: usize = 5;
@@ -48,6 +48,24 @@ pub fn push(
             None => &prepared.images[0].manifest,
         };
         client.push_manifest(&target, &prepared.target.media_type, bytes).map_err(failed(name))?;
+        if is_new {
+            push_referrers(prepared, name, client)?;
+        }
+    }
+    Ok(())
+}
+
+/// What refers to the images; they are there by now.
+fn push_referrers(
+    prepared: &Prepared,
+    name: &Reference,
+    client: &RegistryClient,
+) -> Result<(), ExportError> {
+    for attached in &prepared.attached {
+        let Some(subject) = &attached.refers_to else { continue };
+        client
+            .push_referrer(name, subject, &attached.descriptor, &attached.manifest)
+            .map_err(failed(name))?;
     }
     Ok(())
 }
@@ -98,6 +116,12 @@ fn push_content(
                 .push_manifest(&target, &image.descriptor.media_type, &image.manifest)
                 .map_err(failed(name))?;
         }
+        for attached in prepared.attached.iter().filter(|one| one.refers_to.is_none()) {
+            let Descriptor { media_type, digest, .. } = &attached.descriptor;
+            client
+                .push_manifest(&name.with_digest(*digest), media_type, &attached.manifest)
+                .map_err(failed(name))?;
+        }
     }
     Ok(())
 }
@@ -109,7 +133,7 @@ struct Blob<'a> {
     mount_from: Option<&'a Reference>,
 }
 
-/// All blobs, large ones first: the last transfer decides when all is done.
+/// All blobs that may be given on, large ones first: the last transfer decides when all is done.
 fn blobs<'a>(prepared: &'a Prepared, sibling: Option<&'a Reference>) -> Vec<Blob<'a>> {
     let mut all: Vec<Blob> = Vec::new();
     for image in &prepared.images {
@@ -125,9 +149,17 @@ fn blobs<'a>(prepared: &'a Prepared, sibling: Option<&'a Reference>) -> Vec<Blob
             mount_from: sibling,
         };
         for blob in layers.chain([config]) {
+            if media::is_foreign(&blob.descriptor.media_type) {
+                continue;
+            }
             if !all.iter().any(|known| known.descriptor.digest == blob.descriptor.digest) {
                 all.push(blob);
             }
+        }
+    }
+    for (descriptor, bytes) in prepared.attached.iter().flat_map(|attached| &attached.blobs) {
+        if !all.iter().any(|known| known.descriptor.digest == descriptor.digest) {
+            all.push(Blob { descriptor, bytes: Some(bytes), mount_from: sibling });
         }
     }
     all.sort_by_key(|blob| std::cmp::Reverse(blob.descriptor.size_bytes));
@@ -142,22 +174,43 @@ fn push_blob(
 ) -> Result<(), ExportError> {
     job.check()?;
     let Descriptor { digest, size_bytes, .. } = blob.descriptor;
-    let open = || -> std::io::Result<Box<dyn std::io::Read + '_>> {
+    let open = |from_byte: u64| -> std::io::Result<Box<dyn std::io::Read + '_>> {
         match blob.bytes {
-            Some(bytes) => Ok(Box::new(bytes)),
-            None => match open_blob(job, blob.descriptor) {
-                Ok(reader) => Ok(Box::new(reader)),
+            Some(bytes) => {
+                let from = usize::try_from(from_byte).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(Box::new(&bytes[from..]))
+            }
+            None => match open_blob_at(job, blob.descriptor, from_byte) {
+                Ok(reader) => Ok(reader),
                 Err(error) => Err(std::io::Error::other(error)),
             },
         }
     };
-    let pushed = client
-        .push_blob(name, digest, *size_bytes, &open, blob.mount_from)
+    let seen = seen_in(job, digest, name);
+    let candidates: Vec<&Reference> = blob.mount_from.into_iter().chain(&seen).collect();
+    let (pushed, from) = client
+        .push_blob_from(name, digest, *size_bytes, &open, &candidates)
         .map_err(failed(name))?;
-    if pushed != Pushed::Uploaded {
-        job.transferred(&short(digest), *size_bytes, *size_bytes);
-    }
+    // That is a hint for the next push, and no reason to fail this one.
+    let _ = job.lease.note_blob_place(digest, &name.name());
+    let how = match (pushed, from) {
+        // Told while it went.
+        (Pushed::Uploaded, _) => return Ok(()),
+        (Pushed::Mounted, Some(from)) => format!("mounted from {}", from.repository()),
+        (Pushed::Mounted, None) => "mounted".to_owned(),
+        (Pushed::Existed, _) => "exists".to_owned(),
+    };
+    job.transferred(&format!("{} {how}", short(digest)), *size_bytes, *size_bytes);
     Ok(())
+}
+
+/// Other repositories of the same registry in which a blob was seen.
+fn seen_in(job: Job, digest: &Digest, name: &Reference) -> Vec<Reference> {
+    let places = job.lease.store().blob_places(digest).unwrap_or_default();
+    let places = places.iter().filter_map(|place| place.parse::<Reference>().ok());
+    places
+        .filter(|place| place.registry() == name.registry() && place.name() != name.name())
+        .collect()
 }
 
 fn failed(name: &Reference) -> impl FnOnce(RegistryError) -> ExportError {

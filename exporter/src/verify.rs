@@ -1,6 +1,6 @@
 //! Readers that check what passes: nothing leaves the store, or comes out of an archive, unverified.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _};
 
 use oci::{Descriptor, Digest, Hasher};
 
@@ -93,23 +93,58 @@ impl Read for Outgoing<'_> {
     }
 }
 
+/// A blob of the store from a byte on, counted, stoppable. Whoever gets it has the beginning and checks the whole.
+struct Rest<'a> {
+    inner: std::fs::File,
+    ticker: Ticker<'a>,
+}
+
+impl Read for Rest<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.ticker.add(count).map_err(io::Error::other)?;
+        Ok(count)
+    }
+}
+
+/// Opens a blob of the store from a byte on. Only one that is read from its start is verified.
+pub(crate) fn open_blob_at<'a>(
+    job: Job<'a>,
+    descriptor: &Descriptor,
+    from_byte: u64,
+) -> Result<Box<dyn Read + 'a>, ExportError> {
+    if from_byte == 0 {
+        return Ok(Box::new(open_blob(job, descriptor)?));
+    }
+    let mut inner = open_file(job, descriptor)?;
+    let fail = |source| Failure::Fetch { digest: descriptor.digest, source };
+    inner.seek(io::SeekFrom::Start(from_byte)).map_err(fail)?;
+    let ticker = Ticker::new(job, short(&descriptor.digest), descriptor.size_bytes);
+    Ok(Box::new(Rest { inner, ticker: ticker.behind(from_byte) }))
+}
+
 /// Opens a blob of the store.
 pub(crate) fn open_blob<'a>(
     job: Job<'a>,
     descriptor: &Descriptor,
 ) -> Result<Outgoing<'a>, ExportError> {
     let (digest, size_bytes) = (descriptor.digest, descriptor.size_bytes);
+    let file = open_file(job, descriptor)?;
+    let what = format!("blob {digest} in the store");
+    let inner = Verified::new(file, &what, digest, size_bytes);
+    let ticker = Ticker::new(job, short(&digest), size_bytes);
+    Ok(Outgoing { inner, ticker })
+}
+
+fn open_file(job: Job, descriptor: &Descriptor) -> Result<std::fs::File, ExportError> {
+    let digest = descriptor.digest;
     let open = || job.lease.open_blob(&digest).map_err(store("open a blob of the store"));
     let mut file = open()?;
     if let (None, Some(fetch)) = (&file, job.fetch) {
         fetch(descriptor).map_err(|source| Failure::Fetch { digest, source })?;
         file = open()?;
     }
-    let file = file.ok_or(Failure::NoBlob(digest))?;
-    let what = format!("blob {digest} in the store");
-    let inner = Verified::new(file, &what, digest, size_bytes);
-    let ticker = Ticker::new(job, short(&digest), size_bytes);
-    Ok(Outgoing { inner, ticker })
+    Ok(file.ok_or(Failure::NoBlob(digest))?)
 }
 
 /// What a digest is called in progress lines.

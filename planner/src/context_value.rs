@@ -3,6 +3,7 @@
 use graph::GitSource;
 use oci::{Digest, Platform, Reference};
 
+use crate::engine_name::EngineName;
 use crate::git::{GitError, GitForm, parse_git};
 
 /// A named context.
@@ -21,6 +22,8 @@ pub enum ContextValue {
     Image(Reference),
     /// `oci-layout://dir[:tag][@digest]`.
     OciLayout(OciLayout),
+    /// `docker-daemon:name` or `containers-storage:name`: an image of a container engine of this machine.
+    Engine(EngineName),
     /// A directory of this machine, as given.
     Local(String),
     /// A git repository.
@@ -58,6 +61,8 @@ pub enum ContextValueError {
     Scheme { name: String, scheme: String },
     #[error("invalid image reference in context {name}")]
     Reference { name: String, source: oci::ParseReferenceError },
+    #[error("invalid image name in context {name}")]
+    EngineImage { name: String },
     #[error("invalid digest in context {name}")]
     Digest { name: String, source: oci::ParseDigestError },
     #[error("invalid git reference in context {name}")]
@@ -95,6 +100,10 @@ fn parse_value(name: &str, value: &str) -> Result<ContextValue, ContextValueErro
                 .map(ContextValue::Image)
                 .map_err(|source| ContextValueError::Reference { name: name.to_owned(), source }),
         };
+    }
+    if let Some(engine) = EngineName::parse(value) {
+        let unnamed = || ContextValueError::EngineImage { name: name.to_owned() };
+        return engine.is_valid().then_some(ContextValue::Engine(engine)).ok_or_else(unnamed);
     }
     if let Some(layout) = value.strip_prefix("oci-layout://") {
         return parse_layout(name, layout).map(ContextValue::OciLayout);
@@ -198,6 +207,7 @@ mod tests {
                     ContextValue::OciLayout(l) => {
                         format!("layout {} {:?} {}", l.path, l.tag, l.digest.is_some())
                     }
+                    ContextValue::Engine(name) => format!("engine {name}"),
                     ContextValue::Local(path) => format!("local {path}"),
                     ContextValue::Git(git) => format!("git {} {:?}", git.remote, git.reference),
                     ContextValue::Http(url) => format!("http {url}"),
@@ -210,6 +220,9 @@ mod tests {
         };
         check("a=docker-image://alpine", "image docker.io/library/alpine:latest"); // NCTX-05
         check("a=docker-image://scratch", "scratch");
+        check("a=docker-daemon:app", "engine docker-daemon:app");
+        check("a=containers-storage://app:1", "engine containers-storage:app:1");
+        check("a=docker-daemon:A", "error invalid image name in context a");
         check("a=oci-layout://dir/x:v1", "layout dir/x Some(\"v1\") false"); // NCTX-06
         check("a=../dir", "local ../dir"); // NCTX-07
         check("a=https://h/x.git#main", "git https://h/x.git Some(\"main\")"); // NCTX-08

@@ -7,10 +7,13 @@
 //!   weak (its identity and what is selected of it) or strong (the digest of what is selected). Equal on all machines.
 //! - Near key: the same with layer ids instead of contents; good on one machine only.
 //!
-//! Encoding: every value is preceded by its length, every list by its count, every choice by a tag. Nothing depends on
-//! `Debug`, serde, hash order or a host path. Structs are taken apart completely, so a new field cannot be forgotten.
-//! Vertices that are read count by position, never by number. A changed key is a changed line of
-//! `testdata/keys/golden.txt`; a change that is meant raises [`FORMAT_VERSION`].
+//! Encoding: every value is preceded by its length, every list by its count, every choice by a tag. What of an
+//! instruction people know by a name is a part of its own ([`instruction_parts`]). Nothing depends on `Debug`, serde,
+//! hash order or a host path. Structs are taken apart completely, so a new field cannot be forgotten. Vertices that are
+//! read count by position, never by number. A changed key is a changed line of `testdata/keys/golden.txt`; a change
+//! that is meant raises [`FORMAT_VERSION`].
+
+mod hasher;
 
 use graph::{
     CacheKey, CacheSharing, ContentId, Copy, CopySource, DeviceName, GitSource, Graph, HttpSource,
@@ -18,10 +21,16 @@ use graph::{
     MountKind, NearKey, Network, Op, OperationDigest, Run, Security, Selection, Stack,
     StackIdentity, TreeDigest, Ulimit, Unpack, Vertex, VertexId, Who,
 };
-use oci::{Digest, Hasher, Platform};
+use oci::{Digest, Platform};
+
+use crate::parts::{COMMAND, FORMAT, Part};
+use hasher::KeyHasher;
 
 /// Raised when the meaning or the encoding of keys changes: old records are then not found.
 pub const FORMAT_VERSION: u64 = 3;
+
+/// The part that is a heredoc's name.
+const HEREDOC: &str = "heredoc's name";
 
 /// A content that is no layer, whose digest the operation digest wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +74,18 @@ pub enum InputIdentity<'a> {
 
 /// Digest of what is known of a vertex before anything that it reads.
 pub fn instruction_digest(vertex: &Vertex) -> InstructionDigest {
-    // Not in any key: the number, where it comes from, whether the cache is used (CACHE-01, CACHE-40).
-    let Vertex { id: _, op, platform, below: _, origin: _, no_cache: _ } = vertex;
     let mut hasher = KeyHasher::new("instruction");
-    hasher.number(FORMAT_VERSION);
-    platform.key_hash(&mut hasher);
-    op.key_hash(&mut hasher);
+    vertex.key_hash(&mut hasher);
     InstructionDigest(hasher.finish())
+}
+
+/// What the instruction digest is made of, part by part: two vertices have equal parts exactly when they have equal
+/// instruction digests. In an order that is the same for equal instructions; a name may come several times (two sources
+/// of one COPY).
+pub fn instruction_parts(vertex: &Vertex) -> Vec<Part> {
+    let mut hasher = KeyHasher::with_parts("instruction");
+    vertex.key_hash(&mut hasher);
+    hasher.into_parts()
 }
 
 /// The contents whose digests [`operation_digest`] wants, in its order.
@@ -246,71 +260,19 @@ pub fn near_key(
     NearKey(hasher.finish())
 }
 
-/// Feeds a hash so that no two different sequences of values are the same bytes.
-pub(crate) struct KeyHasher(Hasher);
-
-impl KeyHasher {
-    pub(crate) fn new(kind: &'static str) -> KeyHasher {
-        let mut hasher = KeyHasher(Hasher::new());
-        hasher.tag("shale key");
-        hasher.tag(kind);
-        hasher
-    }
-
-    pub(crate) fn finish(self) -> Digest {
-        self.0.finish()
-    }
-
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.0.update(bytes);
-    }
-
-    pub(crate) fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
-    /// Names what comes: a field's group or a choice. Tags are never values.
-    pub(crate) fn tag(&mut self, tag: &'static str) {
-        self.text(tag);
-    }
-
-    pub(crate) fn number(&mut self, number: u64) {
-        self.0.update(&number.to_le_bytes());
-    }
-
-    pub(crate) fn signed(&mut self, number: i64) {
-        self.0.update(&number.to_le_bytes());
-    }
-
-    pub(crate) fn flags(&mut self, flags: &[bool]) {
-        for flag in flags {
-            self.0.update(&[u8::from(*flag)]);
-        }
-    }
-
-    pub(crate) fn digest(&mut self, digest: &Digest) {
-        self.0.update(digest.as_bytes());
-    }
-
-    pub(crate) fn option<T>(&mut self, value: Option<T>, hash: impl FnOnce(&mut KeyHasher, T)) {
-        self.flags(&[value.is_some()]);
-        if let Some(value) = value {
-            hash(self, value);
-        }
-    }
-
-    pub(crate) fn list<T>(&mut self, values: &[T], mut hash: impl FnMut(&mut KeyHasher, &T)) {
-        self.number(values.len() as u64);
-        for value in values {
-            hash(self, value);
-        }
-    }
+/// What of a value counts for the instruction digest. Implementations take the value apart completely.
+trait KeyHash {
+    fn key_hash(&self, hasher: &mut KeyHasher);
 }
 
-/// What of a value counts for the instruction digest. Implementations take the value apart completely.
-pub(crate) trait KeyHash {
-    fn key_hash(&self, hasher: &mut KeyHasher);
+impl KeyHash for Vertex {
+    fn key_hash(&self, hasher: &mut KeyHasher) {
+        // Not in any key: the number, where it comes from, whether the cache is used (CACHE-01, CACHE-40).
+        let Vertex { id: _, op, platform, below: _, origin: _, no_cache: _ } = self;
+        hasher.part(FORMAT, |hasher| hasher.number(FORMAT_VERSION));
+        hasher.part("platform", |hasher| platform.key_hash(hasher));
+        op.key_hash(hasher);
+    }
 }
 
 impl KeyHash for Platform {
@@ -325,11 +287,11 @@ impl KeyHash for Platform {
 impl KeyHash for Op {
     fn key_hash(&self, hasher: &mut KeyHasher) {
         match self {
-            Op::Scratch => hasher.tag("scratch"),
+            Op::Scratch => hasher.kind("scratch"),
             Op::Image(image) => image.key_hash(hasher),
             Op::Local(LocalSource { name }) => {
-                hasher.tag("local");
-                hasher.text(name);
+                hasher.kind("local");
+                hasher.part("name", |hasher| hasher.text(name));
             }
             Op::Http(http) => http.key_hash(hasher),
             Op::Git(git) => git.key_hash(hasher),
@@ -344,19 +306,23 @@ impl KeyHash for Op {
 impl KeyHash for ImageSource {
     fn key_hash(&self, hasher: &mut KeyHasher) {
         let ImageSource { reference, origin: _, manifest, config: _ } = self;
-        hasher.tag("image");
-        hasher.text(&reference.to_string());
-        hasher.option(manifest.as_ref(), |hasher, manifest| hasher.digest(manifest));
+        hasher.kind("image");
+        hasher.part("reference", |hasher| hasher.text(&reference.to_string()));
+        hasher.part("manifest", |hasher| {
+            hasher.option(manifest.as_ref(), |hasher, manifest| hasher.digest(manifest));
+        });
     }
 }
 
 impl KeyHash for HttpSource {
     fn key_hash(&self, hasher: &mut KeyHasher) {
         let HttpSource { url, checksum, file_name } = self;
-        hasher.tag("http source");
-        hasher.text(url);
-        hasher.option(checksum.as_ref(), |hasher, digest| hasher.digest(digest));
-        hasher.text(file_name);
+        hasher.kind("http source");
+        hasher.part("URL", |hasher| hasher.text(url));
+        hasher.part("--checksum", |hasher| {
+            hasher.option(checksum.as_ref(), |hasher, digest| hasher.digest(digest));
+        });
+        hasher.part("file name", |hasher| hasher.text(file_name));
     }
 }
 
@@ -372,15 +338,23 @@ impl KeyHash for GitSource {
             commit_times,
             fetch_by_commit,
         } = self;
-        hasher.tag("git source");
-        hasher.text(remote);
-        hasher.option(reference.as_ref(), |hasher, text| hasher.text(text));
-        hasher.text(subdir);
-        hasher.option(checksum.as_ref(), |hasher, text| hasher.text(text));
-        hasher.flags(&[*keep_git_dir, *submodules, *commit_times]);
-        if *fetch_by_commit {
-            hasher.tag("fetch by commit");
-        }
+        hasher.kind("git source");
+        hasher.part("repository", |hasher| hasher.text(remote));
+        hasher.part("reference", |hasher| {
+            hasher.option(reference.as_ref(), |hasher, text| hasher.text(text));
+        });
+        hasher.part("directory", |hasher| hasher.text(subdir));
+        hasher.part("--checksum", |hasher| {
+            hasher.option(checksum.as_ref(), |hasher, text| hasher.text(text));
+        });
+        hasher.part("--keep-git-dir", |hasher| hasher.flags(&[*keep_git_dir]));
+        hasher.part("submodules", |hasher| hasher.flags(&[*submodules]));
+        hasher.part("times", |hasher| hasher.flags(&[*commit_times]));
+        hasher.part("fetch by commit", |hasher| {
+            if *fetch_by_commit {
+                hasher.tag("fetch by commit");
+            }
+        });
     }
 }
 
@@ -405,35 +379,67 @@ impl KeyHash for Run {
             proxy_env: _, // EXP-97
             limits: _,    // XENV-17
         } = self;
-        hasher.tag("run");
-        hasher.list(argv, |hasher, word| hasher.text(word));
+        hasher.kind("run");
+        hasher.part(COMMAND, |hasher| hasher.list(argv, |hasher, word| hasher.text(word)));
         hasher.list(env, |hasher, (name, value)| {
-            hasher.text(name);
-            hasher.text(value);
+            hasher.part(format_args!("ENV {name}"), |hasher| {
+                hasher.text(name);
+                hasher.text(value);
+            });
         });
-        hasher.text(workdir);
-        hasher.text(user);
-        hasher.list(mounts, |hasher, mount| mount.key_hash(hasher));
-        hasher.list(scripts, |hasher, file| file.key_hash(hasher));
-        hasher.tag(match network {
+        hasher.part("WORKDIR", |hasher| hasher.text(workdir));
+        hasher.part("USER", |hasher| hasher.text(user));
+        hasher.list(mounts, |hasher, mount| {
+            let name = mount_name(mount);
+            hasher.part(format_args!("--mount {name}"), |hasher| mount.key_hash(hasher));
+        });
+        hasher.list(scripts, |hasher, file| {
+            hasher.part(HEREDOC, |hasher| file.key_hash(hasher));
+        });
+        hasher.part("--network", |hasher| network.key_hash(hasher));
+        hasher.part("--security", |hasher| security.key_hash(hasher));
+        hasher.list(devices, |hasher, DeviceName { name, required }| {
+            hasher.part(format_args!("--device {name}"), |hasher| {
+                hasher.text(name);
+                hasher.tag(if *required { "required" } else { "optional" });
+            });
+        });
+        hasher.part("host name", |hasher| {
+            hasher.option(hostname.as_ref(), |hasher, name| hasher.text(name));
+        });
+        // The names alone (CACHE-11).
+        hasher.list(extra_hosts, |hasher, (name, _address)| {
+            hasher.part(format_args!("--add-host {name}"), |hasher| hasher.text(name));
+        });
+        hasher.list(ulimits, |hasher, ulimit| {
+            let name = &ulimit.name;
+            hasher.part(format_args!("--ulimit {name}"), |hasher| ulimit.key_hash(hasher));
+        });
+        hasher.part("--shm-size", |hasher| {
+            hasher.option(shm_size_bytes.as_ref(), |hasher, size| hasher.number(*size));
+        });
+        hasher.part("--cgroup-parent", |hasher| {
+            hasher.option(cgroup_parent.as_ref(), |hasher, parent| hasher.text(parent));
+        });
+    }
+}
+
+impl KeyHash for Network {
+    fn key_hash(&self, hasher: &mut KeyHasher) {
+        hasher.tag(match self {
             Network::Default => "default",
             Network::None => "none",
             Network::Host => "host",
         });
-        hasher.tag(match security {
+    }
+}
+
+impl KeyHash for Security {
+    fn key_hash(&self, hasher: &mut KeyHasher) {
+        hasher.tag(match self {
             Security::Sandbox => "sandbox",
             Security::Insecure => "insecure",
         });
-        hasher.list(devices, |hasher, DeviceName { name, required }| {
-            hasher.text(name);
-            hasher.tag(if *required { "required" } else { "optional" });
-        });
-        hasher.option(hostname.as_ref(), |hasher, name| hasher.text(name));
-        // The names alone (CACHE-11).
-        hasher.list(extra_hosts, |hasher, (name, _address)| hasher.text(name));
-        hasher.list(ulimits, |hasher, ulimit| ulimit.key_hash(hasher));
-        hasher.option(shm_size_bytes.as_ref(), |hasher, size| hasher.number(*size));
-        hasher.option(cgroup_parent.as_ref(), |hasher, parent| hasher.text(parent));
     }
 }
 
@@ -443,6 +449,15 @@ impl KeyHash for Ulimit {
         hasher.text(name);
         hasher.signed(*soft);
         hasher.signed(*hard);
+    }
+}
+
+/// Where it is mounted; a secret that is only a variable by that.
+fn mount_name(mount: &Mount) -> &str {
+    let Mount { target, read_only: _, kind } = mount;
+    match kind {
+        MountKind::Secret { id, env, .. } if target.is_empty() => env.as_deref().unwrap_or(id),
+        _ => target,
     }
 }
 
@@ -505,50 +520,67 @@ fn hash_owner(numbers: [&u32; 3], hasher: &mut KeyHasher) {
 impl KeyHash for Copy {
     fn key_hash(&self, hasher: &mut KeyHasher) {
         let Copy { sources, dest, dest_is_dir, chown, chmod, link } = self; // No epoch: EPO-16.
-        hasher.tag("copy");
+        hasher.kind("copy");
         hasher.list(sources, |hasher, source| source.key_hash(hasher));
-        hasher.text(dest);
-        hasher.flags(&[*dest_is_dir, *link]);
-        hasher.option(chown.as_ref(), |hasher, who| who.key_hash(hasher));
-        hasher.option(chmod.as_ref(), |hasher, mode| mode.key_hash(hasher));
+        hasher.part("destination", |hasher| {
+            hasher.text(dest);
+            hasher.flags(&[*dest_is_dir]);
+        });
+        hasher.part("--link", |hasher| hasher.flags(&[*link]));
+        hasher.part("--chown", |hasher| {
+            hasher.option(chown.as_ref(), |hasher, who| who.key_hash(hasher));
+        });
+        hasher.part("--chmod", |hasher| {
+            hasher.option(chmod.as_ref(), |hasher, mode| mode.key_hash(hasher));
+        });
     }
 }
 
 impl KeyHash for CopySource {
     fn key_hash(&self, hasher: &mut KeyHasher) {
-        let unpacked = |unpack: &Unpack| match unpack {
-            Unpack::No => "as files",
-            Unpack::Archives => "unpacked",
-        };
         match self {
             CopySource::Tree { input: _, selection, unpack } => {
-                hasher.tag("tree");
                 hash_named_selection(selection, hasher);
-                hasher.tag(unpacked(unpack));
+                hasher.part("unpacking", |hasher| unpack.key_hash(hasher));
             }
             CopySource::Http { input: _, unpack } => {
-                hasher.tag("http");
-                hasher.tag(unpacked(unpack));
+                hasher.part("source", |hasher| hasher.tag("http"));
+                hasher.part("unpacking", |hasher| unpack.key_hash(hasher));
             }
-            CopySource::Inline(file) => {
+            CopySource::Inline(file) => hasher.part(HEREDOC, |hasher| {
                 hasher.tag("inline");
                 file.key_hash(hasher);
-            }
+            }),
         }
+    }
+}
+
+impl KeyHash for Unpack {
+    fn key_hash(&self, hasher: &mut KeyHasher) {
+        hasher.tag(match self {
+            Unpack::No => "as files",
+            Unpack::Archives => "unpacked",
+        });
     }
 }
 
 /// What of a selection the result depends on when the digest of what is selected is known: only the last name of the
 /// path, which may become the file's name (CACHE-23, CACHE-25); with --parents the whole path, which is kept.
-pub(crate) fn hash_named_selection(selection: &Selection, hasher: &mut KeyHasher) {
+fn hash_named_selection(selection: &Selection, hasher: &mut KeyHasher) {
     let Selection { path, wildcards, parents, exclude, itself: _ } = selection; // Of mounts only.
     let name = match parents {
         true => path.as_str(),
         false => path.rsplit('/').find(|part| !matches!(*part, "" | ".")).unwrap_or_default(),
     };
-    hasher.text(name);
-    hasher.flags(&[*wildcards, *parents]);
-    hasher.list(exclude, |hasher, pattern| hasher.text(pattern));
+    hasher.part("source", |hasher| {
+        hasher.tag("tree");
+        hasher.text(name);
+        hasher.flags(&[*wildcards]);
+    });
+    hasher.part("--parents", |hasher| hasher.flags(&[*parents]));
+    hasher.list(exclude, |hasher, pattern| {
+        hasher.part("--exclude", |hasher| hasher.text(pattern));
+    });
 }
 
 /// A selection that has to say itself what is selected. Whether it is of a mount the instruction digest says.
@@ -612,10 +644,12 @@ impl KeyHash for ModeChange {
 impl KeyHash for Mkdir {
     fn key_hash(&self, hasher: &mut KeyHasher) {
         let Mkdir { path, owner, epoch } = self;
-        hasher.tag("mkdir");
-        hasher.text(path);
-        owner.key_hash(hasher);
-        hasher.option(epoch.as_ref(), |hasher, seconds| hasher.signed(*seconds));
+        hasher.kind("mkdir");
+        hasher.part("path", |hasher| hasher.text(path));
+        hasher.part("USER", |hasher| owner.key_hash(hasher));
+        hasher.part("SOURCE_DATE_EPOCH", |hasher| {
+            hasher.option(epoch.as_ref(), |hasher, seconds| hasher.signed(*seconds));
+        });
     }
 }
 
@@ -634,7 +668,7 @@ impl KeyHash for Stack {
             hasher.digest(&chain.0);
             hasher.number(*count as u64);
         });
-        hasher.list(layers, |hasher, layer| hasher.0.update(&layer.0.to_le_bytes()));
+        hasher.list(layers, |hasher, layer| hasher.fixed(&layer.0.to_le_bytes()));
     }
 }
 

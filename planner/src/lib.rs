@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod context_value;
+mod engine_name;
 mod epoch;
 mod frontend;
 mod git;
@@ -24,6 +25,7 @@ mod sources;
 mod targets;
 
 pub use context_value::{ContextValue, ContextValueError, NamedContext, OciLayout};
+pub use engine_name::{EngineName, LocalEngine};
 pub use frontend::check_frontend;
 pub use git::{GitError, GitForm, parse_git, parse_git_context};
 pub use lint::{Findings, Rule};

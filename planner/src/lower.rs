@@ -38,7 +38,7 @@ use crate::{Findings, LowerRequest, Parameters, Sources, lint};
 
 use vertices::{NewVertex, Vertices};
 
-pub(crate) use from::parse_name;
+pub(crate) use from::check_name;
 pub use from::without_user;
 pub(crate) use workdir::clean as clean_path;
 

@@ -10,10 +10,10 @@ use parser::ast::{Dockerfile, From, Instruction, Kind, Stage, Word};
 use parser::{Diagnostic, SourceText, did_you_mean};
 
 use crate::epoch::Epoch;
-use crate::lower::parse_name;
+use crate::lower::check_name;
 use crate::scope::{TextRoom, Variables};
 use crate::site::{Fail, Site, nowhere};
-use crate::{ContextValue, Findings, LowerRequest, NamedContext};
+use crate::{ContextValue, EngineName, Findings, LowerRequest, NamedContext};
 use crate::{context_value, epoch, lint, scope};
 
 /// A file's stages and what each starts from, for every platform asked for.
@@ -158,6 +158,7 @@ impl Outline {
             platform,
         ) {
             Some(context) => add_context(&context.value, platform, images),
+            None if EngineName::parse(name).is_some() => {}
             None => add_image(name.parse().ok(), platform, images),
         };
         let base = &variant.bases[number];
@@ -405,7 +406,7 @@ fn check_image_names(file: &Dockerfile, source: &SourceText, bases: &[Base]) -> 
     for (number, stage) in file.stages.iter().enumerate() {
         if let (BaseKind::Image, Kind::From(from)) = (bases[number].kind, &stage.from.kind) {
             let site = site(file, source, &stage.from);
-            parse_name(&bases[number].name, &site)
+            check_name(&bases[number].name, &site)
                 .map_err(|fail| site.narrowed(fail, from.image.span))?;
         }
         for (name, index_allowed, instruction) in references(stage) {
@@ -418,7 +419,7 @@ fn check_image_names(file: &Dockerfile, source: &SourceText, bases: &[Base]) -> 
                     Kind::Copy(copy) => copy.from.as_ref().map(|from| from.span),
                     _ => None,
                 };
-                parse_name(name, &site)
+                check_name(name, &site)
                     .map_err(|fail| site.narrowed(fail, part.unwrap_or_default()))?;
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use graph::{GitSource, HttpSource, ImageOrigin, ImageSource};
 use oci::{Digest, ImageConfig, Platform, Reference};
 
-use crate::OciLayout;
+use crate::{EngineName, OciLayout};
 
 /// Answers what base images are and what the ignore file says. Implemented by the engine, and by tests.
 pub trait Sources {
@@ -20,6 +20,13 @@ pub trait Sources {
     fn resolve_layout(
         &self,
         layout: &OciLayout,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, SourceError>;
+
+    /// Finds an image in a container engine of this machine.
+    fn resolve_in_engine(
+        &self,
+        name: &EngineName,
         platform: &Platform,
     ) -> Result<ResolvedImage, SourceError>;
 
@@ -78,10 +85,18 @@ pub enum SourceErrorKind {
     NotFound,
     /// It is not on this machine, and registries are not to be asked.
     NotAsked,
+    /// Its registry does not give it, for whatever reason. This machine has an image of the name, which was not to be
+    /// used.
+    PassedOver {
+        /// The registry has no such image.
+        is_absent: bool,
+    },
     /// The registry gives no answer: no such host, no connection.
     Unreachable,
     /// The registry's certificate is not accepted.
     Untrusted,
+    /// This machine's configuration forbids to ask for it.
+    Blocked,
     /// The directory that a named context names is not there.
     NoDirectory,
     /// Anything else: no permission, malformed documents.

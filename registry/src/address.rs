@@ -56,6 +56,21 @@ pub(crate) fn is_forbidden(address: IpAddr, registry_is_loopback: bool) -> bool 
     }
 }
 
+/// Whether an address lies in a network of so many leading bits.
+pub(crate) fn in_network(address: IpAddr, network: IpAddr, bits: u32) -> bool {
+    match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(n)) if bits <= 32 => {
+            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            u32::from(a) & mask == u32::from(n) & mask
+        }
+        (IpAddr::V6(a), IpAddr::V6(n)) if bits <= 128 => {
+            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+            u128::from(a) & mask == u128::from(n) & mask
+        }
+        _ => false,
+    }
+}
+
 /// Whether two hosts plainly belong to one owner: the same host, or names under one domain. Without a list of
 /// public suffixes a common suffix counts only if it has three labels, or two of which the first is longer than
 /// three letters (`co.uk`, `com.br` are none).

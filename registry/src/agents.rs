@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::transport::{Connector as _, DefaultConnector, TcpConnector};
 
 use crate::dns::{Guard, HostResolver};
 use crate::error::Cause;
+use crate::hosts::TlsFiles;
 use crate::options::{RegistryOptions, TlsRoots};
 use crate::plain_proxy::PlainProxy;
 use crate::url::Url;
@@ -21,11 +23,21 @@ use crate::url::Url;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct AgentKey {
     tls: Tls,
+    files: TlsFiles,
     guard: Guard,
     proxy: Option<String>,
     /// Clients of different patience share what stops them.
     connect_timeout: Duration,
     idle_timeout: Duration,
+}
+
+/// What one place is believed and shown besides the usual.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trust {
+    /// Its certificate is not checked.
+    pub(crate) skip_verify: bool,
+    /// Certificates for it.
+    pub(crate) files: TlsFiles,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,36 +48,37 @@ enum Tls {
 }
 
 /// All agents of one client.
+#[derive(Default)]
 pub(crate) struct Agents {
     made: Mutex<HashMap<AgentKey, Agent>>,
-    roots: Mutex<Option<RootCerts>>,
+    roots: Mutex<Option<Loaded>>,
     stopped: AtomicBool,
 }
 
-impl Agents {
-    pub(crate) fn new() -> Agents {
-        Agents { made: Mutex::default(), roots: Mutex::default(), stopped: AtomicBool::new(false) }
-    }
+/// Longer heads are refused. More than the library's input buffer has room for.
+const HEAD_MAX_BYTES: usize = 256 << 10;
 
-    /// The agent for a URL. `skip_verify` only ever holds for the registry that the user named.
+impl Agents {
+    /// The agent for a URL. `trust` is more than usual only for the place that the user named.
     pub(crate) fn agent(
         &self,
         options: &RegistryOptions,
         url: &Url,
         guard: Guard,
-        skip_verify: bool,
+        trust: &Trust,
     ) -> Result<Agent, Cause> {
         if self.is_stopped() {
             return Err(Cause::Cancelled);
         }
-        let tls = match (url.https, skip_verify) {
+        let tls = match (url.https, trust.skip_verify) {
             (false, _) => Tls::None,
             (true, false) => Tls::Verified,
             (true, true) => Tls::Unverified,
         };
         let proxy = options.proxy.proxy_for(url.https, &url.host, url.port).map(str::to_owned);
+        let files = if url.https { trust.files.clone() } else { TlsFiles::default() };
         let RegistryOptions { connect_timeout, idle_timeout, .. } = *options;
-        let key = AgentKey { tls, guard, proxy, connect_timeout, idle_timeout };
+        let key = AgentKey { tls, files, guard, proxy, connect_timeout, idle_timeout };
         let mut made = lock(&self.made);
         if let Some(agent) = made.get(&key) {
             return Ok(agent.clone());
@@ -96,11 +109,12 @@ impl Agents {
             None => None,
         };
         let roots = match key.tls {
-            Tls::Verified => self.roots(&options.roots)?,
+            Tls::Verified => self.roots(&options.roots, &key.files)?,
             Tls::None | Tls::Unverified => RootCerts::new_with_certs(&[]),
         };
         let tls = TlsConfig::builder()
             .root_certs(roots)
+            .client_cert(client_cert(&key.files)?)
             .disable_verification(key.tls == Tls::Unverified)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
@@ -116,7 +130,11 @@ impl Agents {
             .timeout_resolve(Some(options.connect_timeout))
             .timeout_connect(Some(options.connect_timeout))
             .timeout_per_read(Some(options.idle_timeout))
+            // Heads that come byte by byte stand still for none of them.
+            .timeout_recv_response(Some(options.idle_timeout * 2))
             .timeout_per_write(Some(options.idle_timeout))
+            // Not only heads: behind an interim answer all that is in the input buffer counts.
+            .max_response_header_size(HEAD_MAX_BYTES)
             .max_idle_connections(if plain.is_some() { 0 } else { 32 })
             .max_idle_connections_per_host(if plain.is_some() { 0 } else { 16 })
             .build();
@@ -133,42 +151,74 @@ impl Agents {
         })
     }
 
-    fn roots(&self, roots: &TlsRoots) -> Result<RootCerts, Cause> {
+    fn roots(&self, roots: &TlsRoots, own: &TlsFiles) -> Result<RootCerts, Cause> {
         let mut known = lock(&self.roots);
-        if let Some(roots) = &*known {
-            return Ok(roots.clone());
+        let usual = match &*known {
+            Some(roots) => roots.clone(),
+            None => known.insert(load_roots(roots)?).clone(),
+        };
+        if own.ca.is_empty() {
+            return make_roots(&usual);
         }
-        let loaded = load_roots(roots)?;
-        *known = Some(loaded.clone());
-        Ok(loaded)
+        let mut all = usual;
+        for file in &own.ca {
+            all.certs.extend(load_file(file)?);
+        }
+        make_roots(&all)
     }
 }
 
-fn load_roots(roots: &TlsRoots) -> Result<RootCerts, Cause> {
-    let mut all = Vec::new();
-    let (files, mut complaint) = match roots {
+/// Certificates, and what was wrong where there are none.
+#[derive(Clone)]
+struct Loaded {
+    certs: Vec<CertificateDer<'static>>,
+    complaint: Option<String>,
+}
+
+/// Who we are to one place. Of several, servers are shown the first.
+fn client_cert(files: &TlsFiles) -> Result<Option<ClientCert>, Cause> {
+    let Some((cert, key)) = files.client.first() else { return Ok(None) };
+    let wrong = |file: &Path, reason: String| Cause::Configuration {
+        what: format!("client certificate {}", file.display()),
+        reason,
+    };
+    let chain = load_file(cert)?;
+    let chain: Vec<Certificate<'static>> =
+        chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    let pem = std::fs::read(key).map_err(|e| wrong(key, e.to_string()))?;
+    let key = PrivateKey::from_pem(&pem).map_err(|e| wrong(key, e.to_string()))?;
+    Ok(Some(ClientCert::new_with_certs(&chain, key)))
+}
+
+fn load_roots(roots: &TlsRoots) -> Result<Loaded, Cause> {
+    let mut certs = Vec::new();
+    let (files, complaint) = match roots {
         TlsRoots::System { extra } => {
             let system = rustls_native_certs::load_native_certs();
-            all.extend(system.certs);
+            certs.extend(system.certs);
             (extra, system.errors.into_iter().next().map(|e| e.to_string()))
         }
         TlsRoots::Files(files) => (files, None),
     };
     for file in files {
-        all.extend(load_file(file)?);
+        certs.extend(load_file(file)?);
     }
-    if all.is_empty() {
-        let reason = complaint.take().unwrap_or_else(|| "none found".to_owned());
+    Ok(Loaded { certs, complaint })
+}
+
+fn make_roots(loaded: &Loaded) -> Result<RootCerts, Cause> {
+    if loaded.certs.is_empty() {
+        let reason = loaded.complaint.clone().unwrap_or_else(|| "none found".to_owned());
         return Err(Cause::Configuration { what: "root certificates".to_owned(), reason });
     }
     let certs: Vec<Certificate<'static>> =
-        all.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+        loaded.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
     Ok(RootCerts::new_with_certs(&certs))
 }
 
-fn load_file(file: &Path) -> Result<Vec<rustls::pki_types::CertificateDer<'static>>, Cause> {
+fn load_file(file: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
     let fail = |reason: String| Cause::Configuration {
-        what: format!("root certificates in {}", file.display()),
+        what: format!("certificates in {}", file.display()),
         reason,
     };
     let loaded = rustls_native_certs::load_certs_from_paths(Some(file), None);

@@ -13,8 +13,9 @@ use crate::agents::lock;
 use crate::challenge::{Challenge, Realm};
 use crate::credentials::{Credential, Secret};
 use crate::error::Cause;
+use crate::percent;
 use crate::transport::{Call, Content, Transport};
-use crate::url::{Url, percent_encode};
+use crate::url::Url;
 
 /// Token answers may be this long (spec/security.md C7).
 const TOKEN_MAX_BYTES: u64 = 1 << 20;
@@ -40,6 +41,11 @@ impl Scopes {
         Scopes::none().and(repository, &["pull", "push"])
     }
 
+    /// The list of all repositories; no repository has the empty name.
+    pub(crate) fn catalog() -> Scopes {
+        Scopes::none().and("", &["*"])
+    }
+
     /// Adds actions, merged with those that the repository has.
     pub(crate) fn and(mut self, repository: &str, actions: &[&'static str]) -> Scopes {
         self.0.entry(repository.to_owned()).or_default().extend(actions);
@@ -51,7 +57,10 @@ impl Scopes {
             .iter()
             .map(|(repository, actions)| {
                 let actions: Vec<&str> = actions.iter().copied().collect();
-                format!("repository:{repository}:{}", actions.join(","))
+                match repository.as_str() {
+                    "" => "registry:catalog:*".to_owned(),
+                    name => format!("repository:{name}:{}", actions.join(",")),
+                }
             })
             .collect()
     }
@@ -104,6 +113,41 @@ impl AuthState {
                 self.bearer(transport, registry, &realm, credential, scopes).map(Some)
             }
         }
+    }
+
+    /// The token that stands for a password from now on, where the token server gives one.
+    pub(crate) fn identity_token(
+        &self,
+        transport: &Transport,
+        registry: &str,
+        credential: &Credential,
+    ) -> Result<Option<Secret>, Cause> {
+        let challenge = lock(&self.challenge).clone();
+        let (Some(Challenge::Bearer(realm)), Credential::Basic { user, password }) =
+            (challenge, credential)
+        else {
+            return Ok(None);
+        };
+        let url = check_realm(transport, &realm, registry, credential)?;
+        let url = token_query(url, &realm, &Scopes::none())
+            .with_query("offline_token", "true")
+            .with_query("client_id", "shale")
+            .with_query("account", user);
+        let authorization = Some(basic(user, password));
+        let call = Call { method: "GET", url, headers: vec![], authorization, body: Content::None };
+        let answer = transport.send_directly(&call)?;
+        if answer.status != 200 {
+            // The password is good, as the registry has shown; this was a wish.
+            return Ok(None);
+        }
+        #[derive(serde::Deserialize)]
+        struct Members {
+            refresh_token: Option<String>,
+        }
+        let body = answer.read("the token answer", TOKEN_MAX_BYTES)?;
+        let members = serde_json::from_slice::<Members>(&body).ok();
+        let token = members.and_then(|m| m.refresh_token).filter(|token| !token.is_empty());
+        Ok(token.map(Secret::new))
     }
 
     fn bearer(
@@ -232,7 +276,7 @@ fn token_form(realm: &Realm, token: &Secret, scopes: &Scopes) -> String {
         pairs.push(("service", service.clone()));
     }
     let encoded: Vec<String> =
-        pairs.iter().map(|(name, value)| format!("{name}={}", percent_encode(value))).collect();
+        pairs.iter().map(|(name, value)| format!("{name}={}", percent::encode(value))).collect();
     encoded.join("&")
 }
 

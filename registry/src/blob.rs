@@ -8,26 +8,52 @@ use oci::{Digest, Hasher};
 
 use crate::RegistryError;
 use crate::error::{Action, Cause};
-use crate::transport::Answer;
+use crate::transport::{Answer, BodyReader};
 
 /// A transfer that has come this much further counts as a new one for the retry policy.
 const PROGRESS_BYTES: u64 = 256 << 10;
 
 /// Where a blob comes from.
 pub(crate) trait BlobSource: Send {
-    /// Asks for the content from a byte on, again after temporary failures.
-    fn ask(&self, from_byte: u64) -> Result<Answer, Cause>;
+    /// Asks for the content from a byte on, again after temporary failures. With `entity` a part is only wanted of the
+    /// content that was so tagged before, and the whole of any other.
+    fn ask(&self, from_byte: u64, entity: Option<&str>) -> Result<Answer, Cause>;
 
     /// Waits after a transfer was cut that had been tried so often, or gives its cause back when that was enough.
     fn wait_after(&self, tried: u32, cause: Cause) -> Result<(), Cause>;
+
+    /// Hears that what came was not the blob: another place may have it.
+    fn was_wrong(&self) {
+        // Most sources know one place.
+    }
 
     /// What an error says was tried.
     fn action(&self) -> Action;
 }
 
-/// The header that asks for the content from a byte on; none for the whole.
-pub(crate) fn range_header(from_byte: u64) -> Option<(&'static str, String)> {
-    (from_byte > 0).then(|| ("range", format!("bytes={from_byte}-")))
+/// The headers that ask for the content from a byte on; none for the whole.
+pub(crate) fn range_headers(from_byte: u64, entity: Option<&str>) -> Vec<(&'static str, String)> {
+    if from_byte == 0 {
+        return Vec::new();
+    }
+    let range = ("range", format!("bytes={from_byte}-"));
+    let entity = entity.map(|tag| ("if-range", tag.to_owned()));
+    std::iter::once(range).chain(entity).collect()
+}
+
+/// The beginning of a blob that the caller has from an earlier transfer.
+#[derive(Clone)]
+pub struct BlobPrefix {
+    /// Its length in bytes.
+    pub size_bytes: u64,
+    /// What it hashes to so far.
+    pub hasher: Hasher,
+}
+
+impl std::fmt::Debug for BlobPrefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BlobPrefix({})", self.size_bytes)
+    }
 }
 
 /// A blob on its way. Its end is only reached when size and digest are right; errors carry a [`RegistryError`].
@@ -37,10 +63,14 @@ pub struct BlobReader {
     size_bytes: u64,
     done_bytes: u64,
     hasher: Hasher,
-    body: Option<ureq::BodyReader<'static>>,
+    body: Option<BodyReader>,
     tries: u32,
     resumed_at: u64,
     finished: bool,
+    /// The tag of what was got so far, for a server that may have something else by now.
+    entity: Option<String>,
+    /// Parts that were asked for came wrong: the whole is asked for from now on.
+    whole_only: bool,
 }
 
 impl std::fmt::Debug for BlobReader {
@@ -60,7 +90,8 @@ impl Read for BlobReader {
                 continue;
             };
             match body.read(buffer) {
-                Ok(0) if self.done_bytes == self.size_bytes => {
+                // All bytes are there, whatever went wrong behind them.
+                Ok(0) | Err(_) if self.done_bytes == self.size_bytes => {
                     self.finished = true;
                     self.body = None;
                     self.verify().map_err(|cause| io::Error::other(self.error(cause)))?;
@@ -88,17 +119,34 @@ impl BlobReader {
         digest: Digest,
         size_bytes: u64,
     ) -> Result<BlobReader, RegistryError> {
+        let nothing = BlobPrefix { size_bytes: 0, hasher: Hasher::new() };
+        BlobReader::open_behind(source, digest, size_bytes, nothing)
+    }
+
+    /// As [`BlobReader::open`], for what follows the bytes that are there already. They count for the digest.
+    pub(crate) fn open_behind(
+        source: Box<dyn BlobSource>,
+        digest: Digest,
+        size_bytes: u64,
+        prefix: BlobPrefix,
+    ) -> Result<BlobReader, RegistryError> {
         let mut reader = BlobReader {
             source,
             digest,
             size_bytes,
-            done_bytes: 0,
-            hasher: Hasher::new(),
+            done_bytes: prefix.size_bytes,
+            hasher: prefix.hasher,
             body: None,
             tries: 1,
-            resumed_at: 0,
+            resumed_at: prefix.size_bytes,
             finished: false,
+            entity: None,
+            whole_only: false,
         };
+        if reader.done_bytes > 0 && reader.done_bytes == size_bytes {
+            reader.finished = true;
+            return reader.verify().map_err(|cause| reader.error(cause)).map(|()| reader);
+        }
         match reader.connect() {
             Ok(body) => reader.body = Some(body),
             Err(cause) => return Err(reader.error(cause)),
@@ -106,14 +154,10 @@ impl BlobReader {
         Ok(reader)
     }
 
-    /// Size of the whole blob in bytes, as its descriptor has it.
-    pub fn size_bytes(&self) -> u64 {
-        self.size_bytes
-    }
-
     fn take(&mut self, bytes: &[u8]) -> Result<(), Cause> {
         self.done_bytes += bytes.len() as u64;
         if self.done_bytes > self.size_bytes {
+            self.source.was_wrong();
             let (what, expected) = ("the blob", self.size_bytes);
             return Err(Cause::Size { what, expected, found: "more".to_owned() });
         }
@@ -126,6 +170,7 @@ impl BlobReader {
         if found == self.digest {
             return Ok(());
         }
+        self.source.was_wrong();
         Err(Cause::Digest { what: "the blob", expected: self.digest, found })
     }
 
@@ -156,29 +201,54 @@ impl BlobReader {
         Ok(())
     }
 
-    /// Asks for the blob from where we are.
-    fn connect(&mut self) -> Result<ureq::BodyReader<'static>, Cause> {
-        let answer = self.source.ask(self.done_bytes)?;
-        let malformed = |reason: &str| Cause::Malformed(answer.url.redacted(), reason.to_owned());
-        if answer.header("content-encoding").is_some_and(|e| !e.eq_ignore_ascii_case("identity")) {
-            return Err(malformed("the blob comes with a Content-Encoding"));
-        }
-        match answer.status {
-            200 => self.skip(answer),
-            206 if self.done_bytes > 0 => {
-                let range = answer.header("content-range").unwrap_or_default();
-                if parse_range(range) != Some((self.done_bytes, self.size_bytes)) {
-                    return Err(malformed("the answer has another range than was asked for"));
-                }
-                Ok(answer.into_reader())
+    /// Asks for the blob from where we are. A server that is bad at parts is asked for the whole once more.
+    fn connect(&mut self) -> Result<BodyReader, Cause> {
+        let answer = self.ask()?;
+        let answer = match self.is_bad_part(&answer) {
+            true => {
+                self.whole_only = true;
+                self.ask()?
             }
+            false => answer,
+        };
+        let malformed = |reason: &str| Cause::Malformed(answer.url.redacted(), reason.to_owned());
+        answer.check_encoding()?;
+        match answer.status {
+            200 => {
+                self.entity = strong_entity(&answer);
+                self.skip(answer)
+            }
+            206 if self.done_bytes > 0 && !self.whole_only => Ok(answer.into_reader()),
             206 => Err(malformed("the answer is a part, the whole was asked for")),
             _ => Err(answer.into_cause()),
         }
     }
 
+    fn ask(&self) -> Result<Answer, Cause> {
+        let from_byte = if self.whole_only { 0 } else { self.done_bytes };
+        self.source.ask(from_byte, self.entity.as_deref().filter(|_| from_byte > 0))
+    }
+
+    /// Whether a part was asked for and the answer is no use: another part, no part at all, or of another length.
+    fn is_bad_part(&self, answer: &Answer) -> bool {
+        if self.whole_only || self.done_bytes == 0 {
+            return false;
+        }
+        let wanted = (self.done_bytes, self.size_bytes);
+        let left = self.size_bytes - self.done_bytes;
+        match answer.status {
+            206 => {
+                let range = answer.header("content-range").and_then(parse_range);
+                let length = answer.header("content-length").and_then(|l| l.parse::<u64>().ok());
+                range != Some(wanted) || length.is_some_and(|length| length != left)
+            }
+            416 => true,
+            _ => false,
+        }
+    }
+
     /// Takes a whole answer where a part was hoped for: what we have must come again, byte for byte.
-    fn skip(&self, answer: Answer) -> Result<ureq::BodyReader<'static>, Cause> {
+    fn skip(&self, answer: Answer) -> Result<BodyReader, Cause> {
         let length = answer.header("content-length").and_then(|text| text.parse::<u64>().ok());
         if let Some(length) = length.filter(|length| *length != self.size_bytes) {
             let (what, expected) = ("the blob", self.size_bytes);
@@ -205,6 +275,11 @@ impl BlobReader {
     fn error(&self, cause: Cause) -> RegistryError {
         RegistryError::new(self.source.action(), cause)
     }
+}
+
+/// The answer's entity tag, if equal tags mean equal bytes.
+fn strong_entity(answer: &Answer) -> Option<String> {
+    answer.header("etag").filter(|tag| tag.starts_with('"')).map(str::to_owned)
 }
 
 /// First byte and whole length of `bytes 5-9/10`, if the range goes to the end.

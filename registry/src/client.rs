@@ -2,52 +2,77 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use oci::Reference;
 use ureq::http::StatusCode;
 
 use crate::address::is_loopback_host;
-use crate::agents::{Agents, lock};
+use crate::agents::{Agents, Trust, lock};
 use crate::auth::{AuthState, Scopes};
-use crate::challenge;
+use crate::challenge::{self, Challenge};
 use crate::credentials::Credential;
 use crate::error::{Action, Cause, is_temporary_status};
+use crate::hosts::{Link, Scheme};
+use crate::places::Mirrors;
 use crate::transport::{self, Answer, Call, Content, Transport};
 use crate::url::{Origin, Url, split_port};
-use crate::{RegistryError, RegistryOptions};
+use crate::{RegistryError, RegistryErrorKind, RegistryOptions};
 
 /// A blocking client for any number of registries. Clones share connections and tokens; all may be used by several
 /// threads at once.
 #[derive(Clone)]
-pub struct RegistryClient(Arc<Inner>);
+pub struct RegistryClient(pub(crate) Arc<Inner>);
 
-struct Inner {
-    options: RegistryOptions,
+pub(crate) struct Inner {
+    pub(crate) options: RegistryOptions,
     /// Registries that may speak plain http or show any certificate.
-    insecure: Vec<String>,
+    pub(crate) insecure: Vec<String>,
     agents: Arc<Agents>,
-    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    sessions: Mutex<HashMap<Link, Arc<Session>>>,
+    pub(crate) mirrors: Arc<Mirrors>,
 }
 
 /// What is known of one registry.
 pub(crate) struct Session {
+    /// Its name, as credentials are kept for it.
     registry: String,
+    pub(crate) link: Link,
     pub(crate) home: Origin,
-    skip_verify: bool,
-    auth: AuthState,
+    /// Its settings, where they are not the client's.
+    options: Option<RegistryOptions>,
+    pub(crate) auth: AuthState,
     credentials: Mutex<HashMap<String, Credential>>,
 }
 
 impl RegistryClient {
     /// Makes a client. Nothing is read or contacted before the first request.
     pub fn new(options: RegistryOptions) -> RegistryClient {
+        RegistryClient::with(options, Vec::new(), Arc::default(), Arc::default())
+    }
+
+    fn with(
+        options: RegistryOptions,
+        insecure: Vec<String>,
+        agents: Arc<Agents>,
+        mirrors: Arc<Mirrors>,
+    ) -> Self {
         RegistryClient(Arc::new(Inner {
             options,
-            insecure: Vec::new(),
-            agents: Arc::new(Agents::new()),
+            insecure,
+            agents,
             sessions: Mutex::default(),
+            mirrors,
         }))
+    }
+
+    /// The same with other settings. Both end with the same [`RegistryClient::stop`].
+    pub(crate) fn with_options(&self, options: RegistryOptions) -> RegistryClient {
+        RegistryClient::with(
+            options,
+            self.0.insecure.clone(),
+            self.0.agents.clone(),
+            self.0.mirrors.clone(),
+        )
     }
 
     /// A client that also takes plain http and any certificate from one registry (`registry.insecure`). Both end with
@@ -55,28 +80,18 @@ impl RegistryClient {
     pub fn trusting(&self, registry: &str) -> RegistryClient {
         let mut insecure = self.0.insecure.clone();
         insecure.push(registry.to_owned());
-        RegistryClient(Arc::new(Inner {
-            options: self.0.options.clone(),
+        RegistryClient::with(
+            self.0.options.clone(),
             insecure,
-            agents: self.0.agents.clone(),
-            sessions: Mutex::default(),
-        }))
+            self.0.agents.clone(),
+            self.0.mirrors.clone(),
+        )
     }
 
     /// A client for what a build can do without: it gives up on servers that are slow to answer. Both end with the same
     /// [`RegistryClient::stop`].
     pub fn of_little_patience(&self) -> RegistryClient {
-        let mut options = self.0.options.clone();
-        options.connect_timeout = options.connect_timeout.min(Duration::from_secs(10));
-        options.idle_timeout = options.idle_timeout.min(Duration::from_secs(15));
-        options.retry.tries = options.retry.tries.min(3);
-        options.retry.max_retry_after = options.retry.max_retry_after.min(Duration::from_secs(10));
-        RegistryClient(Arc::new(Inner {
-            options,
-            insecure: self.0.insecure.clone(),
-            agents: self.0.agents.clone(),
-            sessions: Mutex::default(),
-        }))
+        self.with_options(self.0.options.of_little_patience())
     }
 
     /// Ends all transfers at once and refuses new ones: what a second Ctrl-C or a failed build wants.
@@ -100,7 +115,7 @@ impl RegistryClient {
             let target = Url::parse(url).map_err(malformed)?;
             let first = redirected_from.map(Url::parse).transpose().map_err(malformed)?;
             let guard = transport::guard_of_redirect(&target, first.as_ref())?;
-            self.0.agents.agent(&self.0.options, &target, guard, false)
+            self.0.agents.agent(&self.0.options, &target, guard, &Trust::default())
         };
         agent().map_err(|cause| RegistryError::new(Action::Download, cause))
     }
@@ -109,29 +124,33 @@ impl RegistryClient {
     pub fn ping(&self, registry: &str) -> Result<(), RegistryError> {
         let attempt = || {
             let session = self.session(registry)?;
-            let call = get(session.url("/v2/"));
-            let answer = self.request(&session, "", &Scopes::none(), &call)?;
-            if answer.status == 200 { Ok(()) } else { Err(answer.into_cause()) }
+            self.ping_session(&session, "")
         };
         attempt().map_err(|cause| RegistryError::new(Action::Ping(registry.to_owned()), cause))
     }
 
-    /// The session for a registry.
-    pub(crate) fn session(&self, registry: &str) -> Result<Arc<Session>, Cause> {
-        if let Some(session) = lock(&self.0.sessions).get(registry) {
-            return Ok(session.clone());
-        }
-        let session = Arc::new(self.new_session(registry)?);
-        // Another thread may have been faster; all must use the same tokens.
-        Ok(lock(&self.0.sessions).entry(registry.to_owned()).or_insert(session).clone())
+    /// `repository` is the one whose credentials are tried.
+    pub(crate) fn ping_session(&self, session: &Session, repository: &str) -> Result<(), Cause> {
+        let call = get(session.url("/v2/"));
+        let answer = self.request(session, repository, &Scopes::none(), &call)?;
+        if answer.status == 200 { Ok(()) } else { Err(answer.into_cause()) }
     }
 
-    fn new_session(&self, registry: &str) -> Result<Session, Cause> {
-        let options = &self.0.options;
-        let named = |list: &[String]| list.iter().any(|name| name == registry);
-        let host = api_host(registry);
+    /// The session for a place. A mirror, which others stand in for, is given up sooner.
+    pub(crate) fn session_at(&self, link: &Link, is_last: bool) -> Result<Arc<Session>, Cause> {
+        if let Some(session) = lock(&self.0.sessions).get(link) {
+            return Ok(session.clone());
+        }
+        let session = Arc::new(self.new_session(link, is_last)?);
+        // Another thread may have been faster; all must use the same tokens.
+        Ok(lock(&self.0.sessions).entry(link.clone()).or_insert(session).clone())
+    }
+
+    fn new_session(&self, link: &Link, is_last: bool) -> Result<Session, Cause> {
+        let options = (!is_last).then(|| self.0.options.of_little_patience());
+        let host = api_host(&link.host);
         let malformed = || Cause::Configuration {
-            what: format!("registry {registry}"),
+            what: format!("registry {}", link.host),
             reason: "not a host name with or without a port".to_owned(),
         };
         let (name, port) = split_port(&host).ok_or_else(malformed)?;
@@ -140,32 +159,52 @@ impl RegistryClient {
             host: name.to_ascii_lowercase(),
             port: port.unwrap_or(if https { 443 } else { 80 }),
         };
-        let insecure = named(&self.0.insecure);
-        let skip_verify = insecure || named(&options.skip_verify);
-        let https = if named(&options.plain_http) {
-            false
-        } else if is_loopback_host(name) || (insecure && port.is_some()) {
-            self.speaks_tls(&origin(false))?
-        } else {
-            true
+        let known = options.as_ref().unwrap_or(&self.0.options);
+        let https = match link.scheme {
+            Scheme::Https => true,
+            Scheme::Http => false,
+            // Both schemes at one port: whoever speaks plain http answers, or says that he wants TLS.
+            Scheme::Either if port.is_some() || is_loopback_host(name) => {
+                self.speaks_tls(known, &origin(false))?
+            }
+            Scheme::Either => self.answers_tls(known, link, &origin(true)),
         };
         Ok(Session {
-            registry: registry.to_owned(),
+            registry: link.host.clone(),
+            link: link.clone(),
             home: origin(https),
-            skip_verify,
+            options,
             auth: AuthState::default(),
             credentials: Mutex::default(),
         })
     }
 
-    /// Whether a loopback registry, first asked in plain http, turns out to want TLS. Never the other way round
-    /// (spec/security.md C3).
-    fn speaks_tls(&self, plain: &Origin) -> Result<bool, Cause> {
+    /// Whether an insecure registry answers at the port of TLS; else it is asked at that of plain http.
+    fn answers_tls(&self, options: &RegistryOptions, link: &Link, home: &Origin) -> bool {
         let transport = Transport {
             agents: &self.0.agents,
-            options: &self.0.options,
+            options,
+            home,
+            trust: link.trust(),
+            headers: &link.headers,
+        };
+        let url =
+            Url { https: true, host: home.host.clone(), port: home.port, path: "/v2/".into() };
+        !matches!(
+            transport.send_directly(&get(url)).map_err(|cause| cause.kind()),
+            Err(RegistryErrorKind::Unreachable | RegistryErrorKind::Malformed)
+        )
+    }
+
+    /// Whether a loopback registry, first asked in plain http, turns out to want TLS. Never the other way round
+    /// (spec/security.md C3).
+    fn speaks_tls(&self, options: &RegistryOptions, plain: &Origin) -> Result<bool, Cause> {
+        let transport = Transport {
+            agents: &self.0.agents,
+            options,
             home: plain,
-            skip_verify: false,
+            trust: Trust::default(),
+            headers: &[],
         };
         let url =
             Url { https: false, host: plain.host.clone(), port: plain.port, path: "/v2/".into() };
@@ -175,6 +214,8 @@ impl RegistryClient {
                 _ => Ok(false),
             },
             Ok(_) => Ok(false),
+            // A request would be met with the same silence, after another long wait.
+            Err(cause) if cause.is_silence() => Err(cause),
             Err(Cause::Transport { error, .. }) => {
                 Ok(matches!(*error, ureq::Error::Protocol(_) | ureq::Error::Http(_)))
             }
@@ -186,9 +227,10 @@ impl RegistryClient {
     pub(crate) fn transport<'a>(&'a self, session: &'a Session) -> Transport<'a> {
         Transport {
             agents: &self.0.agents,
-            options: &self.0.options,
+            options: session.options.as_ref().unwrap_or(&self.0.options),
             home: &session.home,
-            skip_verify: session.skip_verify,
+            trust: session.link.trust(),
+            headers: &session.link.headers,
         }
     }
 
@@ -199,7 +241,11 @@ impl RegistryClient {
             agents: &self.0.agents,
             options: &self.0.options,
             home,
-            skip_verify: self.0.options.skip_verify.iter().any(named),
+            trust: Trust {
+                skip_verify: self.0.options.skip_verify.iter().any(named),
+                ..Trust::default()
+            },
+            headers: &[],
         }
     }
 
@@ -222,6 +268,25 @@ impl RegistryClient {
         })
     }
 
+    /// As [`RegistryClient::request`], with the body of an answer 200 in memory: one that breaks off is asked for again.
+    pub(crate) fn request_whole(
+        &self,
+        session: &Session,
+        repository: &str,
+        scopes: &Scopes,
+        call: &Call,
+        (what, limit_bytes): (&'static str, u64),
+    ) -> Result<Answer, Cause> {
+        self.transport(session).retrying(|| {
+            let answer = self.request_once(session, repository, scopes, call)?;
+            match answer.status {
+                200 => answer.buffered(what, limit_bytes),
+                status if is_temporary_status(status) => Err(answer.into_cause()),
+                _ => Ok(answer),
+            }
+        })
+    }
+
     /// As [`RegistryClient::request`], but a temporary failure is the caller's to handle.
     pub(crate) fn request_once(
         &self,
@@ -240,7 +305,11 @@ impl RegistryClient {
         if answer.status != StatusCode::UNAUTHORIZED.as_u16() {
             return Ok(answer);
         }
-        let Some(challenge) = challenge::choose(&answer.headers) else { return Ok(answer) };
+        let challenge = match challenge::choose(&answer.headers) {
+            None if !was_known => self.ask_for_challenge(session)?,
+            said => said,
+        };
+        let Some(challenge) = challenge else { return Ok(answer) };
         session.auth.challenged(challenge, scopes);
         let authorization = self.authorization(session, repository, scopes)?;
         let is_new = authorization.is_some() && authorization != call.authorization;
@@ -249,6 +318,12 @@ impl RegistryClient {
         }
         call.authorization = authorization;
         transport.send_once(&call)
+    }
+
+    /// Some registries say only at the root of their API how they want to be authenticated to.
+    fn ask_for_challenge(&self, session: &Session) -> Result<Option<Challenge>, Cause> {
+        let answer = self.transport(session).send_once(&get(session.url("/v2/")))?;
+        Ok(challenge::choose(&answer.headers))
     }
 
     fn authorization(
@@ -280,8 +355,19 @@ impl RegistryClient {
 }
 
 impl Session {
-    /// A URL of this registry. `path` begins with a slash.
+    /// A URL of this registry. `path` begins with `/v2`, which stands for the path of its API.
     pub(crate) fn url(&self, path: &str) -> Url {
+        let Origin { https, host, port } = self.home.clone();
+        let rest = path.strip_prefix("/v2").unwrap_or(path);
+        let url = Url { https, host, port, path: format!("{}{rest}", self.link.api) };
+        match &self.link.namespace {
+            Some(namespace) => url.with_query("ns", namespace),
+            None => url,
+        }
+    }
+
+    /// A URL of this registry outside its API's path.
+    pub(crate) fn outside_url(&self, path: &str) -> Url {
         let Origin { https, host, port } = self.home.clone();
         Url { https, host, port, path: path.to_owned() }
     }
@@ -298,6 +384,6 @@ pub(crate) fn get<'a>(url: Url) -> Call<'a> {
 }
 
 /// The host that serves a registry's API. Docker Hub's has another name than its references.
-fn api_host(registry: &str) -> String {
+pub(crate) fn api_host(registry: &str) -> String {
     if registry == "docker.io" { format!("registry-1.{registry}") } else { registry.to_owned() }
 }

@@ -3,21 +3,23 @@
 //! Owns the formats and the order of look-up. Refuses to know environment variables and home directories: texts and
 //! directories are given by the caller.
 
-use std::collections::BTreeMap;
+mod config_json;
+mod edit;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-
 use crate::RegistryError;
 use crate::error::{Action, Cause};
 use crate::helper;
+use config_json::{File, server_url};
+
+pub use edit::{Keeper, LoginConfig, server_name};
 
 /// Text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {
@@ -92,16 +94,8 @@ struct Loaded {
     helper_dirs: Vec<PathBuf>,
 }
 
-#[derive(Debug, Default)]
-struct File {
-    /// By normal key: `host`, `host:port` or `host/path`.
-    auths: BTreeMap<String, Credential>,
-    helpers: BTreeMap<String, String>,
-    store: Option<String>,
-}
-
 /// A helper may take this long; it may ask a password manager, but not wait for a person for ever.
-const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Credentials {
     /// No credentials: everything is asked for anonymously.
@@ -112,7 +106,7 @@ impl Credentials {
     /// Reads the texts. Fails when one is not valid; the error does not quote it.
     pub fn load(source: &CredentialsSource) -> Result<Credentials, RegistryError> {
         let read = |text: &CredentialsText| {
-            parse(&text.text).map_err(|reason| {
+            File::parse(&text.origin, &text.text).map_err(|reason| {
                 let cause =
                     Cause::Credentials { what: "not a registry configuration".to_owned(), reason };
                 RegistryError::new(Action::ReadCredentials(text.origin.clone()), cause)
@@ -122,134 +116,117 @@ impl Credentials {
         Ok(Credentials(Arc::new(Loaded { files, helper_dirs: source.helper_dirs.clone() })))
     }
 
-    /// The credential for a repository. In each text: stored entries by longest prefix, then the registry's own
-    /// helper, then the common one. A helper that knows nothing means the next text, at last anonymous.
+    /// One credential for one registry, and none for others.
+    pub fn only(registry: &str, credential: Credential) -> Credentials {
+        let file = File::only(registry, credential);
+        Credentials(Arc::new(Loaded { files: vec![file], helper_dirs: Vec::new() }))
+    }
+
+    /// The credential for a repository. Each text is asked: the registry's own helper, else the common one, then the
+    /// stored entry with the longest prefix. One that knows nothing means the next, at last anonymous.
+    ///
+    /// # Errors
+    /// A helper cannot be run, or fails. What it printed is not shown: it may be a password.
     pub fn get(&self, registry: &str, repository: &str) -> Result<Credential, RegistryError> {
         for file in &self.0.files {
-            if let Some(credential) = file.stored(registry, repository) {
-                return Ok(credential.clone());
-            }
-            let Some(helper) = file.helpers.get(registry).or(file.store.as_ref()) else { continue };
-            let server = server_url(registry);
-            let found = helper::get(helper, &self.0.helper_dirs, server, HELPER_TIMEOUT);
-            let found = found.map_err(|reason| {
-                let program = format!("docker-credential-{}", crate::error::printable(helper));
-                let what = "credential helper".to_owned();
-                let action = Action::RunHelper { server: server.to_owned(), program };
-                RegistryError::new(action, Cause::Credentials { what, reason })
-            })?;
-            if let Some(credential) = found {
+            if let Some((helper, _)) = file.helper(registry)
+                && let Some(credential) = self.ask(helper, registry)?
+            {
                 return Ok(credential);
+            }
+            if let Some((_, credential)) = file.stored(registry, repository) {
+                return Ok(credential.clone());
             }
         }
         Ok(Credential::Anonymous)
     }
-}
 
-impl File {
-    /// The entry with the longest key that covers the repository.
-    fn stored(&self, registry: &str, repository: &str) -> Option<&Credential> {
-        let mut key = format!("{registry}/{repository}");
-        loop {
-            if let Some(credential) = self.auths.get(&key) {
-                return Some(credential);
+    /// Where the credential for a repository is kept: helpers that would be asked, in this order, and at the end the
+    /// entry that would be used. Runs no helper.
+    pub fn kept(&self, registry: &str, repository: &str) -> Vec<Kept> {
+        let mut all = Vec::new();
+        for file in &self.0.files {
+            let kept = |line, how| Kept { file: file.origin.clone(), line, how };
+            if let Some((name, word)) = file.helper(registry) {
+                let line = file.line_of(name, word);
+                let program = program_name(name);
+                all.push(kept(line, KeptAs::Helper { program, word }));
             }
-            key.truncate(key.rfind('/')?);
+            if let Some((entry, credential)) = file.stored(registry, repository) {
+                let kind = credential.kind();
+                let line = file.line_of(&entry, "auths");
+                all.push(kept(line, KeptAs::Entry { key: entry, kind }));
+                return all;
+            }
+        }
+        all
+    }
+
+    fn ask(&self, helper: &str, registry: &str) -> Result<Option<Credential>, RegistryError> {
+        let server = server_url(registry);
+        let found = helper::get(helper, &self.0.helper_dirs, server, HELPER_TIMEOUT);
+        found.map_err(|reason| {
+            let action =
+                Action::RunHelper { server: server.to_owned(), program: program_name(helper) };
+            let what = "credential helper".to_owned();
+            RegistryError::new(action, Cause::Credentials { what, reason })
+        })
+    }
+}
+
+impl Credential {
+    /// What it is, for people: never the secret.
+    fn kind(&self) -> String {
+        match self {
+            Credential::Anonymous => "nothing".to_owned(),
+            Credential::Basic { user, .. } => {
+                format!("password of {}", crate::error::printable(user))
+            }
+            Credential::IdentityToken(_) => "identity token".to_owned(),
+            Credential::RegistryToken(_) => "registry token".to_owned(),
         }
     }
 }
 
-/// What helpers call a registry: Docker Hub has kept the address of its first index.
-fn server_url(registry: &str) -> &str {
-    if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry }
+fn program_name(helper: &str) -> String {
+    format!("docker-credential-{}", crate::error::printable(helper))
 }
 
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Members {
-    #[serde(default)]
-    auths: Option<BTreeMap<String, Entry>>,
-    #[serde(default)]
-    cred_helpers: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    creds_store: Option<String>,
+/// A place where a credential is, or may be, kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The file or variable that says so.
+    pub file: String,
+    /// Its line, from 1, where it is known.
+    pub line: Option<usize>,
+    /// How it is kept.
+    pub how: KeptAs,
 }
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct Entry {
-    auth: Option<String>,
-    username: Option<String>,
-    password: Option<String>,
-    identitytoken: Option<String>,
-    registrytoken: Option<String>,
-}
-
-fn parse(text: &str) -> Result<File, String> {
-    if text.trim().is_empty() {
-        return Ok(File::default());
-    }
-    // The parser's own words may quote a password; where it stumbled is enough.
-    let members: Members = serde_json::from_str(text)
-        .map_err(|e| format!("line {} column {}", e.line(), e.column()))?;
-    let mut file = File { store: members.creds_store.filter(|s| !s.is_empty()), ..File::default() };
-    for (key, entry) in members.auths.unwrap_or_default() {
-        if let Some(credential) =
-            entry.credential().ok_or_else(|| format!("the entry of {key} cannot be read"))?
-        {
-            file.auths.insert(normal_key(&key), credential);
-        }
-    }
-    for (key, helper) in members.cred_helpers.unwrap_or_default() {
-        file.helpers.insert(normal_key(&key), helper);
-    }
-    Ok(file)
-}
-
-impl Entry {
-    /// The credential in an entry: `Some(None)` for the empty entry that means "the helper has it", `None` for
-    /// one that makes no sense.
-    fn credential(self) -> Option<Option<Credential>> {
-        let full = |text: Option<String>| text.filter(|t| !t.is_empty());
-        if let Some(token) = full(self.identitytoken) {
-            return Some(Some(Credential::IdentityToken(Secret(token))));
-        }
-        if let Some(token) = full(self.registrytoken) {
-            return Some(Some(Credential::RegistryToken(Secret(token))));
-        }
-        if let Some(auth) = full(self.auth) {
-            let auth = auth.trim();
-            let bytes = STANDARD.decode(auth).or_else(|_| STANDARD_NO_PAD.decode(auth)).ok()?;
-            let text = String::from_utf8(bytes).ok()?;
-            let (user, password) = text.split_once(':')?;
-            let password = Secret(password.trim_end_matches('\0').to_owned());
-            return Some(Some(Credential::Basic { user: user.to_owned(), password }));
-        }
-        let password = full(self.password).map(Secret);
-        Some(
-            full(self.username)
-                .zip(password)
-                .map(|(user, password)| Credential::Basic { user, password }),
-        )
-    }
-}
-
-/// `https://index.docker.io/v1/` and `registry-1…` are `docker.io`; schemes and API versions do not count.
-fn normal_key(key: &str) -> String {
-    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    let key = key.trim_end_matches('/');
-    let key = key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key);
-    let (host, path) = key.split_once('/').map_or((key, None), |(h, p)| (h, Some(p)));
-    let host = host.to_ascii_lowercase();
-    let host = match host.strip_suffix(".docker.io") {
-        Some("index" | "registry-1" | "registry") => "docker.io".to_owned(),
-        _ => host,
-    };
-    path.map_or(host.clone(), |path| format!("{host}/{path}"))
+/// How a credential is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptAs {
+    /// A program is asked.
+    Helper {
+        /// Its name.
+        program: String,
+        /// The word in the file: `credHelpers` or `credsStore`.
+        word: &'static str,
+    },
+    /// An entry below `auths`.
+    Entry {
+        /// Its key.
+        key: String,
+        /// What it is: "password of bob", "identity token".
+        kind: String,
+    },
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     fn load(text: &str) -> Credentials {

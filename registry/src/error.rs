@@ -45,6 +45,8 @@ pub enum RegistryErrorKind {
     Credentials,
     /// An option or a file named by one is wrong.
     Configuration,
+    /// The user's configuration forbids it.
+    Blocked,
     /// The content to be sent could not be read.
     Local,
     /// The caller stopped the client.
@@ -56,6 +58,10 @@ pub enum RegistryErrorKind {
 /// What was tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Action {
+    #[error("find out where registries are asked")]
+    ReadHosts,
+    #[error("log in to {0}")]
+    Login(String),
     #[error("contact registry {0}")]
     Ping(String),
     #[error("prepare a download")]
@@ -64,6 +70,16 @@ pub(crate) enum Action {
     GetManifest(String),
     #[error("get blob {digest} of {name}")]
     GetBlob { name: String, digest: Digest },
+    #[error("list tags of {0}")]
+    ListTags(String),
+    #[error("list repositories of {0}")]
+    ListRepositories(String),
+    #[error("search {0}")]
+    Search(String),
+    #[error("remove manifest {0}")]
+    DeleteManifest(String),
+    #[error("list what refers to {digest} in {name}")]
+    ListReferrers { name: String, digest: Digest },
     #[error("look for blob {digest} in {name}")]
     FindBlob { name: String, digest: Digest },
     #[error("push blob {digest} to {name}")]
@@ -76,6 +92,8 @@ pub(crate) enum Action {
     Service(String),
     #[error("read credentials from {0}")]
     ReadCredentials(String),
+    #[error("hand credentials for {server} to {program}")]
+    TellHelper { server: String, program: String },
     #[error("get credentials for {server} from {program}")]
     RunHelper { server: String, program: String },
 }
@@ -104,6 +122,8 @@ pub(crate) enum Cause {
     Unsafe { target: String, reason: &'static str },
     #[error("the registry wants credentials for {realm}, which does not belong to {registry}")]
     ForeignRealm { realm: String, registry: String },
+    #[error("{name} is blocked by {by}")]
+    Blocked { name: String, by: String },
     #[error("{text}")]
     Service { text: String, is_temporary: bool },
     #[error("authentication of an unknown kind: {0}")]
@@ -181,6 +201,7 @@ impl Cause {
             Cause::Unsafe { .. } | Cause::ForeignRealm { .. } => Kind::Unsafe,
             Cause::Credentials { .. } => Kind::Credentials,
             Cause::Configuration { .. } => Kind::Configuration,
+            Cause::Blocked { .. } => Kind::Blocked,
             Cause::Local(_) => Kind::Local,
             Cause::Cancelled => Kind::Cancelled,
         }
@@ -232,6 +253,8 @@ fn status_kind(status: u16, diagnostics: &str) -> RegistryErrorKind {
         403 => Kind::Denied,
         429 => Kind::TooManyRequests,
         500.. => Kind::Server,
+        // No refusal, but nothing that could be meant.
+        ..400 => Kind::Malformed,
         // Hub answers some unknown names so.
         400 if diagnostics.contains("MANIFEST_UNKNOWN") => Kind::NotFound,
         _ => Kind::Refused,
@@ -254,7 +277,11 @@ fn transport_kind(error: &ureq::Error) -> RegistryErrorKind {
 }
 
 fn is_timeout(error: &ureq::Error) -> bool {
-    matches!(error, ureq::Error::Timeout(_) | ureq::Error::BodyStalled)
+    match error {
+        ureq::Error::Timeout(_) | ureq::Error::BodyStalled => true,
+        ureq::Error::Io(io) => io.kind() == io::ErrorKind::TimedOut,
+        _ => false,
+    }
 }
 
 fn is_temporary_transport(error: &ureq::Error) -> bool {
@@ -296,9 +323,13 @@ fn transport_text(error: &ureq::Error) -> String {
 
 fn status_text(status: u16) -> String {
     let reason = ureq::http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
-    match reason {
+    let text = match reason {
         Some(reason) => format!("{status} {reason}"),
         None => status.to_string(),
+    };
+    match status {
+        ..400 => format!("{text} is no answer to this request"),
+        _ => text,
     }
 }
 

@@ -11,28 +11,43 @@ mod address;
 mod agents;
 mod auth;
 mod blob;
+mod catalog;
 mod challenge;
 mod client;
 mod credentials;
+mod delete;
 mod dns;
 mod error;
 mod helper;
+mod hosts;
+mod login;
 mod options;
+mod pace;
+pub mod percent;
+mod places;
 mod plain_proxy;
 mod pull;
 mod push;
+mod referrers;
 mod retry;
 mod service;
+mod tags;
 mod transport;
+mod upload;
 mod url;
 
-pub use blob::BlobReader;
+pub use blob::{BlobPrefix, BlobReader};
+pub use catalog::Found;
 pub use client::RegistryClient;
-pub use credentials::{Credential, Credentials, CredentialsSource, CredentialsText, Secret};
+pub use credentials::{
+    Credential, Credentials, CredentialsSource, CredentialsText, Keeper, Kept, KeptAs, LoginConfig,
+    Secret, server_name,
+};
 pub use dns::HostResolver;
 pub use error::{RegistryError, RegistryErrorKind};
+pub use hosts::{Asked, Endpoint, Hosts, HostsSource, Link, Plan, Said, Scheme, TlsFiles};
 pub use options::{ProxySettings, RegistryOptions, TlsRoots};
 pub use pull::Resolved;
-pub use push::Pushed;
+pub use push::{OpenAt, Pushed};
 pub use retry::RetryPolicy;
-pub use service::{Service, ServiceAnswer, ServiceBody, ServiceCall, ServiceError};
+pub use service::{Service, ServiceAnswer, ServiceCall, ServiceError};

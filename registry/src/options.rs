@@ -1,12 +1,12 @@
 //! What a client is told at its start. Data only; nothing here reads the environment.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::address::{is_loopback_host, literal};
+use crate::address::{in_network, is_loopback_host, literal};
+use crate::hosts::{Link, Scheme};
 use crate::url::split_port;
-use crate::{Credentials, RetryPolicy};
+use crate::{Credentials, Hosts, RetryPolicy};
 
 /// Settings of a [`crate::RegistryClient`].
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct RegistryOptions {
     pub user_agent: String,
     /// Who to be, for each registry.
     pub credentials: Credentials,
+    /// Where registries are asked: mirrors, other places, what is blocked.
+    pub hosts: Hosts,
     /// Certificates that sign registries' certificates.
     pub roots: TlsRoots,
     /// Tries and waits.
@@ -39,11 +41,23 @@ pub struct RegistryOptions {
 }
 
 impl RegistryOptions {
+    /// For what others can stand in for: gives up sooner on servers that are slow to answer.
+    pub(crate) fn of_little_patience(&self) -> RegistryOptions {
+        let mut options = self.clone();
+        options.connect_timeout = options.connect_timeout.min(Duration::from_secs(10));
+        options.idle_timeout = options.idle_timeout.min(Duration::from_secs(15));
+        options.retry.tries = options.retry.tries.min(3);
+        options.retry.max_delay = options.retry.max_delay.min(Duration::from_secs(2));
+        options.retry.max_retry_after = options.retry.max_retry_after.min(Duration::from_secs(10));
+        options
+    }
+
     /// The usual settings for `credentials`.
     pub fn new(credentials: Credentials) -> RegistryOptions {
         RegistryOptions {
             user_agent: concat!("shale/", env!("CARGO_PKG_VERSION")).to_owned(),
             credentials,
+            hosts: Hosts::default(),
             roots: TlsRoots::System { extra: Vec::new() },
             retry: RetryPolicy::standard(),
             plain_http: Vec::new(),
@@ -89,6 +103,18 @@ impl std::fmt::Debug for ProxySettings {
 }
 
 impl ProxySettings {
+    /// The proxy through which a place is reached, without its user and password. Where both schemes may be spoken,
+    /// that of plain http, which is tried first.
+    pub fn shown_for(&self, link: &Link) -> Option<String> {
+        let https = link.scheme == Scheme::Https;
+        let host = crate::client::api_host(&link.host);
+        let (name, port) = split_port(&host)?;
+        let proxy = self.proxy_for(https, name, port.unwrap_or(if https { 443 } else { 80 }))?;
+        let (scheme, rest) = proxy.split_once("://").unwrap_or(("http", proxy));
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        Some(format!("{scheme}://{}", crate::error::printable(rest)))
+    }
+
     /// The proxy for a host, if it is not reached directly. Loopback never goes through one.
     pub(crate) fn proxy_for(&self, https: bool, host: &str, port: u16) -> Option<&str> {
         let proxy = if https { &self.https } else { &self.http }.as_deref()?;
@@ -126,20 +152,6 @@ fn is_covered(rule: &str, host: &str, port: u16) -> bool {
     let rule = rule.strip_prefix("*.").unwrap_or(rule).trim_start_matches('.').to_ascii_lowercase();
     let host = host.to_ascii_lowercase();
     host == rule || host.strip_suffix(&rule).is_some_and(|head| head.ends_with('.'))
-}
-
-fn in_network(address: IpAddr, network: IpAddr, bits: u32) -> bool {
-    match (address, network) {
-        (IpAddr::V4(a), IpAddr::V4(n)) if bits <= 32 => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            u32::from(a) & mask == u32::from(n) & mask
-        }
-        (IpAddr::V6(a), IpAddr::V6(n)) if bits <= 128 => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            u128::from(a) & mask == u128::from(n) & mask
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]

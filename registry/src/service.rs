@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use oci::Digest;
 
 use crate::blob::{BlobReader, BlobSource};
-use crate::error::{Action, Cause, printable};
-use crate::retry::{now, parse_retry_after};
+use crate::error::{Action, Cause, diagnostics, printable};
+use crate::retry::now;
 use crate::transport::{Answer, Call, Content, Transport};
 use crate::url::{Origin, Url};
 use crate::{ProxySettings, RegistryClient, RegistryError, RegistryOptions, RetryPolicy};
@@ -37,17 +37,8 @@ pub struct ServiceCall<'a> {
     pub headers: Vec<(&'static str, String)>,
     /// Value of `Authorization`.
     pub authorization: Option<String>,
-    /// What is sent.
-    pub body: ServiceBody<'a>,
-}
-
-/// What a request sends.
-#[derive(Clone, Copy)]
-pub enum ServiceBody<'a> {
-    /// Nothing.
-    None,
-    /// These bytes.
-    Bytes(&'a [u8]),
+    /// What is sent. An empty content has a length, none has not.
+    pub body: Option<&'a [u8]>,
 }
 
 /// An answer, good or bad, whose body has not been read.
@@ -59,11 +50,11 @@ pub struct ServiceError(Cause);
 
 impl RegistryClient {
     /// A client for services that only machines like this one have next to them (metadata services): no proxies, and
-    /// no long waits where there is none.
+    /// no long waits where there is none. Both end with the same [`RegistryClient::stop`].
     #[must_use]
     pub fn for_neighbours(&self) -> RegistryClient {
         let wait = Duration::from_secs(2);
-        RegistryClient::new(RegistryOptions {
+        self.with_options(RegistryOptions {
             proxy: ProxySettings::default(),
             connect_timeout: wait,
             idle_timeout: wait,
@@ -136,10 +127,7 @@ impl Service {
             url,
             headers: call.headers.clone(),
             authorization: call.authorization.clone(),
-            body: match call.body {
-                ServiceBody::None => Content::None,
-                ServiceBody::Bytes(bytes) => Content::Bytes(bytes),
-            },
+            body: call.body.map_or(Content::None, Content::Bytes),
         };
         self.transport().send_directly(&call).map(ServiceAnswer).map_err(ServiceError)
     }
@@ -205,15 +193,10 @@ impl ServiceAnswer {
     /// The answer as a failure. `text` takes from the body what a person should see of it; without it the body's
     /// first line is shown.
     pub fn into_error(self, text: impl FnOnce(&[u8]) -> Option<String>) -> ServiceError {
-        let url = self.0.url.redacted();
-        let status = self.0.status;
-        let retry_after = self.0.header("retry-after").and_then(|v| parse_retry_after(v, now()));
-        let body = self.0.read_what_comes();
-        let diagnostics = match text(&body) {
+        ServiceError(self.0.into_cause_with(|body| match text(body) {
             Some(text) => printable(&text),
-            None => crate::error::diagnostics(&body),
-        };
-        ServiceError(Cause::Status { url, status, retry_after, diagnostics })
+            None => diagnostics(body),
+        }))
     }
 }
 
@@ -281,7 +264,7 @@ struct ServiceBlob {
 }
 
 impl BlobSource for ServiceBlob {
-    fn ask(&self, from_byte: u64) -> Result<Answer, Cause> {
+    fn ask(&self, from_byte: u64, _entity: Option<&str>) -> Result<Answer, Cause> {
         let Service { retry, wait_max, .. } = &self.service;
         let attempt = || match (self.ask)(from_byte) {
             Ok(answer) => Ok(answer.0),

@@ -9,10 +9,12 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, Request, header};
 use ureq::{Body, SendBody};
 
-use crate::agents::Agents;
+use crate::agents::{Agents, Trust};
+use crate::credentials::Secret;
 use crate::dns::{ForbiddenTarget, Guard};
 use crate::error::{Cause, diagnostics, printable};
 use crate::options::RegistryOptions;
+use crate::pace::Paced;
 use crate::retry::{RetryPolicy, now, parse_retry_after};
 use crate::url::{Origin, Url};
 use crate::{address, url};
@@ -51,7 +53,12 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     pub(crate) url: Url,
     body: Body,
+    /// How long one read may stand still.
+    patience: Duration,
 }
+
+/// A body on its way.
+pub(crate) type BodyReader = Paced<ureq::BodyReader<'static>>;
 
 /// Sends requests for one registry.
 pub(crate) struct Transport<'a> {
@@ -59,7 +66,10 @@ pub(crate) struct Transport<'a> {
     pub(crate) options: &'a RegistryOptions,
     /// The origin that the user named; others are only reached with care.
     pub(crate) home: &'a Origin,
-    pub(crate) skip_verify: bool,
+    /// What holds for the home alone.
+    pub(crate) trust: Trust,
+    /// Headers for the home alone.
+    pub(crate) headers: &'a [(String, Secret)],
 }
 
 impl Answer {
@@ -70,6 +80,7 @@ impl Answer {
 
     /// The whole body, which must not be longer than `limit_bytes`.
     pub(crate) fn read(self, what: &'static str, limit_bytes: u64) -> Result<Vec<u8>, Cause> {
+        self.check_encoding()?;
         let origin = self.url.origin().to_string();
         let mut bytes = Vec::new();
         let read = self.into_reader().take(limit_bytes + 1).read_to_end(&mut bytes);
@@ -80,25 +91,43 @@ impl Answer {
         Ok(bytes)
     }
 
-    pub(crate) fn into_reader(self) -> ureq::BodyReader<'static> {
-        self.body.into_with_config().limit(u64::MAX).reader()
+    /// The same answer with its body in memory, which must not be longer than `limit_bytes`.
+    pub(crate) fn buffered(self, what: &'static str, limit_bytes: u64) -> Result<Answer, Cause> {
+        let Answer { status, patience, .. } = self;
+        let (headers, url) = (self.headers.clone(), self.url.clone());
+        let body = Body::builder().data(self.read(what, limit_bytes)?);
+        Ok(Answer { status, headers, url, body, patience })
+    }
+
+    /// Nothing that a registry has comes encoded: digests are those of the bytes on the wire (spec/security.md C8).
+    pub(crate) fn check_encoding(&self) -> Result<(), Cause> {
+        match self.header("content-encoding") {
+            Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => {
+                let why = format!("the answer has a Content-Encoding, {}", printable(encoding));
+                Err(Cause::Malformed(self.url.redacted(), why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn into_reader(self) -> BodyReader {
+        Paced::new(self.body.into_with_config().limit(u64::MAX).reader(), self.patience)
     }
 
     /// The answer as the cause of a failure, with what its body says.
     pub(crate) fn into_cause(self) -> Cause {
+        self.into_cause_with(diagnostics)
+    }
+
+    /// As [`Answer::into_cause`]; `text` takes from the body what a person should see of it.
+    pub(crate) fn into_cause_with(self, text: impl FnOnce(&[u8]) -> String) -> Cause {
         let status = self.status;
         let retry_after = self.header("retry-after").and_then(|v| parse_retry_after(v, now()));
         let url = self.url.redacted();
-        let body = self.read_what_comes();
-        Cause::Status { url, status, retry_after, diagnostics: diagnostics(&body) }
-    }
-
-    /// The body of a failure, cut where it is too long.
-    pub(crate) fn read_what_comes(self) -> Vec<u8> {
         let mut body = Vec::new();
         // A body that breaks off still says something.
         let _ = self.into_reader().take(ERROR_BODY_MAX_BYTES).read_to_end(&mut body);
-        body
+        Cause::Status { url, status, retry_after, diagnostics: text(&body) }
     }
 }
 
@@ -206,11 +235,17 @@ impl Transport<'_> {
         url: &Url,
         authorization: Option<&str>,
     ) -> Result<Answer, Cause> {
-        let (guard, skip_verify) = self.trust(url)?;
-        let agent = self.agents.agent(self.options, url, guard, skip_verify)?;
+        let (guard, trust) = self.trusted(url)?;
+        let agent = self.agents.agent(self.options, url, guard, &trust)?;
         let mut request = Request::builder().method(call.method).uri(url.to_string());
         for (name, value) in &call.headers {
             request = request.header(*name, value);
+        }
+        let is_ours = |name: &str| name == "authorization" && authorization.is_some();
+        let own =
+            self.headers.iter().filter(|(name, _)| url.origin() == *self.home && !is_ours(name));
+        for (name, value) in own {
+            request = request.header(name, value.reveal());
         }
         if let Some(value) = authorization {
             request = request.header(header::AUTHORIZATION, value);
@@ -237,13 +272,14 @@ impl Transport<'_> {
         };
         let (parts, body) = result.map_err(transport)?.into_parts();
         let status = parts.status.as_u16();
-        Ok(Answer { status, headers: parts.headers, url: url.clone(), body })
+        let patience = self.options.idle_timeout;
+        Ok(Answer { status, headers: parts.headers, url: url.clone(), body, patience })
     }
 
     /// How far a URL is trusted: fully on the host that the user named, else only to public places.
-    fn trust(&self, target: &Url) -> Result<(Guard, bool), Cause> {
+    fn trusted(&self, target: &Url) -> Result<(Guard, Trust), Cause> {
         if target.origin() == *self.home {
-            return Ok((Guard::Open, self.skip_verify));
+            return Ok((Guard::Open, self.trust.clone()));
         }
         let registry_is_loopback = address::is_loopback_host(&self.home.host);
         // Proxies resolve names themselves, so an address that is spelt out is checked here too.
@@ -252,7 +288,7 @@ impl Transport<'_> {
         if forbidden {
             return Err(forbidden_target(target));
         }
-        Ok((Guard::Foreign { registry_is_loopback }, false))
+        Ok((Guard::Foreign { registry_is_loopback }, Trust::default()))
     }
 
     fn transport_cause(&self, url: &Url, source: ureq::Error) -> Cause {

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::percent;
+
 /// An `http` or `https` URL without user information and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
@@ -78,7 +80,7 @@ impl Url {
         self.path.push(if self.path.contains('?') { '&' } else { '?' });
         self.path.push_str(name);
         self.path.push('=');
-        self.path.push_str(&percent_encode(value));
+        self.path.push_str(&percent::encode(value));
         self
     }
 
@@ -117,20 +119,6 @@ impl fmt::Display for Origin {
             (_, port) => write!(f, ":{port}"),
         }
     }
-}
-
-/// Percent-encodes everything but the unreserved characters (RFC 3986, 2.3).
-pub(crate) fn percent_encode(text: &str) -> String {
-    use fmt::Write as _;
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 /// Splits `host:port`; an IPv6 address keeps its brackets. `None` when the port is no number.

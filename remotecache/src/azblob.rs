@@ -6,7 +6,7 @@
 mod container;
 mod sign;
 
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -15,10 +15,10 @@ use oci::{Descriptor, Digest, Reference};
 use registry::{RegistryClient, RegistryError};
 
 use self::container::Container;
-use crate::parts::{Slots, read_whole, send_parts};
-use crate::place::OpenBlob;
+use crate::parts::{Slots, part_size, read_whole, send_parts, unreadable};
+use crate::place::{OpenBlob, put_bytes};
 use crate::pointer;
-use crate::{AzblobOptions, CacheDocument, CachePlace, Put, RemoteError, RemoteErrorKind};
+use crate::{AzblobOptions, CacheDocument, CachePlace, Put, RemoteError};
 
 /// Blobs up to this size are sent in one request.
 const BLOCK_BYTES: u64 = 8 << 20;
@@ -77,7 +77,8 @@ impl AzblobPlace {
             let _slot = self.slots.take();
             return self.container.put(key, &read_whole(blob, source)?).map_err(failed);
         }
-        let ids = send_parts(blob, source, block_size(blob.size_bytes), &self.slots, &|part| {
+        let block_bytes = part_size(blob.size_bytes, BLOCK_BYTES, BLOCKS_MAX);
+        let ids = send_parts(blob, source, block_bytes, &self.slots, &|part| {
             // All ids of a blob have to be of one length.
             let id = STANDARD.encode(format!("{:08}", part.number));
             self.container.put_block(key, &id, &part.bytes).map_err(failed)?;
@@ -85,11 +86,6 @@ impl AzblobPlace {
         })?;
         self.container.put_block_list(key, &ids).map_err(failed)
     }
-}
-
-/// Size of blocks, so that there are not too many: whole MiB.
-fn block_size(size_bytes: u64) -> u64 {
-    size_bytes.div_ceil(BLOCKS_MAX).next_multiple_of(1 << 20).max(BLOCK_BYTES)
 }
 
 /// Two parts of a key with one slash between them.
@@ -136,20 +132,14 @@ impl CachePlace for AzblobPlace {
         if self.has(blob)? {
             return Ok(Put::Existed);
         }
-        let source = open().map_err(|error| {
-            RemoteError::new(RemoteErrorKind::Local, format!("read blob {}", blob.digest))
-                .because(error)
-        })?;
+        let source = open().map_err(|error| unreadable(blob, error))?;
         self.send(&self.blob_key(&blob.digest), blob, source)?;
         Ok(Put::Sent)
     }
 
     fn publish(&self, document: &CacheDocument) -> Result<(), RemoteError> {
-        let config = pointer::write(document, &|blob, bytes| {
-            let bytes = bytes.to_vec();
-            let open = move || Ok(Box::new(Cursor::new(bytes.clone())) as Box<dyn Read + Send>);
-            self.put(blob, &open, None).map(drop)
-        })?;
+        let put = |blob: &Descriptor, bytes: &[u8]| put_bytes(self, blob, bytes).map(drop);
+        let config = pointer::write(document, &put)?;
         for name in &self.names {
             let put = self.container.put(&joined(&self.manifests, name), &config);
             put.map_err(|error| self.failed("write", error))?;
@@ -168,13 +158,5 @@ mod tests {
         check("", "blobs", "blobs");
         check("a/b/", "/blobs/", "a/b/blobs");
         check("a", "", "a");
-    }
-
-    #[test]
-    fn there_are_never_too_many_blocks() {
-        for size_bytes in [BLOCK_BYTES + 1, 1 << 30, 400_000 << 20, 5 << 40] {
-            let block = block_size(size_bytes);
-            assert!(block >= BLOCK_BYTES && size_bytes.div_ceil(block) <= BLOCKS_MAX);
-        }
     }
 }

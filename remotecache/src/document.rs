@@ -83,11 +83,11 @@ pub struct MountBlob {
 }
 
 /// Id, namespace, owner with mode, origin: see [`MountBlob`].
-pub type MountIdentity<'a> = (&'a str, &'a str, Option<(u32, u32, u32)>, Option<&'a str>);
+type MountIdentity<'a> = (&'a str, &'a str, Option<(u32, u32, u32)>, Option<&'a str>);
 
 impl MountBlob {
     /// What makes it this mount: all but the content.
-    pub fn identity(&self) -> MountIdentity<'_> {
+    fn identity(&self) -> MountIdentity<'_> {
         (&self.id, &self.namespace, self.owner, self.origin.as_deref())
     }
 }

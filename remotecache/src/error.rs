@@ -76,11 +76,6 @@ impl RemoteError {
     pub fn kind(&self) -> RemoteErrorKind {
         self.kind
     }
-
-    /// Whether what was asked for is not there.
-    pub fn is_not_found(&self) -> bool {
-        self.kind == RemoteErrorKind::NotFound
-    }
 }
 
 impl fmt::Display for RemoteError {

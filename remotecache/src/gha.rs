@@ -14,8 +14,8 @@ use oci::{Descriptor, Digest, Reference};
 use registry::{RegistryClient, RegistryError};
 
 use self::api::Api;
-use crate::parts::Slots;
-use crate::place::OpenBlob;
+use crate::parts::{Slots, unreadable};
+use crate::place::{OpenBlob, put_bytes};
 use crate::pointer;
 use crate::{CacheDocument, CachePlace, GhaOptions, Put, RemoteError, RemoteErrorKind};
 
@@ -170,23 +170,17 @@ impl CachePlace for GhaPlace {
     ) -> Result<Put, RemoteError> {
         let reserved = self.api.reserve(&blob_key(&blob.digest)).map_err(not_written)?;
         let Some(entry) = reserved else { return Ok(Put::Existed) };
-        let source = open().map_err(|error| {
-            RemoteError::new(RemoteErrorKind::Local, format!("read blob {}", blob.digest))
-                .because(error)
-        })?;
+        let source = open().map_err(|error| unreadable(blob, error))?;
         self.api.fill(&entry, blob, source, &self.slots)?;
         Ok(Put::Sent)
     }
 
     fn publish(&self, document: &CacheDocument) -> Result<(), RemoteError> {
-        let config = pointer::write(document, &|blob, bytes| {
-            let bytes = bytes.to_vec();
-            let open = move || Ok(Box::new(std::io::Cursor::new(bytes.clone())) as Box<_>);
-            match self.put(blob, &open, None)? {
+        let config =
+            pointer::write(document, &|blob, bytes| match put_bytes(self, blob, bytes)? {
                 Put::Existed => self.wait_for(blob),
                 Put::Mounted | Put::Sent => Ok(()),
-            }
-        })?;
+            })?;
         self.write_index(&config)
     }
 }

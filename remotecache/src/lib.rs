@@ -17,9 +17,9 @@ mod hmac;
 pub mod inline;
 mod local;
 mod manifest;
+mod open;
 mod options;
 mod parts;
-mod percent;
 mod place;
 mod pointer;
 mod registry_place;
@@ -27,13 +27,11 @@ mod s3;
 mod verify;
 mod xml;
 
-pub use document::{
-    CacheDocument, CacheEntry, CacheLayer, DOCUMENT_MEDIA_TYPE, MountBlob, MountIdentity,
-};
+pub use document::{CacheDocument, CacheEntry, CacheLayer, DOCUMENT_MEDIA_TYPE, MountBlob};
 pub use error::{RemoteError, RemoteErrorKind};
+pub use open::{open_export, open_import};
 pub use options::{
     AwsEnvironment, AzblobOptions, CacheExport, CacheImport, CacheMode, ExportPlace, GhaOptions,
     ImportPlace, MountSelection, S3Options,
 };
-pub use place::{CachePlace, OpenBlob, Put, open_export, open_import};
-pub use verify::Verified;
+pub use place::{CachePlace, OpenBlob, Put};

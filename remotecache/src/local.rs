@@ -13,8 +13,9 @@ use oci::{Descriptor, Digest, Document, Index, Reference, media};
 use rustix::fs::OFlags;
 
 use crate::manifest::{self, Form};
-use crate::place::OpenBlob;
-use crate::{CacheDocument, CachePlace, Put, RemoteError, RemoteErrorKind, Verified};
+use crate::place::{OpenBlob, put_bytes};
+use crate::verify::Verified;
+use crate::{CacheDocument, CachePlace, Put, RemoteError, RemoteErrorKind};
 
 /// The annotation that names a manifest in `index.json`.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -91,7 +92,7 @@ impl LocalPlace {
         match Document::from_json(&bytes, media::OCI_INDEX) {
             Ok(Document::Index(index)) => Ok(Some(index)),
             Ok(Document::Manifest(_)) => Err(self.damaged("index.json is no index")),
-            Err(error) => Err(self.damaged(error)),
+            Err(error) => Err(self.damaged(format!("index.json: {error}"))),
         }
     }
 
@@ -159,11 +160,7 @@ impl CachePlace for LocalPlace {
     fn publish(&self, document: &CacheDocument) -> Result<(), RemoteError> {
         let published = manifest::write(document, self.form)?;
         for (descriptor, bytes) in published.blobs.iter().chain([&published.manifest]) {
-            let open = || {
-                let bytes = io::Cursor::new(bytes.clone());
-                Ok(Box::new(bytes) as Box<dyn Read + Send>)
-            };
-            self.put(descriptor, &open, None)?;
+            put_bytes(self, descriptor, bytes)?;
         }
         self.name_manifest(&published.manifest.0)
     }

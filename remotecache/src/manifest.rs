@@ -4,8 +4,6 @@
 //! A cache of ours is an image manifest or an index with BuildKit's config, the blobs of layers, mounts and listings,
 //! and our document. An image with an inline cache has the document in its config.
 
-use std::borrow::Cow;
-
 use oci::{Descriptor, Digest, Document, Index, Manifest, media};
 
 use crate::buildkit::{self, CONFIG_MEDIA_TYPE};
@@ -96,24 +94,22 @@ fn index(oci: bool, config: Descriptor, mut manifests: Vec<Descriptor>) -> (&'st
 fn converted(mut document: CacheDocument, oci: bool) -> CacheDocument {
     for layer in &mut document.layers {
         let blob = &mut layer.descriptor;
-        if let Cow::Borrowed(other) = layer_type(&blob.media_type, oci) {
+        if let Some(other) = layer_type(&blob.media_type, oci) {
             blob.media_type = other.to_owned();
         }
     }
     document
 }
 
-fn layer_type(media_type: &str, oci: bool) -> Cow<'static, str> {
+/// `None` for kinds that are of no family.
+fn layer_type(media_type: &str, oci: bool) -> Option<&'static str> {
     const PAIRS: [(&str, &str); 3] = [
         (media::OCI_LAYER, media::DOCKER_LAYER),
         (media::OCI_LAYER_GZIP, media::DOCKER_LAYER_GZIP),
         (media::OCI_LAYER_ZSTD, media::DOCKER_LAYER_ZSTD),
     ];
-    let pair = PAIRS.iter().find(|(a, b)| *a == media_type || *b == media_type);
-    match pair {
-        Some((a, b)) => Cow::Borrowed(if oci { a } else { b }),
-        None => Cow::Owned(media_type.to_owned()),
-    }
+    let (a, b) = PAIRS.iter().find(|(a, b)| *a == media_type || *b == media_type)?;
+    Some(if oci { a } else { b })
 }
 
 /// Gets the whole of a small blob, checked; of a manifest when the media type says so.

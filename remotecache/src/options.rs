@@ -223,10 +223,6 @@ pub struct GhaOptions {
     pub scope: String,
     /// Longest time for one transfer, in seconds.
     pub timeout_s: u64,
-    /// `owner/name`, to list entries.
-    pub repository: Option<String>,
-    /// A token of the repository itself, to list entries.
-    pub gh_token: Option<Secret>,
 }
 
 /// A container of Azure's blob storage (CIO-09).

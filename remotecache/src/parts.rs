@@ -121,6 +121,11 @@ pub(crate) fn read_whole(
     Ok(part.map(|part| part.bytes).unwrap_or_default())
 }
 
+/// Size of a blob's parts: whole MiB, `least_bytes` at least, and so many that there are not more than `count_max`.
+pub(crate) fn part_size(size_bytes: u64, least_bytes: u64, count_max: u64) -> u64 {
+    size_bytes.div_ceil(count_max).next_multiple_of(1 << 20).max(least_bytes)
+}
+
 struct Reading {
     source: Box<dyn Read + Send>,
     hasher: Hasher,
@@ -162,7 +167,8 @@ impl Reading {
     }
 }
 
-fn unreadable(blob: &Descriptor, error: io::Error) -> RemoteError {
+/// The content to be sent cannot be read.
+pub(crate) fn unreadable(blob: &Descriptor, error: io::Error) -> RemoteError {
     RemoteError::new(RemoteErrorKind::Local, format!("read blob {}", blob.digest)).because(error)
 }
 
@@ -204,6 +210,18 @@ mod tests {
         }
         let parts = send_parts(&blob(b""), boxed(b""), 10, &Slots::new(2), &|part| Ok(part.number));
         assert_eq!(parts.expect("sent"), [0]);
+    }
+
+    #[test]
+    fn there_are_never_too_many_parts() {
+        let least = 8 << 20;
+        for count_max in [10_000, 50_000] {
+            for size_bytes in [least + 1, 1 << 30, 80_000 << 20, 400_000 << 20, 5 << 40] {
+                let part = part_size(size_bytes, least, count_max);
+                assert!(part >= least && size_bytes.div_ceil(part) <= count_max, "{size_bytes}");
+            }
+        }
+        assert_eq!(part_size(100 << 30, least, 10_000), 11 << 20);
     }
 
     #[test]

@@ -1,19 +1,10 @@
-//! One place where a cache lies: what every back end can do, and how one is opened.
+//! One place where a cache lies: what every back end can do. Knows none of them.
 
-use std::io::{self, Read};
-use std::sync::Arc;
+use std::io::{self, Cursor, Read};
 
 use oci::{Descriptor, Reference};
-use registry::RegistryClient;
 
-use crate::azblob::AzblobPlace;
-use crate::gha::GhaPlace;
-use crate::hasty::Hasty;
-use crate::local::LocalPlace;
-use crate::manifest::Form;
-use crate::registry_place::RegistryPlace;
-use crate::s3::S3Place;
-use crate::{CacheDocument, CacheExport, CacheImport, ExportPlace, ImportPlace, RemoteError};
+use crate::{CacheDocument, RemoteError};
 
 /// Gives a blob's content from its start; may be called again after a failed try.
 pub type OpenBlob<'a> = &'a (dyn Fn() -> io::Result<Box<dyn Read + Send>> + Sync);
@@ -72,47 +63,12 @@ pub trait CachePlace: Send + Sync {
     fn publish(&self, document: &CacheDocument) -> Result<(), RemoteError>;
 }
 
-/// Opens a place to read from. Contacts nobody yet. Servers that are slow are given up sooner than others: a build can
-/// do without a cache.
-///
-/// # Errors
-/// The options do not fit together.
-pub fn open_import(
-    import: &CacheImport,
-    client: &RegistryClient,
-) -> Result<Arc<dyn CachePlace>, RemoteError> {
-    let client = &client.of_little_patience();
-    Ok(match &import.place {
-        ImportPlace::Registry { reference, insecure } => {
-            Arc::new(Hasty(RegistryPlace::new(reference, *insecure, Form::default(), client)))
-        }
-        ImportPlace::Local { src, tag, digest } => Arc::new(LocalPlace::to_read(src, tag, *digest)),
-        ImportPlace::S3(options) => Arc::new(Hasty(S3Place::open(options, client)?)),
-        ImportPlace::Gha(options) => Arc::new(Hasty(GhaPlace::open(options, client)?)),
-        ImportPlace::Azblob(options) => Arc::new(Hasty(AzblobPlace::open(options, client)?)),
-    })
-}
-
-/// Opens a place to write to. Contacts nobody yet. `None` for an inline cache, which has no place but the image's
-/// config.
-///
-/// # Errors
-/// The options do not fit together.
-pub fn open_export(
-    export: &CacheExport,
-    client: &RegistryClient,
-) -> Result<Option<Arc<dyn CachePlace>>, RemoteError> {
-    let form = Form { oci: export.oci_media_types, image_manifest: export.image_manifest };
-    match &export.place {
-        ExportPlace::Inline => Ok(None),
-        ExportPlace::Registry { reference, insecure } => {
-            Ok(Some(Arc::new(RegistryPlace::new(reference, *insecure, form, client))))
-        }
-        ExportPlace::Local { dest, tag, reset } => {
-            Ok(Some(Arc::new(LocalPlace::to_write(dest, tag, form, *reset))))
-        }
-        ExportPlace::S3(options) => Ok(Some(Arc::new(S3Place::open(options, client)?))),
-        ExportPlace::Gha(options) => Ok(Some(Arc::new(GhaPlace::open(options, client)?))),
-        ExportPlace::Azblob(options) => Ok(Some(Arc::new(AzblobPlace::open(options, client)?))),
-    }
+/// [`CachePlace::put`] of what is in memory.
+pub(crate) fn put_bytes(
+    place: &impl CachePlace,
+    blob: &Descriptor,
+    bytes: &[u8],
+) -> Result<Put, RemoteError> {
+    let open = || Ok(Box::new(Cursor::new(bytes.to_vec())) as Box<dyn Read + Send>);
+    place.put(blob, &open, None)
 }

@@ -6,7 +6,7 @@ use oci::{Descriptor, Reference, media};
 use registry::{Pushed, RegistryClient};
 
 use crate::manifest::{self, Form};
-use crate::place::OpenBlob;
+use crate::place::{OpenBlob, put_bytes};
 use crate::{CacheDocument, CachePlace, Put, RemoteError, RemoteErrorKind};
 
 /// One name in a registry.
@@ -96,11 +96,7 @@ impl CachePlace for RegistryPlace {
     fn publish(&self, document: &CacheDocument) -> Result<(), RemoteError> {
         let published = manifest::write(document, self.form)?;
         for (descriptor, bytes) in &published.blobs {
-            let open = || {
-                let bytes = std::io::Cursor::new(bytes.clone());
-                Ok(Box::new(bytes) as Box<dyn Read + Send>)
-            };
-            self.put(descriptor, &open, None)?;
+            put_bytes(self, descriptor, bytes)?;
         }
         let (descriptor, bytes) = published.manifest;
         let pushed = self.client.push_manifest(&self.reference, &descriptor.media_type, &bytes);

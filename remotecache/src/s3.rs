@@ -3,8 +3,10 @@
 //! Blobs lie under their digests, and the manifest of each name is BuildKit's cache config, whose layers carry their
 //! descriptors. One more member, which BuildKit does not read, names the blob of our own document.
 
+mod answer;
 mod bucket;
 mod credentials;
+mod files;
 mod issuers;
 mod sign;
 mod upload;
@@ -17,10 +19,10 @@ use oci::{Descriptor, Digest, Reference};
 use registry::{RegistryClient, RegistryError};
 
 use self::bucket::Bucket;
-use crate::parts::Slots;
-use crate::place::OpenBlob;
+use crate::parts::{Slots, unreadable};
+use crate::place::{OpenBlob, put_bytes};
 use crate::pointer;
-use crate::{CacheDocument, CachePlace, Put, RemoteError, RemoteErrorKind, S3Options};
+use crate::{CacheDocument, CachePlace, Put, RemoteError, S3Options};
 
 /// More parts than these are never sent at the same time.
 const PARALLEL_MAX: usize = 64;
@@ -109,20 +111,14 @@ impl CachePlace for S3Place {
             }
             return Ok(Put::Existed);
         }
-        let source = open().map_err(|error| {
-            RemoteError::new(RemoteErrorKind::Local, format!("read blob {}", blob.digest))
-                .because(error)
-        })?;
+        let source = open().map_err(|error| unreadable(blob, error))?;
         upload::send(&self.bucket, &key, blob, source, &self.slots)?;
         Ok(Put::Sent)
     }
 
     fn publish(&self, document: &CacheDocument) -> Result<(), RemoteError> {
-        let config = pointer::write(document, &|blob, bytes| {
-            let bytes = bytes.to_vec();
-            let open = move || Ok(Box::new(std::io::Cursor::new(bytes.clone())) as Box<_>);
-            self.put(blob, &open, None).map(drop)
-        })?;
+        let put = |blob: &Descriptor, bytes: &[u8]| put_bytes(self, blob, bytes).map(drop);
+        let config = pointer::write(document, &put)?;
         for name in &self.names {
             upload::put(&self.bucket, &format!("{}{name}", self.manifests), &config)?;
         }

@@ -6,7 +6,7 @@ use oci::{Descriptor, Digest, Hasher};
 
 /// Reads a blob and compares it with its descriptor. The last read fails when the content is shorter, longer or
 /// another one.
-pub struct Verified<R> {
+pub(crate) struct Verified<R> {
     inner: R,
     digest: Digest,
     left_bytes: u64,
@@ -15,7 +15,7 @@ pub struct Verified<R> {
 
 impl<R: Read> Verified<R> {
     /// Checks what `inner` gives against `blob`.
-    pub fn new(inner: R, blob: &Descriptor) -> Verified<R> {
+    pub(crate) fn new(inner: R, blob: &Descriptor) -> Verified<R> {
         Verified {
             inner,
             digest: blob.digest,

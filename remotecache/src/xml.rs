@@ -43,6 +43,12 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
+/// The document that has Azure's blob storage put blocks together.
+pub(crate) fn block_list(ids: &[String]) -> String {
+    let blocks: String = ids.iter().map(|id| format!("<Latest>{}</Latest>", escape(id))).collect();
+    format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>{blocks}</BlockList>")
+}
+
 /// The next tag without its brackets, and what follows it.
 fn next_tag(text: &str) -> Option<(&str, &str)> {
     let (_, rest) = text.split_once('<')?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, Write};
 
 use oci::{DiffId, Digest, Hasher};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::disk;
 use crate::error::{Failure, StoreError, at};
 use crate::layout::{Store, locked};
 use crate::lease::Lease;
-use crate::seal;
+use crate::{partial, seal};
 
 const BUFFER_SIZE_BYTES: usize = 128 * 1024;
 const LAYER_BLOBS_KIND: &str = "layer-blobs";
@@ -36,6 +36,9 @@ struct LayerBlobFile {
     media_type: String,
     digest: String,
     size_bytes: u64,
+    /// Bytes in the regular files of the tar, where somebody has counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    files_bytes: Option<u64>,
 }
 
 /// Writes a blob whose digest may not be known yet. Dropped without [`BlobWriter::finish`] it leaves nothing.
@@ -46,6 +49,8 @@ pub struct BlobWriter {
     temp: String,
     hasher: Hashing,
     size_bytes: u64,
+    /// What is there when this is dropped unfinished is kept for the next transfer.
+    is_kept: bool,
 }
 
 /// [`Hasher`] with a `Debug` that says nothing.
@@ -83,7 +88,19 @@ impl Lease {
         {
             return Ok((digest, size_bytes));
         }
-        let mut writer = self.blob_writer()?;
+        self.fill_blob(self.blob_writer()?, expect, body)
+    }
+
+    /// Writes what `body` yields behind what a blob has already, and gives it its name. As [`Lease::put_blob`].
+    ///
+    /// # Errors
+    /// As [`Lease::put_blob`].
+    pub fn fill_blob(
+        &self,
+        mut writer: BlobWriter,
+        expect: Option<(Digest, u64)>,
+        body: &mut dyn Read,
+    ) -> Result<(Digest, u64), StoreError> {
         let mut buffer = vec![0; BUFFER_SIZE_BYTES];
         loop {
             let length = match body.read(&mut buffer) {
@@ -96,6 +113,7 @@ impl Lease {
             if let Some((digest, expected)) = expect
                 && writer.size_bytes > expected
             {
+                writer.is_kept = false;
                 return Err(
                     Failure::WrongSize { digest, expected, found: "more".to_owned() }.into()
                 );
@@ -111,7 +129,8 @@ impl Lease {
         let temp = self.temp_name()?;
         let file = self.disk().create(&temp).map_err(at("make", temp.as_str()))?;
         let hasher = Hashing(Hasher::new());
-        Ok(BlobWriter { lease: self.clone(), file, temp, hasher, size_bytes: 0 })
+        let lease = self.clone();
+        Ok(BlobWriter { lease, file, temp, hasher, size_bytes: 0, is_kept: false })
     }
 
     /// Opens a blob, which is protected by this; `None` when it is not in the store. The reader checks the digest.
@@ -150,14 +169,33 @@ impl Lease {
     /// The store cannot be read or written.
     pub fn set_layer_blob(&self, diff_id: DiffId, blob: &LayerBlob) -> Result<(), StoreError> {
         let _updating = locked(&self.store().shared.updating);
-        let mut blobs = self.store().layer_blobs(diff_id)?;
+        let blobs = self.store().layer_blobs(diff_id)?;
+        let path = layer_blobs_path(&diff_id);
         if blobs.contains(blob) {
+            // As fresh as one that is written: a collection may not know yet what leads to it.
+            let _ = self.disk().touch(&path);
+            self.note_used(&path);
             return Ok(());
         }
-        blobs.retain(|old| old.compression != blob.compression);
-        blobs.push(blob.clone());
+        let mut file = self.store().layer_blob_notes(diff_id)?;
+        let files_bytes = file.iter().find_map(|note| note.files_bytes);
+        file.retain(|old| old.compression != blob.compression);
+        file.push(LayerBlobFile { files_bytes, ..to_file(blob.clone()) });
+        self.publish_result(&path, &seal::seal_json(LAYER_BLOBS_KIND, &path, &file))
+    }
+
+    /// Adds to the notes on a tar how many bytes its regular files have. Without a note there is nothing to add to.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn set_tar_files_bytes(&self, diff_id: DiffId, bytes: u64) -> Result<(), StoreError> {
+        let _updating = locked(&self.store().shared.updating);
+        let mut file = self.store().layer_blob_notes(diff_id)?;
+        if file.is_empty() || file.iter().all(|note| note.files_bytes == Some(bytes)) {
+            return Ok(());
+        }
+        file.iter_mut().for_each(|note| note.files_bytes = Some(bytes));
         let path = layer_blobs_path(&diff_id);
-        let file: Vec<LayerBlobFile> = blobs.into_iter().map(to_file).collect();
         self.publish_result(&path, &seal::seal_json(LAYER_BLOBS_KIND, &path, &file))
     }
 
@@ -179,9 +217,24 @@ impl Lease {
 impl Store {
     /// What is noted for a tar, whether the blobs are there or not.
     pub(crate) fn layer_blobs(&self, diff_id: DiffId) -> Result<Vec<LayerBlob>, StoreError> {
+        let notes = self.layer_blob_notes(diff_id)?;
+        Ok(notes.into_iter().map(from_file).collect::<Option<Vec<_>>>().unwrap_or_default())
+    }
+
+    /// Bytes in the regular files of a tar; `None` when nobody has counted them.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn tar_files_bytes(&self, diff_id: DiffId) -> Result<Option<u64>, StoreError> {
+        let notes = self.layer_blob_notes(diff_id)?;
+        Ok(notes.iter().find_map(|note| note.files_bytes))
+    }
+
+    fn layer_blob_notes(&self, diff_id: DiffId) -> Result<Vec<LayerBlobFile>, StoreError> {
         let path = layer_blobs_path(&diff_id);
         let bytes = self.disk().read(&path).map_err(at("read", path.as_str()))?;
-        Ok(bytes.and_then(|bytes| parse_layer_blobs(&path, &bytes)).unwrap_or_default())
+        let notes = bytes.and_then(|bytes| seal::unseal_json(LAYER_BLOBS_KIND, &path, &bytes));
+        Ok(notes.unwrap_or_default())
     }
 }
 
@@ -198,6 +251,8 @@ impl BlobWriter {
     /// The content is not what was expected, or the store cannot be written; nothing is left then.
     pub fn finish(mut self, expect: Option<(Digest, u64)>) -> Result<(Digest, u64), StoreError> {
         let found = std::mem::replace(&mut self.hasher, Hashing(Hasher::new())).0.finish();
+        // Wrong bytes help nobody.
+        self.is_kept = false;
         if let Some((digest, expected)) = expect {
             if expected != self.size_bytes {
                 let found = self.size_bytes.to_string();
@@ -223,9 +278,35 @@ impl BlobWriter {
         Ok((found, self.size_bytes))
     }
 
+    /// Goes on with a file at whose end it stands, and which has another name than those of the lease.
+    pub(crate) fn going_on(
+        lease: Lease,
+        file: File,
+        temp: String,
+        (hasher, size_bytes): (Hasher, u64),
+    ) -> BlobWriter {
+        BlobWriter { lease, file, temp, hasher: Hashing(hasher), size_bytes, is_kept: true }
+    }
+
     /// Bytes written so far.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
+    }
+
+    /// What the bytes written so far hash to.
+    pub fn hasher(&self) -> Hasher {
+        self.hasher.0.clone()
+    }
+
+    /// Forgets what was written so far.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn restart(&mut self) -> Result<(), StoreError> {
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        emptied.map_err(at("empty", self.temp.as_str()))?;
+        (self.hasher, self.size_bytes) = (Hashing(Hasher::new()), 0);
+        Ok(())
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -249,7 +330,8 @@ impl Write for BlobWriter {
 
 impl Drop for BlobWriter {
     fn drop(&mut self) {
-        if !self.temp.is_empty() {
+        let is_kept = self.is_kept && self.size_bytes >= partial::KEEP_MIN_BYTES;
+        if !self.temp.is_empty() && !is_kept {
             let _ = self.lease.disk().unlink(&self.temp);
         }
     }
@@ -262,10 +344,11 @@ fn input_failure(expect: Option<(Digest, u64)>, source: io::Error) -> StoreError
 
 fn to_file(blob: LayerBlob) -> LayerBlobFile {
     let LayerBlob { compression, media_type, digest, size_bytes } = blob;
-    LayerBlobFile { compression, media_type, digest: digest.to_string(), size_bytes }
+    let digest = digest.to_string();
+    LayerBlobFile { compression, media_type, digest, size_bytes, files_bytes: None }
 }
 
 fn from_file(file: LayerBlobFile) -> Option<LayerBlob> {
-    let LayerBlobFile { compression, media_type, digest, size_bytes } = file;
+    let LayerBlobFile { compression, media_type, digest, size_bytes, files_bytes: _ } = file;
     Some(LayerBlob { compression, media_type, digest: digest.parse().ok()?, size_bytes })
 }

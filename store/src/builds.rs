@@ -101,16 +101,16 @@ impl Lease {
     /// # Errors
     /// The store cannot be written.
     pub fn put_build_log(&self, name: &BuildLogName, body: &[u8]) -> Result<(), StoreError> {
-        let newest = self.store().build_logs()?.first().map_or(0, |newest| newest.started_us);
+        let mut names = self.store().build_logs()?;
+        let newest = names.first().map_or(0, |newest| newest.started_us);
         let started_us = name.started_us.max(newest.saturating_add(1));
-        let path = BuildLogName { started_us, ..*name }.path();
+        let name = BuildLogName { started_us, ..*name };
+        let path = name.path();
         // A store that an earlier version made has no such directory.
-        let there = self.disk().stat(AREA).map_err(at("look at", AREA))?.is_some();
-        if !there {
-            self.disk().make_dir(AREA).map_err(at("make", AREA))?;
-        }
+        self.disk().make_dir(AREA).map_err(at("make", AREA))?;
         self.publish(&path, &seal::seal(KIND, &path, body), false)?;
-        for old in too_old(&self.store().build_logs()?) {
+        names.insert(0, name);
+        for old in too_old(&names) {
             let path = old.path();
             self.disk().unlink(&path).map_err(at("remove", path.as_str()))?;
         }

@@ -244,6 +244,11 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
     }
 }
 
+/// When something was last changed as the file system has it, in seconds and nanoseconds.
+pub(crate) fn modified(stat: &Stat) -> (i64, i64) {
+    (stat.st_mtime, stat.st_mtime_nsec.try_into().unwrap_or(0))
+}
+
 /// The kind bits of a mode.
 pub(crate) fn is_dir(stat: &Stat) -> bool {
     rustix::fs::FileType::from_raw_mode(stat.st_mode as RawMode) == rustix::fs::FileType::Directory

@@ -3,6 +3,7 @@
 
 mod choose;
 mod inventory;
+mod item;
 mod protect;
 mod remove;
 
@@ -14,8 +15,10 @@ use crate::boot;
 use crate::disk;
 use crate::error::{StoreError, at};
 use crate::layout::Store;
+use crate::lease::Lease;
+use inventory::Inventory;
 
-pub use inventory::{Holder, Item, ItemKind, Usage};
+pub use item::{Holder, Item, ItemKind, Usage};
 
 const GC_LOCK: &str = "gc.lock";
 
@@ -30,12 +33,21 @@ pub struct GcPolicy {
     pub all: bool,
     /// Leave images without a name, and what they need.
     pub keep_images: bool,
+    /// Leave what the result of a step needs, or is.
+    pub keep_results: bool,
     /// Also forget steps whose layers stay because an image needs them.
     pub forget_shared: bool,
     /// Only take what matches.
     pub filter: GcFilter,
     /// Say what would be taken, and take nothing.
     pub dry_run: bool,
+}
+
+impl GcPolicy {
+    /// Images without a name go even when their layers stay.
+    fn takes_all_images(&self) -> bool {
+        self.all && self.max_bytes.is_none() && !self.keep_images && self.filter.is_empty()
+    }
 }
 
 /// Which items a collection may take. An item has to match each of these; of several values of one of them, one.
@@ -144,32 +156,11 @@ impl Store {
         let told_length = self.told_length()?;
         let found = inventory::take(self)?;
         let chosen = choose::choose(&found, policy, now_secs);
-        let mut report = GcReport::default();
-        if policy.dry_run {
-            let items = chosen.iter().map(|at| &found.nodes[*at].item);
-            report.bytes = items.clone().map(|item| item.bytes).sum();
-            report.removed = items.cloned().collect();
-            report.images = remove::images_of(&found, &chosen);
-        } else {
-            remove::nodes(&lease, &found, &chosen, policy, &mut report)?;
-        }
-        if policy.forget_shared {
-            remove::shared_records(&lease, &found, policy, &mut report)?;
-        }
-        let takes_images = policy.all && policy.max_bytes.is_none() && !policy.keep_images;
-        let takes_images = takes_images && policy.filter.is_empty();
-        if takes_images && policy.dry_run {
-            report.images = remove::untagged(self)?.len();
-        }
-        if !policy.dry_run {
-            if takes_images {
-                report.images += remove::untagged_images(self)?;
-            }
-            remove::dangling(self)?;
-            boot::remove_orphans(self.disk())?;
-            remove::notes(&lease)?;
-        }
-        report.left_bytes = found.total_bytes.saturating_sub(report.bytes);
+        let mut report = match policy.dry_run {
+            true => self.foretell(&lease, &found, &chosen, policy)?,
+            false => self.remove(&lease, &found, &chosen, policy)?,
+        };
+        report.left_bytes = found.kept_bytes().saturating_sub(report.bytes);
         let held = |holder| {
             let nodes = found.nodes.iter().filter(move |node| node.item.holder == holder);
             nodes.map(|node| node.item.bytes).sum()
@@ -181,6 +172,49 @@ impl Store {
             counted.total_bytes = report.left_bytes;
         }
         lease.put_counted(&counted, told_length)?;
+        Ok(report)
+    }
+
+    /// What [`Store::remove`] would do.
+    fn foretell(
+        &self,
+        lease: &Lease,
+        found: &Inventory,
+        chosen: &[usize],
+        policy: &GcPolicy,
+    ) -> Result<GcReport, StoreError> {
+        let removed: Vec<Item> = chosen.iter().map(|at| found.nodes[*at].item.clone()).collect();
+        let bytes = removed.iter().map(|item| item.bytes).sum();
+        let mut report = GcReport { removed, bytes, ..GcReport::default() };
+        if policy.forget_shared {
+            remove::shared_records(lease, found, policy, &mut report)?;
+        }
+        report.images = match policy.takes_all_images() {
+            true => remove::untagged(self)?.len(),
+            false => remove::images_of(found, chosen),
+        };
+        Ok(report)
+    }
+
+    fn remove(
+        &self,
+        lease: &Lease,
+        found: &Inventory,
+        chosen: &[usize],
+        policy: &GcPolicy,
+    ) -> Result<GcReport, StoreError> {
+        let mut report = GcReport::default();
+        remove::nodes(lease, found, chosen, policy, &mut report)?;
+        if policy.forget_shared {
+            remove::shared_records(lease, found, policy, &mut report)?;
+        }
+        if policy.takes_all_images() {
+            report.images += remove::untagged_images(self)?;
+        }
+        remove::dangling(self)?;
+        boot::remove_orphans(self.disk())?;
+        lease.remove_partial_blobs(policy.all)?;
+        remove::notes(lease)?;
         Ok(report)
     }
 

@@ -1,7 +1,7 @@
 //! Images by id: config bytes, the layers of this store that make its file system, and the manifest it came with.
 
 use graph::Stack;
-use oci::{DiffId, Digest, Document, ImageId};
+use oci::{DiffId, Digest, ImageId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Failure, StoreError, at};
@@ -172,6 +172,17 @@ impl Store {
         Ok(matching.filter_map(|name| Digest::from_hex(name).ok().map(ImageId)).collect())
     }
 
+    /// Digests of the blobs that an image has, or could have: its config, those of its layers, those that its manifest
+    /// names.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn blobs_of(&self, image: &StoredImage) -> Result<Vec<Digest>, StoreError> {
+        let paths = optional_paths(self, image)?;
+        let names = paths.iter().filter_map(|path| path.strip_prefix("blobs/sha256/"));
+        Ok(names.filter_map(|name| Digest::from_hex(name).ok()).collect())
+    }
+
     /// Forgets an image. Its layers stay until they are collected. `false` when there was none. The caller removes its
     /// tags first ([`Store::tags`]).
     ///
@@ -206,11 +217,7 @@ pub(crate) fn optional_paths(
     if let Some(manifest) = &image.manifest {
         paths.push(manifests::path(&manifest.digest));
         paths.push(blobs::path(&manifest.digest));
-        if let Ok(Document::Manifest(document)) =
-            Document::from_json(&manifest.bytes, &manifest.media_type)
-        {
-            paths.extend(document.layers.iter().map(|layer| blobs::path(&layer.digest)));
-        }
+        paths.extend(manifests::listed_blobs(&manifest.bytes, &manifest.media_type));
     }
     Ok(paths)
 }

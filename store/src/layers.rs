@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use graph::{ContentId, LayerId};
-use layer::{EntryKind, Toc};
+use layer::Toc;
 use oci::DiffId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -257,15 +257,7 @@ impl Store {
 
 /// Bytes in the regular files of a table of contents, hard links once.
 pub(crate) fn size_of(toc: &Toc) -> u64 {
-    let mut groups = std::collections::HashSet::new();
-    toc.entries()
-        .iter()
-        .filter(|entry| entry.link_group.is_none_or(|group| groups.insert(group)))
-        .map(|entry| match entry.kind {
-            EntryKind::File { size_bytes, .. } => size_bytes,
-            _ => 0,
-        })
-        .sum()
+    layer::file_bytes(toc.entries(), 1)
 }
 
 /// `None` when the file is not there or not whole.

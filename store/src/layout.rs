@@ -165,6 +165,7 @@ impl Store {
     fn refuse_foreign_content(&self) -> Result<(), StoreError> {
         let ours = |name: &str| {
             DIRECTORIES.contains(&name)
+                || name == crate::lists::LISTS_DIR
                 || [
                     STORE_LOCK,
                     "generations.lock",

@@ -8,15 +8,15 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use graph::LayerId;
 use rustix::fs::FlockOperation;
 
+use crate::added::Added;
 use crate::disk::{self, Disk};
 use crate::error::{Failure, StoreError, at};
 use crate::layout::{STORE_LOCK, Store, locked};
-use crate::usage::Growth;
 use crate::{layers, trash};
 
 /// What a process does in a store. While it (or a clone) lives, nothing that it has found or made is collected. Drop it
@@ -42,11 +42,7 @@ pub(crate) struct Inner {
     wrote: AtomicBool,
     /// The lease file's own time: "now" without a clock.
     pub(crate) started_secs: i64,
-    /// Bytes that were added to the store, estimated.
-    pub(crate) added_bytes: AtomicU64,
-    /// How many of these others know of.
-    pub(crate) told_bytes: Mutex<u64>,
-    pub(crate) growth: OnceLock<Growth>,
+    pub(crate) added: Added,
     /// Directories of cache mounts that were opened and not measured since.
     pub(crate) used_mounts: Mutex<BTreeSet<String>>,
 }
@@ -93,9 +89,7 @@ impl Store {
             used: Mutex::default(),
             wrote: AtomicBool::new(false),
             started_secs,
-            added_bytes: AtomicU64::new(0),
-            told_bytes: Mutex::default(),
-            growth: OnceLock::new(),
+            added: Added::default(),
             used_mounts: Mutex::default(),
         };
         // Housekeeping: what cannot be removed now is removed by the next one.

@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod added;
 mod blobs;
 mod boot;
 mod builds;
@@ -32,7 +33,10 @@ mod layers;
 mod layout;
 mod lease;
 mod listings;
+mod lists;
 mod manifests;
+mod partial;
+mod places;
 mod records;
 mod refs;
 mod seal;
@@ -59,7 +63,8 @@ pub use ingest::Ingest;
 pub use layers::LayerInfo;
 pub use layout::{Store, StoreOptions};
 pub use lease::Lease;
+pub use lists::ManifestList;
 pub use records::{CacheRecord, RecordKeys};
-pub use refs::{Tagged, TaggedIndex};
+pub use refs::{AttachedManifest, Tagged, TaggedIndex};
 pub use trash::TrashReport;
 pub use verify::{Problem, VerifyDepth};

@@ -1,10 +1,10 @@
 //! Manifests and indexes as a registry or a layout gave them, byte for byte, by their digest (design D9).
 
-use oci::Digest;
+use oci::{Digest, Document};
 
 use crate::error::{Failure, StoreError, at};
 use crate::lease::Lease;
-use crate::seal;
+use crate::{blobs, seal};
 
 const KIND: &str = "manifest";
 
@@ -56,4 +56,15 @@ pub(crate) fn parse(path: &str, file: &[u8]) -> Option<(String, Vec<u8>)> {
     let end = body.iter().position(|b| *b == b'\n')?;
     let media_type = std::str::from_utf8(&body[..end]).ok()?;
     Some((media_type.to_owned(), body[end + 1..].to_vec()))
+}
+
+/// Paths of the config and the layers that a manifest names.
+pub(crate) fn listed_blobs(bytes: &[u8], media_type: &str) -> Vec<String> {
+    match Document::from_json(bytes, media_type) {
+        Ok(Document::Manifest(manifest)) => {
+            let layers = manifest.layers.iter().map(|layer| blobs::path(&layer.digest));
+            layers.chain([blobs::path(&manifest.config.digest)]).collect()
+        }
+        _ => Vec::new(),
+    }
 }

@@ -171,16 +171,6 @@ impl Lease {
         self.publish_result(&near_path(key), &seal_record(&file))
     }
 
-    /// Files a record under one more cache key, which was not known when the step ran.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    pub fn add_cache_key(&self, key: &CacheKey, record: &CacheRecord) -> Result<(), StoreError> {
-        let mut file = to_file(record);
-        file.cache = vec![key.to_string()];
-        self.publish_result(&cache_path(key), &seal_record(&file))
-    }
-
     fn read_record(&self, path: &str) -> Result<Option<CacheRecord>, StoreError> {
         let Some(file) = self.read_record_file(path)? else { return Ok(None) };
         let Some(record) = to_record(&file) else { return Ok(None) };

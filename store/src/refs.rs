@@ -31,6 +31,17 @@ pub struct TaggedIndex {
     pub index: StoredManifest,
     /// The images that it lists, in its order, each with the manifest that is listed; at least one.
     pub images: Vec<(ImageId, StoredManifest)>,
+    /// What it lists besides images, such as attestations.
+    pub attached: Vec<AttachedManifest>,
+}
+
+/// A manifest of small JSON documents, which stay with the name too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedManifest {
+    /// The manifest.
+    pub manifest: StoredManifest,
+    /// Its config and what it lists, each with its media type.
+    pub blobs: Vec<StoredManifest>,
 }
 
 impl Tagged {
@@ -57,6 +68,9 @@ struct IndexFile {
     document: DocumentFile,
     /// Ids of the images with their manifests.
     images: Vec<(String, DocumentFile)>,
+    /// Manifests besides, each with its blobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attached: Vec<(DocumentFile, Vec<DocumentFile>)>,
 }
 
 /// A JSON document, byte for byte.
@@ -164,16 +178,24 @@ impl Store {
 fn to_file(reference: &Reference, tagged: &Tagged) -> Result<TagFile, StoreError> {
     let (image, index) = match tagged {
         Tagged::Image(image) => (image.to_string(), None),
-        Tagged::Index(TaggedIndex { index, images }) => {
+        Tagged::Index(TaggedIndex { index, images, attached }) => {
             let one = |(image, manifest): &(ImageId, StoredManifest)| {
                 Ok::<_, StoreError>((image.to_string(), document(manifest)?))
             };
             let images: Vec<_> = images.iter().map(one).collect::<Result<_, _>>()?;
             let first = images.first().map_or_else(String::new, |(image, _)| image.clone());
-            (first, Some(IndexFile { document: document(index)?, images }))
+            let attached = attached.iter().map(attached_file).collect::<Result<_, _>>()?;
+            (first, Some(IndexFile { document: document(index)?, images, attached }))
         }
     };
     Ok(TagFile { reference: reference.to_string(), image, index })
+}
+
+fn attached_file(
+    attached: &AttachedManifest,
+) -> Result<(DocumentFile, Vec<DocumentFile>), StoreError> {
+    let blobs = attached.blobs.iter().map(document).collect::<Result<_, _>>()?;
+    Ok((document(&attached.manifest)?, blobs))
 }
 
 fn document(manifest: &StoredManifest) -> Result<DocumentFile, StoreError> {
@@ -193,13 +215,18 @@ pub(crate) fn parse(path: &str, bytes: &[u8]) -> Option<(Reference, Tagged)> {
     let file: TagFile = seal::unseal_json(KIND, path, bytes)?;
     let tagged = match file.index {
         None => Tagged::Image(file.image.parse().ok()?),
-        Some(IndexFile { document, images }) => {
+        Some(IndexFile { document, images, attached }) => {
             let one = |(image, manifest): (String, DocumentFile)| {
                 Some((image.parse().ok()?, from_document(manifest)))
             };
             let images: Vec<_> = images.into_iter().map(one).collect::<Option<_>>()?;
             images.first()?;
-            Tagged::Index(TaggedIndex { index: from_document(document), images })
+            let attached = attached.into_iter().map(|(manifest, blobs)| AttachedManifest {
+                manifest: from_document(manifest),
+                blobs: blobs.into_iter().map(from_document).collect(),
+            });
+            let attached = attached.collect();
+            Tagged::Index(TaggedIndex { index: from_document(document), images, attached })
         }
     };
     Some((file.reference.parse().ok()?, tagged))

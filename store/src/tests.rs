@@ -7,4 +7,5 @@ mod durability;
 mod explain;
 mod faults;
 mod fixture;
+mod partial;
 mod sharing;

@@ -5,14 +5,13 @@
 //! them, or with wrong ones, is counted anew.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use graph::LayerId;
-use layer::{EntryKind, Toc};
+use layer::Toc;
 
 use crate::disk::Disk;
 use crate::error::{StoreError, at};
@@ -36,22 +35,10 @@ const SHARE_OF_DISK: u64 = 5;
 const DEFAULT_MIN_BYTES: u64 = 4 << 30;
 const DEFAULT_MAX_BYTES: u64 = 64 << 30;
 
-/// Who wants to know when a lease has added more.
-pub(crate) struct Growth {
-    step_bytes: u64,
-    call: Box<dyn Fn() + Send + Sync>,
-}
-
-impl fmt::Debug for Growth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Growth").field("step_bytes", &self.step_bytes).finish_non_exhaustive()
-    }
-}
-
 /// What the last census has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
-    /// Of the whole store.
+    /// Of the store without its trash.
     pub(crate) total_bytes: u64,
     /// Of each layer, with all that belongs to it.
     pub(crate) layers: HashMap<LayerId, u64>,
@@ -60,8 +47,8 @@ pub(crate) struct Counted {
 }
 
 impl Store {
-    /// What the store takes on the disk, as far as it is known without counting; `None` when it was never counted, or
-    /// a day before something was added last.
+    /// What the store takes on the disk without its trash, as far as it is known without counting; `None` when it was
+    /// never counted, or a day before something was added last.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -127,7 +114,7 @@ fn default_max_bytes(file_system_bytes: u64) -> u64 {
 impl Lease {
     /// Bytes that this lease has added to the store, estimated.
     pub fn added_bytes(&self) -> u64 {
-        self.inner.added_bytes.load(Ordering::Relaxed)
+        self.inner.added.bytes()
     }
 
     /// Tells others what this lease has added since it last did; `false` when that was nothing.
@@ -135,7 +122,7 @@ impl Lease {
     /// # Errors
     /// The store cannot be written.
     pub fn tell_added(&self) -> Result<bool, StoreError> {
-        let mut told = locked(&self.inner.told_bytes);
+        let mut told = locked(&self.inner.added.told_bytes);
         let added = self.added_bytes();
         if added <= *told {
             return Ok(false);
@@ -166,17 +153,11 @@ impl Lease {
     /// Has `call` called each time that this lease has added so many bytes more. It must not wait for anything. Only
     /// the first call of this counts.
     pub fn watch_growth(&self, step_bytes: u64, call: impl Fn() + Send + Sync + 'static) {
-        let growth = Growth { step_bytes: step_bytes.max(1), call: Box::new(call) };
-        let _ = self.inner.growth.set(growth);
+        self.inner.added.watch(step_bytes, Box::new(call));
     }
 
     pub(crate) fn note_added(&self, bytes: u64) {
-        let before = self.inner.added_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(growth) = self.inner.growth.get()
-            && before / growth.step_bytes != (before + bytes) / growth.step_bytes
-        {
-            (growth.call)();
-        }
+        self.inner.added.note(bytes);
     }
 
     /// A file of this length was added.
@@ -209,15 +190,8 @@ pub(crate) fn forget(disk: &Disk) -> io::Result<()> {
 
 /// What a layer of this content takes, roughly: no directory was looked at.
 pub(crate) fn estimate_of(toc: &Toc) -> u64 {
-    let mut groups = HashSet::new();
-    let entries = toc.entries().iter();
-    let counted = entries.filter(|e| e.link_group.is_none_or(|group| groups.insert(group)));
-    let sizes = counted.map(|entry| match entry.kind {
-        EntryKind::File { size_bytes, .. } => size_bytes.next_multiple_of(PAGE_BYTES),
-        EntryKind::Directory { .. } => PAGE_BYTES,
-        _ => 0,
-    });
-    sizes.sum()
+    let directories = toc.entries().iter().filter(|entry| entry.is_dir()).count() as u64;
+    layer::file_bytes(toc.entries(), PAGE_BYTES) + directories * PAGE_BYTES
 }
 
 /// Bytes of the blocks of everything at and below a path; each file once, however many names it has. What cannot be

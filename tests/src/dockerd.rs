@@ -39,6 +39,11 @@ impl Dockerd {
         &self.socket
     }
 
+    /// The socket of its containerd.
+    pub fn containerd(&self) -> String {
+        self.data.path().join("exec/containerd/containerd.sock").to_string_lossy().into_owned()
+    }
+
     /// Runs the docker command against this engine.
     pub fn docker(&self, world: &World, arguments: &[&str]) -> Run {
         let mut all = vec!["--host", &self.socket];

@@ -82,10 +82,40 @@ fn a_store_that_cannot_be_used_says_why() {
     let file = world.write("a-file", "");
     world.shale(&["--root", file.to_str().unwrap(), "build", "."]).fails(3, &["a-file"]);
     // The kernel makes no directories there, and says that the one above does not exist.
-    world.shale(&["--root", "/proc/x", "images"]).fails(3, &["/proc/x", "hint", "SHALE_ROOT"]);
+    for command in [&["images"][..], &["build", "."]] {
+        let run = world.shale(&[&["--root", "/proc/x"], command].concat());
+        run.fails(3, &["/proc/x", "hint", "SHALE_ROOT"]);
+    }
     world.build(&["-t", "app"]).ok();
     world.write("home/store/version", "shale-store 999999\n");
     world.build(&["-t", "app"]).fails(6, &["format 999999"]);
+}
+
+#[test]
+fn a_command_that_only_looks_makes_no_store_at_a_wrong_root() {
+    let world = World::new();
+    let root = world.path("misspelt");
+    let at = |command: &[&str]| {
+        let root = ["--root", root.to_str().unwrap()];
+        world.shale(&[&root[..], command].concat())
+    };
+    let looks: [&[&str]; 7] = [
+        &["images"],
+        &["why"],
+        &["rmi", "app"],
+        &["save", "-o", "../app.tar", "app"],
+        &["prune"],
+        &["cache", "du"],
+        &["cache", "mounts", "ls"],
+    ];
+    for command in looks {
+        at(command).fails(3, &["there is no store at", "misspelt", "hint"]);
+    }
+    assert!(!root.exists());
+    // One that was made for it is empty, not missing, and what the variable names may be still to come.
+    std::fs::create_dir(&root).unwrap();
+    at(&["images"]).ok();
+    world.shale(&["images"]).ok();
 }
 
 #[test]
@@ -233,5 +263,5 @@ fn what_can_be_removed_is_removed() {
     for word in ["Untagged: first", "Untagged: last", "Deleted: "] {
         assert!(run.stdout.contains(word), "no {word:?}\n{run}");
     }
-    world.shale(&["rmi", "nosuch", "none"]).fails(2, &["nosuch", "none"]);
+    world.shale(&["rmi", "nosuch", "none"]).fails(1, &["nosuch", "none"]);
 }

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up shall panic")]
 
+mod archives;
+mod attestations;
 mod bare_root;
 mod build;
 mod cache;
@@ -20,16 +22,24 @@ mod devices;
 mod engines;
 mod errors;
 mod hostile_cache;
+mod hand_off;
 mod hygiene;
+mod image_commands;
+mod manifests;
 mod messages;
 mod outputs;
 mod platforms;
+mod real_registry;
+mod registries;
 mod registry;
+mod registry_faults;
 mod remote_cache;
 mod remotes;
 mod rootless;
+mod round_trips;
 mod ssh;
 mod startup;
 mod steps;
 mod stress;
+mod transfers;
 mod why;

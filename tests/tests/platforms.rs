@@ -213,13 +213,14 @@ fn plat_07_a_name_of_several_platforms_is_one_of_an_index() {
     assert_eq!(by_id.ok(), inspected.ok());
     let documents: serde_json::Value = serde_json::from_str(inspected.ok()).unwrap();
     let one = world.shale(&["rmi", documents[0]["Id"].as_str().unwrap()]);
-    one.fails(2, &["is one of several platforms", "app:1"]);
+    one.fails(1, &["is one of several platforms", "app:1"]);
     world.shale(&["tag", "app:1", "other"]).ok();
     world.shale(&["rmi", "app:1", "app:2"]).ok();
     let left = world.shale(&["images", "-q", "--no-trunc"]);
     assert!(left.ok().contains(&index), "{left}");
     let removed = world.shale(&["rmi", "other"]);
-    assert_eq!(removed.ok().matches("Deleted: sha256:").count(), 3, "{removed}");
+    // Three images, and the one layer of each.
+    assert_eq!(removed.ok().matches("Deleted: sha256:").count(), 6, "{removed}");
 }
 
 #[test]
@@ -230,7 +231,7 @@ fn plat_07_an_index_is_saved_and_pushed_as_it_was_made() {
     let name = format!("{}/app:1", registry.address());
     let digest = several(&world, &["-t", &name, "--annotation", "index:made=here"]);
     let digest = digest.ok();
-    assert_eq!(world.shale(&["push", "-q", &name]).ok(), digest);
+    assert!(world.shale(&["push", &name]).ok().contains(&format!("1: digest: {digest} size: ")));
     let raw = format!("docker://{name}");
     let raw = world.program("skopeo", &["inspect", "--tls-verify=false", "--raw", &raw]);
     let index: serde_json::Value = serde_json::from_str(raw.ok()).unwrap();

@@ -52,7 +52,13 @@ fn images_that_cannot_be_had_are_registry_errors() {
     fails(&missing, &["no/such", "not found", "Dockerfile:1"]); // ERR-19
     let nothing = "0".repeat(64);
     fails(&format!("FROM {address}/no/such@sha256:{nothing}\n"), &["not found"]);
+    world.dockerfile("FROM scratch\nENV A=b\n");
+    let own = format!("{address}/own:1");
+    world.build(&["-t", &own]).ok();
+    world.dockerfile(&format!("FROM {own}\n"));
+    world.build(&["--pull"]).fails(4, &["not found", "hint: the store has", "leave out --pull"]);
     drop(registry);
+    world.build(&["--pull"]).fails(4, &["refused", "hint: the store has", "leave out --pull"]);
     fails(&format!("FROM {address}/any:1\n"), &[&address, "refused"]);
     world.shale(&["pull", &format!("{address}/any:1")]).fails(4, &["refused"]);
 }
@@ -65,7 +71,7 @@ fn bytes_that_are_not_what_was_promised_are_refused() {
     let name = format!("{}/app:1", registry.address());
     world.build(&["-t", &name, "--push"]).ok();
     // The server keeps blobs as files and does not look at them again.
-    let blobs = world.path("registry/docker/registry/v2/blobs/sha256");
+    let blobs = world.path("registry/data/docker/registry/v2/blobs/sha256");
     let find = [blobs.to_str().unwrap(), "-name", "data", "-size", "+4k"];
     let layer = world.program("find", &find).ok().lines().next().unwrap().to_owned();
     let mut bytes = std::fs::read(&layer).unwrap();

@@ -43,6 +43,24 @@ impl Site {
         Some(site)
     }
 
+    /// The same after a build of all stages that has left them in the cache `a`.
+    fn with_cache() -> Option<Site> {
+        let site = Site::new()?;
+        let to = site.all_to("a");
+        site.first.build(&["-t", "app", "--cache-to", &to]).ok();
+        Some(site)
+    }
+
+    /// The same, with the cache in a directory.
+    fn with_directory() -> Option<(Site, PathBuf, String)> {
+        let site = Site::new()?;
+        let directory = site.first.path("cache");
+        let to = format!("type=local,dest={},mode=max", directory.display());
+        site.first.build(&["-t", "app", "--cache-to", &to]).ok();
+        let from = format!("type=local,src={}", directory.display());
+        Some((site, directory, from))
+    }
+
     fn fill(&self, world: &World, dockerfile: &str) {
         world.write("context/tool.txt", "tool");
         world.write("context/src/one.txt", "1");
@@ -61,6 +79,11 @@ impl Site {
     /// A cache in the registry, as the two flags take it.
     fn cache(&self, name: &str) -> String {
         format!("type=registry,ref={}/cache:{name}", self.registry.address())
+    }
+
+    /// `--cache-to` for all stages.
+    fn all_to(&self, name: &str) -> String {
+        format!("{},mode=max", self.cache(name))
     }
 
     /// Blobs that were got from a repository since the request with this number.
@@ -86,9 +109,7 @@ fn assert_cached(run: &Run) {
 #[test]
 fn an_empty_machine_builds_from_a_cache_and_fetches_only_what_the_result_has() {
     need!("docker-registry");
-    let Some(site) = Site::new() else { return };
-    let to = format!("{},mode=max", site.cache("a"));
-    site.first.build(&["-t", "app", "--cache-to", &to]).ok();
+    let Some(site) = Site::with_cache() else { return };
 
     let second = site.machine();
     let since = site.registry.requests().len();
@@ -111,9 +132,7 @@ fn an_empty_machine_builds_from_a_cache_and_fetches_only_what_the_result_has() {
 #[test]
 fn nothing_is_fetched_until_a_byte_of_it_is_needed() {
     need!("docker-registry");
-    let Some(site) = Site::new() else { return };
-    let to = format!("{},mode=max", site.cache("a"));
-    site.first.build(&["-t", "app", "--cache-to", &to]).ok();
+    let Some(site) = Site::with_cache() else { return };
 
     let second = site.machine();
     let since = site.registry.requests().len();
@@ -138,9 +157,7 @@ fn nothing_is_fetched_until_a_byte_of_it_is_needed() {
 #[test]
 fn a_changed_file_reruns_only_what_depends_on_it() {
     need!("docker-registry");
-    let Some(site) = Site::new() else { return };
-    let to = format!("{},mode=max", site.cache("a"));
-    site.first.build(&["-t", "app", "--cache-to", &to]).ok();
+    let Some(site) = Site::with_cache() else { return };
     let second = site.machine();
     second.write("context/src/two.txt", "changed");
     let built = second.build(&["-t", "app", "--cache-from", &site.cache("a")]);
@@ -164,7 +181,7 @@ fn an_ordinary_user_and_root_share_a_cache() {
         RUN rm /src/one.txt && chmod 4750 /src/two.txt && ln /src/two.txt /link && mknod /pipe p\n\
         RUN rm -rf /src && mkdir /src && touch /src/new && chown 7:8 /src/new\n";
     site.fill(&site.first, dockerfile);
-    let to = format!("{},mode=max", site.cache("root"));
+    let to = site.all_to("root");
     site.first.build(&["-t", "app", "--cache-to", &to]).ok();
     for name in ["shale-test-ranges", "shale-test-single"] {
         let Some(user) = world::user(name) else { return };
@@ -204,7 +221,7 @@ fn a_directory_is_a_cache_too_and_several_are_written_at_once() {
     let Some(site) = Site::new() else { return };
     let directory = site.first.path("cache");
     let local = format!("type=local,dest={},mode=max,compression=zstd", directory.display());
-    let to = format!("{},mode=max", site.cache("a"));
+    let to = site.all_to("a");
     site.first.build(&["-t", "app", "--cache-to", &local, "--cache-to", &to]).ok();
     for from in [format!("type=local,src={}", directory.display()), site.cache("a")] {
         let second = site.machine();
@@ -220,14 +237,20 @@ fn a_directory_is_a_cache_too_and_several_are_written_at_once() {
         .filter(|line| line.starts_with("PUT /v2/cache/blobs"))
         .count();
     assert!(layers_sent <= 2, "only the document and its config may be new: {layers_sent}");
+    let blobs = again.stderr.lines().filter(|line| line.contains(" sha256:")).count();
+    let kept = again.stderr.lines().filter(|line| line.contains(" exists ")).count();
+    assert!(kept > 0 && kept >= blobs - 1, "all but the image's line: {again}");
+    // A directory whose index is broken is left to its owner.
+    site.first.write("cache/index.json", "{");
+    let words = ["index.json: ", "hint: ", "left as it is", "another directory"];
+    site.first.build(&["-t", "app", "--cache-to", &local]).fails(1, &words);
+    assert_eq!(site.first.read("cache/index.json"), "{");
 }
 
 #[test]
 fn an_imported_cache_can_be_exported_by_who_never_had_its_layers() {
     need!("docker-registry");
-    let Some(site) = Site::new() else { return };
-    let to = format!("{},mode=max", site.cache("a"));
-    site.first.build(&["-t", "app", "--cache-to", &to]).ok();
+    let Some(site) = Site::with_cache() else { return };
 
     let second = site.machine();
     let other = format!("type=registry,ref={}/other:b,mode=max", site.registry.address());
@@ -248,7 +271,7 @@ fn an_imported_cache_can_be_exported_by_who_never_had_its_layers() {
 fn a_push_to_the_cache_s_registry_fetches_no_layer() {
     need!("docker-registry");
     let Some(site) = Site::new() else { return };
-    let (to, from) = (format!("{},mode=max", site.cache("a")), site.cache("a"));
+    let (to, from) = (site.all_to("a"), site.cache("a"));
     let names = ["one", "two"].map(|name| format!("{}/{name}:1", site.registry.address()));
     let first = ["-t", &*names[0], "--push", "--cache-to", &to, "--metadata-file", "../first.json"];
     site.first.build(&first).ok();
@@ -256,7 +279,12 @@ fn a_push_to_the_cache_s_registry_fetches_no_layer() {
     let second = site.machine();
     let since = site.registry.requests().len();
     let push = ["-t", &*names[1], "--push", "--cache-from", &from, "--metadata-file", "../m.json"];
-    assert_cached(&second.build(&push));
+    let pushed = second.build(&push);
+    assert_cached(&pushed);
+    // What was not sent is told so, and how large it is although it is not here.
+    assert!(pushed.stderr.lines().any(|line| line.contains(" mounted ")), "{pushed}");
+    let listed = second.shale(&["images", names[1].trim_end_matches(":1")]);
+    assert!(listed.ok().lines().count() == 2 && !listed.ok().contains(" 0B"), "{listed}");
     let requests = site.registry.requests();
     let got: Vec<_> = requests[since..].iter().filter(|line| line.starts_with("GET")).collect();
     let blobs = got.iter().filter(|line| line.contains("/blobs/")).count();
@@ -281,11 +309,7 @@ fn a_push_to_the_cache_s_registry_fetches_no_layer() {
 #[test]
 fn a_push_of_layers_that_are_gone_builds_them() {
     need!("docker-registry");
-    let Some(site) = Site::new() else { return };
-    let directory = site.first.path("cache");
-    let local = format!("type=local,dest={},mode=max", directory.display());
-    site.first.build(&["-t", "app", "--cache-to", &local]).ok();
-    let from = format!("type=local,src={}", directory.display());
+    let Some((site, directory, from)) = Site::with_directory() else { return };
     let name = format!("{}/app:1", site.registry.address());
     let push = ["-t", &*name, "--push", "--cache-from", &from];
     assert_cached(&site.machine().build(&push));
@@ -333,7 +357,7 @@ fn one_cache_holds_several_platforms() {
     let dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY src /src-$TARGETARCH\nCOPY tool.txt /\n";
     let both = "--platform=linux/amd64,linux/arm64";
     site.fill(&site.first, dockerfile);
-    let to = format!("{},mode=max", site.cache("both"));
+    let to = site.all_to("both");
     site.first.build(&[both, "-t", "app", "--cache-to", &to]).ok();
     for platform in [both, "--platform=linux/arm64", "--platform=linux/amd64"] {
         let second = site.machine();
@@ -359,7 +383,7 @@ fn a_linked_copy_is_found_on_any_base() {
     let linked =
         |base: &str| format!("FROM {base}\nCOPY --link src /src\nCOPY --link tool.txt /\n");
     site.fill(&site.first, &linked("BASE"));
-    let to = format!("{},mode=max", site.cache("linked"));
+    let to = site.all_to("linked");
     site.first.build(&["-t", "app", "--cache-to", &to]).ok();
     for base in ["BASE", "scratch"] {
         let second = site.machine();
@@ -375,11 +399,7 @@ fn a_linked_copy_is_found_on_any_base() {
 #[test]
 fn a_cache_that_cannot_be_used_never_fails_a_build() {
     need!("docker-registry");
-    let Some(site) = Site::new() else { return };
-    let directory = site.first.path("cache");
-    let local = format!("type=local,dest={},mode=max", directory.display());
-    site.first.build(&["-t", "app", "--cache-to", &local]).ok();
-    let from = format!("type=local,src={}", directory.display());
+    let Some((site, directory, from)) = Site::with_directory() else { return };
     let builds_anew = |from: &str, steps: usize| {
         let second = site.machine();
         let built = second.build(&["-t", "app", "--cache-from", from]);

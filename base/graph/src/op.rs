@@ -69,6 +69,11 @@ pub enum ImageOrigin {
     Store,
     /// A registry has it.
     Registry,
+    /// A container engine of this machine had it; the store has its layers' blobs since.
+    Engine {
+        /// Its name as given, such as `docker-daemon:app`.
+        name: String,
+    },
     /// An OCI layout directory on this machine.
     OciLayout {
         /// Path of the layout as given on the command line.

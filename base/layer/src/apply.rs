@@ -26,6 +26,8 @@ pub(crate) use tree::clean_name;
 use tree::{Name, Tree};
 
 const BUFFER_BYTES: usize = 128 * 1024;
+/// A layer that unpacks to more is a bomb (security.md B9).
+const SIZE_MAX_BYTES: u64 = 64 << 30;
 
 /// How a tar is applied.
 pub struct ApplyOptions<'a> {
@@ -64,13 +66,23 @@ pub fn apply_tar(
     options: &ApplyOptions<'_>,
 ) -> Result<Applied, LayerError> {
     let mut apply = Apply::new(into, below, options)?;
-    let Pumped { result: has_trailing_data, diff_id, size_bytes } = pump::hashed(tar, |src| {
+    let pumped = pump::hashed(tar, SIZE_MAX_BYTES, |src| {
         let mut reader = TarReader::new(src);
+        let mut files_bytes = 0_u64;
         while let Some(entry) = reader.next_entry()? {
+            // Before a disk is filled with what will be too much.
+            files_bytes = files_bytes.saturating_add(entry.size_bytes);
+            if files_bytes > SIZE_MAX_BYTES {
+                return Err(LayerError::entry(
+                    &entry.name,
+                    "the layer unpacks to more than 64 GiB",
+                ));
+            }
             apply.entry(entry, &mut reader)?;
         }
         reader.finish()
-    })?;
+    });
+    let Pumped { result: has_trailing_data, diff_id, size_bytes } = pumped?;
     apply.finish_disk()?;
     let toc = normalize_unpacked(apply.tree.into_toc(), below)?;
     Ok(Applied { toc, diff_id, size_bytes, toc_only: apply.toc_only, has_trailing_data })

@@ -166,7 +166,7 @@ fn compress_block(compression: Compression, block: Vec<u8>) -> io::Result<Vec<u8
     }
 }
 
-fn gzip_member(level: u32, block: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn gzip_member(level: u32, block: &[u8]) -> io::Result<Vec<u8>> {
     thread_local! {
         /// The last one used: making it costs more than a small block.
         static COMPRESSOR: RefCell<Option<(u32, Compressor)>> = const { RefCell::new(None) };

@@ -16,14 +16,14 @@ use rustix::io::Errno;
 use crate::disk::{self, CAPABILITY};
 use crate::overlay::{Seen, group_links};
 use crate::tar_write::BLOCK_BYTES;
-use crate::{Entry, EntryKind, LayerError, Mtime, TarWriter};
+use crate::{Entry, EntryKind, LayerError, Mtime, TarWriter, file_bytes};
 
 /// What is in a directory, as [`scan_dir`] found it.
 #[derive(Debug)]
 pub struct DirScan {
     /// The directory itself first, then all below it, parents before children.
     entries: Vec<Entry>,
-    /// Bytes in its regular files, hard links once.
+    /// What its regular files take in a tar, hard links once.
     pub size_bytes: u64,
     /// Devices and sockets, which no tar of it has.
     pub left_out: u64,
@@ -59,7 +59,8 @@ pub fn scan_dir(dir: BorrowedFd<'_>) -> Result<DirScan, LayerError> {
     stamps.iter().for_each(|stamp| hasher.update(stamp));
     group_links(&mut all);
     let entries: Vec<Entry> = all.into_iter().map(|seen| seen.entry).collect();
-    Ok(DirScan { size_bytes: size_of(&entries), entries, left_out, state: hasher.finish() })
+    let size_bytes = file_bytes(&entries, BLOCK_BYTES);
+    Ok(DirScan { entries, size_bytes, left_out, state: hasher.finish() })
 }
 
 /// Writes the tar of a directory. A file that is no longer what the scan saw is [`LayerError::Changed`].
@@ -70,7 +71,6 @@ pub fn write_dir_tar(
 ) -> Result<(), LayerError> {
     let mut writer = TarWriter::new(out).exact_times();
     let mut first_names: HashMap<u32, &[u8]> = HashMap::new();
-    let mut buffer = vec![0; 256 * 1024];
     for entry in &scan.entries {
         if let Some(group) = entry.link_group {
             if let Some(first) = first_names.get(&group) {
@@ -79,9 +79,9 @@ pub fn write_dir_tar(
             }
             first_names.insert(group, &entry.path);
         }
-        writer.header(entry)?;
-        if let EntryKind::File { size_bytes, .. } = entry.kind {
-            write_file(dir, entry, size_bytes, &mut writer, &mut buffer)?;
+        match entry.kind {
+            EntryKind::File { .. } => write_file(dir, entry, &mut writer)?,
+            _ => writer.header(entry)?,
         }
     }
     writer.finish()
@@ -90,50 +90,20 @@ pub fn write_dir_tar(
 fn write_file(
     dir: BorrowedFd<'_>,
     entry: &Entry,
-    size_bytes: u64,
     writer: &mut TarWriter<'_>,
-    buffer: &mut [u8],
 ) -> Result<(), LayerError> {
-    use std::io::Read as _;
     let changed = || LayerError::Changed { path: entry.path.clone() };
     let fd = match disk::open_beneath(dir, &entry.path, disk::read_flags()) {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(changed()),
         opened => opened.map_err(|errno| LayerError::file("open", &entry.path, errno))?,
     };
     let mut file = File::from(fd);
-    let mut left = size_bytes;
-    while left > 0 {
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let len = file
-            .read(&mut buffer[..want])
-            .map_err(|source| LayerError::file("read", &entry.path, source))?;
-        if len == 0 {
-            return Err(changed());
-        }
-        writer.data(&buffer[..len])?;
-        left -= len as u64;
-    }
-    writer.pad(size_bytes)?;
+    writer.entry(entry, Some(&mut file))?;
     let now = rustix::fs::fstat(&file)
         .map_err(|errno| LayerError::file("look at", &entry.path, errno))?;
     let nanos = u32::try_from(now.st_mtime_nsec).unwrap_or(0);
-    let is_same = u64::try_from(now.st_size) == Ok(size_bytes)
-        && (now.st_mtime, nanos) == (entry.mtime.secs, entry.mtime.nanos);
+    let is_same = (now.st_mtime, nanos) == (entry.mtime.secs, entry.mtime.nanos);
     if is_same { Ok(()) } else { Err(changed()) }
-}
-
-/// What the tar of these entries has at least: their content and their headers.
-fn size_of(entries: &[Entry]) -> u64 {
-    let mut groups = std::collections::HashSet::new();
-    let sizes = entries.iter().map(|entry| match entry.kind {
-        EntryKind::File { size_bytes, .. }
-            if entry.link_group.is_none_or(|group| groups.insert(group)) =>
-        {
-            size_bytes.next_multiple_of(BLOCK_BYTES)
-        }
-        _ => 0,
-    });
-    sizes.sum()
 }
 
 struct Scan<'a> {

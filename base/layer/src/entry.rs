@@ -1,6 +1,6 @@
 //! One entry of a layer or of any other tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use oci::Digest;
 
@@ -23,6 +23,17 @@ pub struct Entry {
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Names with the same number in one layer are one file (hard links). Never set for directories.
     pub link_group: Option<u32>,
+}
+
+/// Bytes in the regular files of a tree, each rounded up to whole blocks; a file with several names once.
+pub fn file_bytes(entries: &[Entry], block_bytes: u64) -> u64 {
+    let mut groups = HashSet::new();
+    let once = entries.iter().filter(|e| e.link_group.is_none_or(|group| groups.insert(group)));
+    let sizes = once.map(|entry| match entry.kind {
+        EntryKind::File { size_bytes, .. } => size_bytes.next_multiple_of(block_bytes),
+        _ => 0,
+    });
+    sizes.sum()
 }
 
 /// Kinds of entries.

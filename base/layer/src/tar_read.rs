@@ -5,7 +5,7 @@
 //! GNU, content behind links and directories, global headers with names or sizes, negative numbers but for times.
 //! Refuses to know what is done with the entries: names come as they are.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 
 use crate::pax::{self, Records};
 use crate::sparse::{self, PaxSparse, Span, SparseMap};
@@ -80,6 +80,8 @@ pub struct TarReader<R> {
     padding: u64,
     sparse: Option<SparseMap>,
     ended: bool,
+    /// Leaves out so many bytes; gives how many there were.
+    pass: fn(&mut R, u64) -> io::Result<u64>,
 }
 
 /// Headers that belong to the entry after them.
@@ -90,10 +92,32 @@ struct Extended {
     gnu_link: Option<Vec<u8>>,
 }
 
+impl<R: Read + Seek> TarReader<BufReader<R>> {
+    /// Reads a tar that lies somewhere: content that nobody asks for is not read, nor is it noticed where the end is
+    /// missing.
+    pub fn seeking(src: R) -> TarReader<BufReader<R>> {
+        let pass = |src: &mut BufReader<R>, bytes: u64| {
+            src.seek_relative(i64::try_from(bytes).map_err(io::Error::other)?)?;
+            Ok(bytes)
+        };
+        TarReader { pass, ..TarReader::new(BufReader::new(src)) }
+    }
+}
+
 impl<R: BufRead> TarReader<R> {
+    /// Bytes in the regular files from here to the end of the tar, a file with several names once.
+    pub fn file_bytes(&mut self) -> Result<u64, LayerError> {
+        let mut sum = 0u64;
+        while let Some(entry) = self.next_entry()? {
+            sum = sum.saturating_add(entry.size_bytes);
+        }
+        Ok(sum)
+    }
+
     /// Starts at the first header.
     pub fn new(src: R) -> TarReader<R> {
-        TarReader { src, offset: 0, left: 0, padding: 0, sparse: None, ended: false }
+        let pass = |src: &mut R, bytes| io::copy(&mut src.take(bytes), &mut io::sink());
+        TarReader { src, offset: 0, left: 0, padding: 0, sparse: None, ended: false, pass }
     }
 
     /// The next entry; what was not read of the content before is skipped. `None` at the end: two zero blocks, or the
@@ -169,8 +193,8 @@ impl<R: BufRead> TarReader<R> {
     }
 
     fn skip(&mut self, bytes: u64) -> Result<(), LayerError> {
-        let skipped = io::copy(&mut self.src.by_ref().take(bytes), &mut io::sink())
-            .map_err(|source| LayerError::ReadTar { source })?;
+        let skipped =
+            (self.pass)(&mut self.src, bytes).map_err(|source| LayerError::ReadTar { source })?;
         self.offset += skipped;
         match skipped == bytes {
             true => Ok(()),

@@ -84,6 +84,24 @@ impl<'a> TarWriter<'a> {
         writer.write(&[0; 2 * BLOCK_BYTES as usize])
     }
 
+    /// Adds a file whose content `fill` writes: as many bytes as the entry says, which is looked at.
+    pub fn filled(
+        &mut self,
+        entry: &Entry,
+        fill: &mut dyn FnMut(&mut dyn Write) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        let EntryKind::File { size_bytes, .. } = entry.kind else {
+            return Err(LayerError::Changed { path: entry.path.clone() });
+        };
+        self.header(entry)?;
+        let mut content = Counted { out: &mut *self.out, count_bytes: 0 };
+        fill(&mut content)?;
+        if content.count_bytes != size_bytes {
+            return Err(LayerError::Changed { path: entry.path.clone() });
+        }
+        self.pad(size_bytes)
+    }
+
     /// Writes the headers of an entry; its content must follow by `data` and `pad`.
     pub(crate) fn header(&mut self, entry: &Entry) -> Result<(), LayerError> {
         self.write(&encode(entry, None, self.clamp_to, self.exact_times))
@@ -104,6 +122,24 @@ impl<'a> TarWriter<'a> {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), LayerError> {
         self.out.write_all(bytes).map_err(|source: io::Error| LayerError::WriteTar { source })
+    }
+}
+
+/// Counts what passes.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    count_bytes: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.count_bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -188,7 +224,7 @@ fn pax_block(name: &[u8], size_bytes: u64) -> Block {
 }
 
 /// The name in the tar: a directory's with a slash, a whiteout's with its prefix.
-fn tar_name(entry: &Entry) -> Vec<u8> {
+pub(crate) fn tar_name(entry: &Entry) -> Vec<u8> {
     match entry.kind {
         EntryKind::Directory { .. } if entry.path.is_empty() => b"./".to_vec(),
         EntryKind::Directory { .. } => [&entry.path[..], b"/"].concat(),

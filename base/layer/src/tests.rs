@@ -3,6 +3,7 @@
 mod applying;
 mod diffing;
 mod directories;
+mod estargz;
 mod reading;
 mod streams;
 mod unpacking;

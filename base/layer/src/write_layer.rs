@@ -29,6 +29,8 @@ const AHEAD_FILES: usize = 512;
 pub struct Encoding {
     /// Times later than this, in seconds since 1970, become this (rewrite-timestamp, EPO-12).
     pub clamp_to: Option<i64>,
+    /// The tar is that of an eStargz blob whose gzip has this level: it has a table of contents, too.
+    pub estargz: Option<u32>,
 }
 
 /// What writing a tar told.

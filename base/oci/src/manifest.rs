@@ -38,6 +38,12 @@ pub mod media {
     pub fn is_index(media_type: &str) -> bool {
         matches!(media_type, OCI_INDEX | DOCKER_INDEX)
     }
+
+    /// Whether a layer of the type may not be given on: it is had from where its descriptor says, never pushed.
+    pub fn is_foreign(media_type: &str) -> bool {
+        media_type.starts_with("application/vnd.docker.image.rootfs.foreign.")
+            || media_type.starts_with("application/vnd.oci.image.layer.nondistributable.")
+    }
 }
 
 /// What a document says of another one: how to find it and how to check it.
@@ -154,7 +160,12 @@ impl Document {
             return Err(fail(format!("member {name:?} has a known name in another case")));
         }
         let inner = probe.get("mediaType").and_then(Value::as_str).unwrap_or_default();
-        if probe.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
+        let version = probe.get("schemaVersion").and_then(Value::as_u64);
+        if version == Some(1) {
+            let old = "it has Docker's old schema 1, which nothing can be built on: push the image again from a newer engine";
+            return Err(fail(old.to_owned()));
+        }
+        if version != Some(2) {
             return Err(fail("schema version is not 2".to_owned()));
         }
         let both = probe.get("manifests").is_some() && probe.get("layers").is_some();

@@ -59,6 +59,12 @@ impl Reference {
         Reference { tag: None, digest: Some(digest), ..self.clone() }
     }
 
+    /// The same tag and digest in another repository of another registry: what the reference is called at a mirror.
+    pub fn located(&self, registry: &str, repository: &str) -> Reference {
+        let (registry, repository) = (registry.to_owned(), repository.to_owned());
+        Reference { registry, repository, ..self.clone() }
+    }
+
     /// The short form that people write: `debian:12`, `user/app:latest`, `host:5000/app`.
     pub fn familiar(&self) -> String {
         self.shorten(&self.to_string())

@@ -185,16 +185,16 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "METHOD", allow_hyphen_values = true, help_heading = "Checks")]
     pub(crate) call: Option<String>,
 
-    /// Attestations (later; accepted with a warning)
-    #[arg(long, value_name = "ATTESTATION", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Accepted for docker build's sake")]
+    /// What is said of the result beside it: type=provenance|sbom,KEY=VALUE (docs/attestations.md)
+    #[arg(long, value_name = "ATTESTATION", allow_hyphen_values = true, action = ArgAction::Append, help_heading = "Attestations")]
     pub(crate) attest: Vec<String>,
 
-    /// Provenance attestation (later; accepted with a warning)
-    #[arg(long, value_name = "VALUE", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Accepted for docker build's sake")]
+    /// How it was built: true, false, or attributes such as mode=min (default: false)
+    #[arg(long, value_name = "VALUE", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Attestations")]
     pub(crate) provenance: Option<String>,
 
-    /// SBOM attestation (later; accepted with a warning)
-    #[arg(long, value_name = "VALUE", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Accepted for docker build's sake")]
+    /// What is in it: true, false, or attributes such as generator=IMAGE (default: false)
+    #[arg(long, value_name = "VALUE", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Attestations")]
     pub(crate) sbom: Option<String>,
 
     /// Source policy (refused: not supported yet)

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use registry::{
-    Credentials, CredentialsSource, CredentialsText, ProxySettings, RegistryError, RegistryOptions,
+    Credentials, CredentialsSource, CredentialsText, Hosts, ProxySettings, RegistryError,
+    RegistryOptions,
 };
 use serde_json::Value;
 
-use super::Surroundings;
+use super::{Surroundings, hosts_source};
 
 /// What the user's configuration files say (spec CLI-61, CLI-62).
 #[derive(Clone, Debug, Default)]
@@ -21,8 +22,8 @@ pub(crate) struct DockerConfig {
 }
 
 impl DockerConfig {
-    /// Reads `DOCKER_AUTH_CONFIG`, `REGISTRY_AUTH_FILE`, `config.json` in `DOCKER_CONFIG` or `~/.docker`, and the
-    /// `auth.json` files of podman and skopeo.
+    /// Reads `DOCKER_AUTH_CONFIG`, `REGISTRY_AUTH_FILE`, `config.json` in `DOCKER_CONFIG` or `~/.docker`, the
+    /// `auth.json` files of podman and skopeo, and the old `~/.dockercfg`.
     pub(crate) fn read(around: &Surroundings) -> DockerConfig {
         let mut config = DockerConfig::default();
         if let Some(text) = around.text("DOCKER_AUTH_CONFIG") {
@@ -31,27 +32,56 @@ impl DockerConfig {
         if let Some(file) = around.raw("REGISTRY_AUTH_FILE") {
             config.read_file(around.absolute(file));
         }
-        let home = |below: &str| around.raw("HOME").map(|home| PathBuf::from(home).join(below));
-        let docker = match around.raw("DOCKER_CONFIG") {
-            Some(directory) => Some(around.absolute(directory)),
-            None => home(".docker"),
-        };
-        if let Some(text) = docker.and_then(|dir| config.read_file(dir.join("config.json"))) {
+        if let Some(text) = DockerConfig::path(around).and_then(|path| config.read_file(path)) {
             config.document = serde_json::from_str(&text).unwrap_or_default();
         }
-        let run = around.raw("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("containers"));
-        for directory in run.into_iter().chain(home(".config/containers")) {
+        let run = match around.raw("XDG_RUNTIME_DIR") {
+            Some(dir) => PathBuf::from(dir),
+            // Where podman keeps it for users without a session, root among them.
+            None => PathBuf::from("/run").join("containers").join(around.user_id.to_string()),
+        };
+        let run = if run.starts_with("/run/containers") { run } else { run.join("containers") };
+        let own = around.config_home().map(|home| home.join("containers"));
+        for directory in [run].into_iter().chain(own) {
             config.read_file(directory.join("auth.json"));
+        }
+        if let Some(home) = around.raw("HOME") {
+            config.read_oldest(PathBuf::from(home).join(".dockercfg"));
         }
         config
     }
 
+    /// Where docker keeps its configuration; `None` for a user without a home.
+    pub(crate) fn path(around: &Surroundings) -> Option<PathBuf> {
+        let directory = match around.raw("DOCKER_CONFIG") {
+            Some(directory) => around.absolute(directory),
+            None => PathBuf::from(around.raw("HOME")?).join(".docker"),
+        };
+        Some(directory.join("config.json"))
+    }
+
+    /// Absolute directories in which credential helpers are looked for.
+    pub(crate) fn helper_dirs(around: &Surroundings) -> Vec<PathBuf> {
+        let path = around.raw("PATH").unwrap_or_default();
+        std::env::split_paths(path).filter(|dir| dir.is_absolute()).collect()
+    }
+
+    /// A file in which the entries stand alone.
+    fn read_oldest(&mut self, path: PathBuf) {
+        if let Ok(text) = std::fs::read_to_string(&path) {
+            self.add(&path.display().to_string(), format!("{{\"auths\":{text}}}"));
+        }
+    }
+
     /// Notes a file's text, if there is one, and gives it back.
     fn read_file(&mut self, path: PathBuf) -> Option<String> {
+        use std::io::ErrorKind;
         let name = path.display().to_string();
         match std::fs::read_to_string(&path) {
             Ok(text) => self.add(&name, text.clone()).then_some(text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
+            // Another user's, where this one looks like root.
+            Err(e) if e.kind() == ErrorKind::PermissionDenied && name.starts_with("/run/") => None,
             Err(error) => {
                 self.warning = Some(format!("cannot read {name}: {error}"));
                 None
@@ -103,8 +133,7 @@ impl DockerConfig {
         &self,
         around: &Surroundings,
     ) -> Result<RegistryOptions, RegistryError> {
-        let path = around.raw("PATH").unwrap_or_default();
-        let helper_dirs = std::env::split_paths(path).filter(|dir| dir.is_absolute()).collect();
+        let helper_dirs = DockerConfig::helper_dirs(around);
         let source = CredentialsSource { texts: self.credentials.clone(), helper_dirs };
         let either =
             |lower: &str, upper: &str| around.text(lower).or(around.text(upper)).map(str::to_owned);
@@ -113,7 +142,8 @@ impl DockerConfig {
             http: either("http_proxy", "HTTP_PROXY"),
             no_proxy: either("no_proxy", "NO_PROXY").unwrap_or_default(),
         };
-        Ok(RegistryOptions { proxy, ..RegistryOptions::new(Credentials::load(&source)?) })
+        let hosts = Hosts::new(hosts_source(around));
+        Ok(RegistryOptions { proxy, hosts, ..RegistryOptions::new(Credentials::load(&source)?) })
     }
 }
 

@@ -7,11 +7,16 @@ mod build;
 mod cache;
 mod call;
 mod docker_config;
+mod image;
+mod image_filter;
+mod lists;
 mod mounts;
 mod other;
+mod registries;
 mod request;
 mod settings;
 mod surroundings;
+mod transfer;
 mod values;
 mod why;
 
@@ -28,16 +33,27 @@ pub(crate) use cache::{
 };
 pub(crate) use call::Method;
 pub(crate) use docker_config::DockerConfig;
+pub(crate) use image::{
+    DfArgs, HistoryArgs, ImageArgs, ImageCommand, ImagePruneArgs, ImagesArgs, InspectArgs, RmiArgs,
+    SystemArgs, SystemCommand, SystemPruneArgs, TagArgs,
+};
+pub(crate) use image_filter::{ImageFilter, LabelFilter, NamePattern, image_filter, prune_filter};
+pub(crate) use lists::{
+    JoinArgs, ManifestAnnotateArgs, ManifestArgs, ManifestCommand, ManifestCreateArgs,
+    ManifestInspectArgs, ManifestPushArgs, ManifestRmArgs, RegistryRmArgs, RegistryTagsArgs,
+    SearchArgs,
+};
 pub(crate) use mounts::{
     MountsArgs, MountsClearArgs, MountsCommand, MountsExportArgs, MountsImportArgs, MountsLsArgs,
 };
-pub(crate) use other::{
-    HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, PullArgs, PushArgs, RmiArgs,
-    RunArgs, SaveArgs, TagArgs,
+pub(crate) use other::{ExportArgs, ImportArgs, LoadArgs, RunArgs, SaveArgs};
+pub(crate) use registries::{
+    ExplainArgs, LoginArgs, LogoutArgs, RegistryArgs, RegistryCommand, hosts_source,
 };
-pub(crate) use request::{BuildCommand, build_command};
+pub(crate) use request::{BuildCommand, build_command, engine_places};
 pub(crate) use settings::cache_max;
 pub(crate) use surroundings::Surroundings;
+pub(crate) use transfer::{PullArgs, PushArgs};
 pub(crate) use values::{add_host, image_name, network, pair, platforms, size_bytes, tag_name};
 pub(crate) use why::WhyArgs;
 
@@ -49,6 +65,10 @@ pub(crate) struct Cli {
     // The variable is read elsewhere: clap would count it as typed and show the flag in the usage of every error.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+
+    /// Directory with docker's config.json (default: DOCKER_CONFIG, else ~/.docker)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) config: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -74,13 +94,15 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Make an image from a tar of a file system
     Import(ImportArgs),
+    /// Write the files of an image to a tar or a directory
+    Export(ExportArgs),
     /// Give an image another name
     Tag(TagArgs),
     /// Remove names of images, and images without a name
     Rmi(RmiArgs),
     /// Show how an image came about
     History(HistoryArgs),
-    /// Show an image's config
+    /// Show what is known of images
     Inspect(InspectArgs),
     /// Show why a step of the last build was not cached
     Why(WhyArgs),
@@ -88,8 +110,60 @@ pub(crate) enum Command {
     Prune(PruneAllArgs),
     /// Look at the build cache, and remove what is not needed
     Cache(CacheArgs),
+    /// The same commands as docker's `image` has them
+    Image(ImageArgs),
+    /// What the store takes, and how to make it less
+    System(SystemArgs),
+    /// Put lists of manifests together, for images of several platforms
+    Manifest(ManifestArgs),
+    /// Join what several machines have pushed into one image of several platforms
+    Join(JoinArgs),
+    /// Search a registry for images
+    Search(SearchArgs),
+    /// Keep the password for a registry
+    Login(LoginArgs),
+    /// Forget the password for a registry
+    Logout(LogoutArgs),
+    /// Look at how registries are asked
+    Registry(RegistryArgs),
     /// Show the version
     Version,
+}
+
+impl Command {
+    /// Whether it puts something into the store, and so may be the first to use one.
+    pub(crate) fn may_make_store(&self) -> bool {
+        match self {
+            Command::Build(_)
+            | Command::Run(_)
+            | Command::Pull(_)
+            | Command::Load(_)
+            | Command::Import(_)
+            | Command::Login(_)
+            | Command::Logout(_)
+            | Command::Registry(_)
+            | Command::Manifest(_)
+            | Command::Join(_)
+            | Command::Search(_)
+            | Command::Version => true,
+            Command::Cache(CacheArgs { command: CacheCommand::Mounts(mounts) }) => {
+                matches!(mounts.command, MountsCommand::Import(_))
+            }
+            Command::Images(_)
+            | Command::Push(_)
+            | Command::Save(_)
+            | Command::Export(_)
+            | Command::Tag(_)
+            | Command::Rmi(_)
+            | Command::History(_)
+            | Command::Inspect(_)
+            | Command::Why(_)
+            | Command::Prune(_)
+            | Command::Cache(_)
+            | Command::Image(_)
+            | Command::System(_) => false,
+        }
+    }
 }
 
 /// What to do about a command line that the parser refused, where it has no word of its own.

@@ -4,20 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// `shale images`.
-#[derive(Args, Debug)]
-pub(crate) struct ImagesArgs {
-    /// Only image ids
-    #[arg(long, short = 'q')]
-    pub(crate) quiet: bool,
-    /// Whole ids
-    #[arg(long)]
-    pub(crate) no_trunc: bool,
-    /// Only images of this name
-    #[arg(value_name = "NAME")]
-    pub(crate) name: Option<String>,
-}
-
 /// `shale run`.
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
@@ -59,41 +45,19 @@ pub(crate) struct RunArgs {
     pub(crate) command: Vec<String>,
 }
 
-/// `shale pull`.
-#[derive(Args, Debug)]
-pub(crate) struct PullArgs {
-    /// Platform, such as linux/arm64 (default: this machine's)
-    #[arg(long, value_name = "PLATFORM")]
-    pub(crate) platform: Option<String>,
-    /// Print only the image's id
-    #[arg(long, short = 'q')]
-    pub(crate) quiet: bool,
-    /// Name of the image
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
-}
-
-/// `shale push`.
-#[derive(Args, Debug)]
-pub(crate) struct PushArgs {
-    /// Print only the digest
-    #[arg(long, short = 'q')]
-    pub(crate) quiet: bool,
-    /// Name of the image, registry included
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
-}
-
 /// `shale save`.
 #[derive(Args, Debug)]
 pub(crate) struct SaveArgs {
     /// File to write (default: standard output)
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Form: oci, or docker for archives that also `docker load` of old versions reads
+    /// Form: oci, oci-dir for a layout's directory, or docker for archives that also `docker load` of old versions reads
     #[arg(long, value_name = "FORM", default_value = "docker")]
     pub(crate) format: String,
-    /// Images: names or ids
+    /// Of images of several platforms only this one, such as linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// Images: names or ids. A name without a tag means all tags of the repository
     #[arg(value_name = "IMAGE", required = true)]
     pub(crate) images: Vec<String>,
 }
@@ -101,12 +65,21 @@ pub(crate) struct SaveArgs {
 /// `shale load`.
 #[derive(Args, Debug)]
 pub(crate) struct LoadArgs {
-    /// File to read (default: standard input)
+    /// File, or directory with an OCI layout, to read (default: standard input)
     #[arg(long, short = 'i', value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
-    /// Print only image ids
+    /// Only the image for this platform, such as linux/arm64 (default: all that an index lists, where it is all there)
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// No progress; what was loaded is printed all the same
     #[arg(long, short = 'q')]
     pub(crate) quiet: bool,
+    /// Load images of the store into an engine: docker, podman or containerd[=SOCKET][/NAMESPACE]
+    #[arg(long, value_name = "ENGINE", requires = "images", conflicts_with_all = ["input", "platform"])]
+    pub(crate) to: Option<String>,
+    /// Images for --to: names or ids
+    #[arg(value_name = "IMAGE", requires = "to")]
+    pub(crate) images: Vec<String>,
 }
 
 /// `shale import`.
@@ -121,51 +94,24 @@ pub(crate) struct ImportArgs {
     /// Platform of the programs inside (default: this machine's)
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
-    /// Tar archive, plain or compressed, of a root file system; - for standard input
-    #[arg(value_name = "TAR")]
+    /// Tar archive, plain or compressed, of a root file system: a file, an http or https URL, or - for standard input
+    #[arg(value_name = "TAR|URL|-")]
     pub(crate) tar: PathBuf,
     /// Name for the image
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
 }
 
-/// `shale tag`.
+/// `shale export`.
 #[derive(Args, Debug)]
-pub(crate) struct TagArgs {
+pub(crate) struct ExportArgs {
+    /// File to write, or a directory: one that is there, or a name that ends with / (default: a tar to standard output)
+    #[arg(long, short = 'o', value_name = "FILE|DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Of an image of several platforms this one, such as linux/arm64 (default: this machine's)
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
     /// Image: a name or an id
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
-    /// New name
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
-}
-
-/// `shale rmi`.
-#[derive(Args, Debug)]
-pub(crate) struct RmiArgs {
-    /// Remove all names of an image that is given by its id
-    #[arg(long, short = 'f')]
-    pub(crate) force: bool,
-    /// Images: names or ids
-    #[arg(value_name = "IMAGE", required = true)]
-    pub(crate) images: Vec<String>,
-}
-
-/// `shale history`.
-#[derive(Args, Debug)]
-pub(crate) struct HistoryArgs {
-    /// Whole instructions and ids
-    #[arg(long)]
-    pub(crate) no_trunc: bool,
-    /// Image: a name or an id
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: String,
-}
-
-/// `shale inspect`.
-#[derive(Args, Debug)]
-pub(crate) struct InspectArgs {
-    /// Images: names or ids
-    #[arg(value_name = "IMAGE", required = true)]
-    pub(crate) images: Vec<String>,
 }

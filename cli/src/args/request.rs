@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::{
-    BuildRequest, CacheRules, ContextInput, DockerfileInput, Output, OutputDest, OutputKind,
+    Attestations, BuildRequest, CacheRules, ContextInput, DockerfileInput, EnginePlaces, Output, OutputDest, OutputKind,
+    ProvenanceMode,
 };
 use graph::Limits;
 use planner::{ContextValue, GitForm, LowerRequest, NamedContext, SourcePolicy, parse_git};
@@ -34,6 +35,8 @@ pub(crate) struct BuildCommand {
     pub(crate) iidfile: Option<PathBuf>,
     /// Where the result's facts go (OUT-41).
     pub(crate) metadata_file: Option<PathBuf>,
+    /// What checks have found is to be in that, too.
+    pub(crate) metadata_warnings: bool,
     /// Fail rather than run a step in this machine's network (`--network=sandbox`).
     pub(crate) require_network: bool,
     /// Standard input, if it was read: it can be read only once, so the engine's own process gets it handed on.
@@ -65,6 +68,8 @@ pub(crate) fn build_command(
         ssh.extend([values::parse_ssh("default", around)?]);
     }
     let cache = caches(typed, &plan, around, &mut warnings)?;
+    let attest = attestations(typed, &plan, around)?;
+    warnings.extend(left_out(&attest, &outputs.outputs));
     let request = BuildRequest {
         context,
         dockerfile,
@@ -78,7 +83,7 @@ pub(crate) fn build_command(
         device_dirs: device_dirs(typed, around),
         jobs: typed.jobs.filter(|jobs| *jobs > 0),
         require_isolation: typed.require_isolation,
-        engine_sockets: engine_sockets(around),
+        engines: engine_places(around),
         cache_from: cache.0,
         cache_to: cache.1,
         cache_rules: CacheRules {
@@ -86,6 +91,7 @@ pub(crate) fn build_command(
             max_age: values::max_ages(&typed.max_age)?,
             expect_cached: values::steps("--expect-cached", &typed.expect_cached)?,
         },
+        attest,
         tool_env: tool_env(around),
     };
     Ok(BuildCommand {
@@ -95,10 +101,41 @@ pub(crate) fn build_command(
         quiet: typed.quiet,
         iidfile: typed.iidfile.as_ref().map(|path| around.absolute(path)),
         metadata_file: typed.metadata_file.as_ref().map(|path| around.absolute(path)),
+        metadata_warnings: around
+            .text("BUILDX_METADATA_WARNINGS")
+            .is_some_and(|text| values::go_bool(text) == Ok(true)),
         require_network: values::network(typed.network.as_deref().unwrap_or_default())?.1,
         stdin,
         warnings,
     })
+}
+
+/// What is to be said of the result, and what the metadata file says of the build (ATT-01, OUT-41).
+fn attestations(
+    typed: &BuildArgs,
+    plan: &LowerRequest,
+    around: &Surroundings,
+) -> Result<Attestations, UsageError> {
+    let short = (typed.provenance.as_deref(), typed.sbom.as_deref());
+    let mut wanted = values::attestations(&typed.attest, short, &plan.build_args)?;
+    let mode = around.text("BUILDX_METADATA_PROVENANCE").unwrap_or_default();
+    wanted.in_metadata = match mode {
+        _ if typed.metadata_file.is_none() => None,
+        "max" => Some(ProvenanceMode::Max),
+        "disabled" => None,
+        other => (values::go_bool(other) != Ok(false)).then_some(ProvenanceMode::Min),
+    };
+    Ok(wanted)
+}
+
+/// Outputs that cannot hold what is asked for.
+fn left_out(wanted: &Attestations, outputs: &[Output]) -> Option<String> {
+    let is_wanted = wanted.sbom.is_some()
+        || wanted.provenance.as_ref().is_some_and(|provenance| !provenance.inline_only);
+    let mut kinds = outputs.iter().map(|output| output.kind);
+    let cannot = kinds.any(|kind| matches!(kind, OutputKind::Docker | OutputKind::Engine));
+    (is_wanted && cannot)
+        .then(|| "what goes to docker is an image alone, without its attestations".to_owned())
 }
 
 /// `--cache-from` and `--cache-to`; BUILDKIT_INLINE_CACHE as a build argument asks for an inline one (CIO-06).
@@ -144,11 +181,7 @@ fn accepted_without_effect(typed: &BuildArgs) -> Result<Vec<String>, UsageError>
     if !typed.policy.is_empty() {
         return Err(UsageError::new("--policy is not supported yet"));
     }
-    let off = |value: &Option<String>| value.as_deref().is_none_or(|v| v == "false");
     let ignored = [
-        (!typed.attest.is_empty(), "--attest has no effect yet: no attestation is made"),
-        (!off(&typed.provenance), "--provenance has no effect yet: no attestation is made"),
-        (!off(&typed.sbom), "--sbom has no effect yet: no attestation is made"),
         (typed.isolation.is_some(), "--isolation is for Windows and has no effect"),
         (!typed.security_opt.is_empty(), "--security-opt has no effect"),
         (typed.squash, "--squash has no effect: layers stay as they are"),
@@ -396,7 +429,8 @@ fn named_contexts(
 
 /// What a named context may be.
 const CONTEXT_FORMS: &str =
-    "name a directory, docker-image://IMAGE, oci-layout://DIRECTORY, target:STAGE or a URL";
+    "name a directory, docker-image://IMAGE, docker-daemon:IMAGE, containers-storage:IMAGE, oci-layout://DIRECTORY, \
+     target:STAGE or a URL";
 
 /// Why a path is no directory that can be read; `None` for one.
 fn not_a_directory(path: &std::path::Path) -> Option<String> {
@@ -410,6 +444,30 @@ fn not_a_directory(path: &std::path::Path) -> Option<String> {
     }
 }
 
+/// Where the container engines of this machine may be.
+pub(crate) fn engine_places(around: &Surroundings) -> EnginePlaces {
+    let unix = |url: &str| url.strip_prefix("unix://").map(PathBuf::from);
+    let host = |name: &str| around.text(name).map(str::to_owned);
+    let sockets = |variable: &str, usual: &str| -> Vec<PathBuf> {
+        if let Some(host) = host(variable) {
+            return unix(&host).into_iter().collect();
+        }
+        let all = usual_sockets(around).into_iter();
+        all.filter(|socket| socket.file_name().is_some_and(|name| name == usual)).collect()
+    };
+    let foreign = ["DOCKER_HOST", "CONTAINER_HOST"].into_iter().filter_map(host);
+    let path = around.raw("PATH").map(std::env::split_paths).into_iter().flatten();
+    EnginePlaces {
+        any: engine_sockets(around),
+        docker: sockets("DOCKER_HOST", "docker.sock"),
+        podman: sockets("CONTAINER_HOST", "podman.sock"),
+        podman_program: host("CONTAINER_HOST").is_none(),
+        // A relative one would be looked up in whatever directory this is.
+        program_dirs: path.filter(|dir| dir.is_absolute()).collect(),
+        elsewhere: foreign.into_iter().find(|host| unix(host).is_none()),
+    }
+}
+
 /// Sockets at which a running Docker or Podman may be found, the user's own choice first.
 fn engine_sockets(around: &Surroundings) -> Vec<PathBuf> {
     let unix = |url: &str| url.strip_prefix("unix://").map(PathBuf::from);
@@ -417,6 +475,10 @@ fn engine_sockets(around: &Surroundings) -> Vec<PathBuf> {
     if let Some(host) = named("DOCKER_HOST").or_else(|| named("CONTAINER_HOST")) {
         return unix(&host).into_iter().collect();
     }
+    usual_sockets(around)
+}
+
+fn usual_sockets(around: &Surroundings) -> Vec<PathBuf> {
     let own = around.raw("XDG_RUNTIME_DIR").map(PathBuf::from);
     let own = own.iter().flat_map(|run| [run.join("docker.sock"), run.join("podman/podman.sock")]);
     let common = ["/var/run/docker.sock", "/run/podman/podman.sock"].map(PathBuf::from);

@@ -47,8 +47,7 @@ pub(crate) fn cache_max(flag: Option<&str>, around: &Surroundings) -> Result<Cac
     for path in user_file(around).into_iter().chain([PathBuf::from(SYSTEM_FILE)]) {
         if let Some(max) = read(&path)?.cache.max {
             let max = match max {
-                Size::Bytes(0) => Ok(CacheMax::Unlimited),
-                Size::Bytes(bytes) => Ok(CacheMax::Bytes(bytes)),
+                Size::Bytes(bytes) => Ok(max_of(bytes)),
                 Size::Text(text) => parse_max(&text),
             };
             return max.map_err(|e| e.of_flag("cache.max of", &path.display().to_string()));
@@ -61,19 +60,20 @@ fn parse_max(text: &str) -> Result<CacheMax, UsageError> {
     match text {
         "unlimited" | "none" => Ok(CacheMax::Unlimited),
         "default" => Ok(CacheMax::Default),
-        _ => match size_bytes(text)? {
-            0 => Ok(CacheMax::Unlimited),
-            bytes => Ok(CacheMax::Bytes(bytes)),
-        },
+        _ => size_bytes(text).map(max_of),
+    }
+}
+
+fn max_of(bytes: u64) -> CacheMax {
+    match bytes {
+        0 => CacheMax::Unlimited,
+        bytes => CacheMax::Bytes(bytes),
     }
 }
 
 /// `None` for a user without a home.
 fn user_file(around: &Surroundings) -> Option<PathBuf> {
-    // The base directory specification: a relative value is to be ignored.
-    let config = around.raw("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || around.raw("HOME").map(|home| Path::new(home).join(".config"));
-    Some(config.or_else(home)?.join("shale/config.toml"))
+    Some(around.config_home()?.join("shale/config.toml"))
 }
 
 /// What a file says; one that is not there says nothing.

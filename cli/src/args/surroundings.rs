@@ -16,8 +16,12 @@ pub(crate) struct Surroundings {
     pub(crate) vars: BTreeMap<OsString, OsString>,
     /// The current directory.
     pub(crate) directory: PathBuf,
+    /// The user that podman's files of this session are named after.
+    pub(crate) user_id: u32,
     /// Runs as root.
     pub(crate) root_user: bool,
+    /// Standard input is a terminal.
+    pub(crate) stdin_terminal: bool,
     /// Standard output is a terminal.
     pub(crate) stdout_terminal: bool,
     /// Standard error is a terminal.
@@ -33,7 +37,9 @@ impl Surroundings {
             vars: std::env::vars_os().collect(),
             // A deleted directory only matters to those who name something relative to it.
             directory: std::env::current_dir().unwrap_or_default(),
+            user_id: outer_user_id(),
             root_user: rustix::process::geteuid().is_root(),
+            stdin_terminal: std::io::stdin().is_terminal(),
             stdout_terminal: std::io::stdout().is_terminal(),
             stderr_terminal: std::io::stderr().is_terminal(),
             stdin_copy: None,
@@ -53,6 +59,14 @@ impl Surroundings {
     /// A path as this directory sees it.
     pub(crate) fn absolute(&self, path: impl AsRef<Path>) -> PathBuf {
         self.directory.join(path)
+    }
+
+    /// The directory of the user's configuration files; `None` for a user without a home.
+    pub(crate) fn config_home(&self) -> Option<PathBuf> {
+        // The base directory specification: a relative value is to be ignored.
+        let named =
+            self.raw("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        named.or_else(|| self.raw("HOME").map(|home| Path::new(home).join(".config")))
     }
 
     /// Whether colours may be used on standard error (CLI-60).
@@ -79,6 +93,19 @@ impl Surroundings {
                 .with_hint("name one with --root or SHALE_ROOT")
         })
     }
+}
+
+/// Our user as the namespace above knows it: in one of our own we look like root.
+fn outer_user_id() -> u32 {
+    let own = rustix::process::geteuid().as_raw();
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let line = |line: &str| {
+        let mut numbers = line.split_whitespace().map(|n| n.parse::<u32>().ok());
+        let (inside, outside, count) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let at = own.checked_sub(inside).filter(|at| *at < count)?;
+        outside.checked_add(at)
+    };
+    map.lines().find_map(line).unwrap_or(own)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use engine::{BuildError, BuildOutcome, BuildResult, Environment, OutputDest, Out
 use executor::WorkerOptions;
 use progress::{Emitter, Event, EventKind, Sink};
 
+use super::metadata::metadata;
 use super::problems::{failed_to_solve, warn_of};
 use super::{Done, Process, call, print, warn};
 use crate::args::{BuildArgs, BuildCommand, DockerConfig, Method, build_command};
@@ -77,7 +78,8 @@ fn tell(command: &BuildCommand, result: &BuildResult) -> Done {
         engine::write_file(path, id.as_bytes())?; // OUT-40
     }
     if let Some(path) = &command.metadata_file {
-        engine::write_file(path, metadata(result).as_bytes())?;
+        let text = metadata(result, command.metadata_warnings);
+        engine::write_file(path, text.as_bytes())?;
     }
     let to_stdout = outputs.iter().any(|output| output.dest == Some(OutputDest::Stdout));
     let only_kept = outputs.iter().all(|output| output.kind == OutputKind::Image);
@@ -94,21 +96,6 @@ fn image_id(result: &BuildResult) -> Option<String> {
         ([image], None) => Some(image.id.to_string()),
         (_, index) => index.as_ref().map(ToString::to_string),
     }
-}
-
-/// The document of --metadata-file (OUT-41).
-fn metadata(result: &BuildResult) -> String {
-    let mut members = result.metadata.clone();
-    if let [image] = &result.images[..] {
-        let id = image.id.to_string();
-        members.entry("containerimage.config.digest").or_insert_with(|| id.into());
-    }
-    if !result.names.is_empty() {
-        let names: Vec<String> = result.names.iter().map(ToString::to_string).collect();
-        members.entry("image.name").or_insert_with(|| names.join(",").into());
-    }
-    let text = serde_json::to_string_pretty(&members);
-    text.expect("strings and numbers can be written") + "\n"
 }
 
 /// Keeps events until it is known whether they are to be shown.

@@ -13,7 +13,9 @@ use crate::args::{
     CacheArgs, CacheCommand, DockerConfig, DuArgs, LsArgs, PruneAllArgs, gc_filter,
     prune_all_policy, prune_policy,
 };
-use crate::render::{Table, moment, plain_text, shown_date, shown_time, size};
+use crate::render::{
+    Table, moment, plain_text, shortened, shown_date, shown_seconds, shown_time, size,
+};
 
 /// Characters of an id that lists show.
 const SHORT_ID: usize = 12;
@@ -272,6 +274,24 @@ fn prune(store: &Store, policy: &GcPolicy) -> Done {
     print(&pruned(&report, policy.dry_run))
 }
 
+/// The lines on what was removed of the cache, if anything was.
+pub(super) fn removed_table(report: &GcReport) -> String {
+    removed_items(report, false)
+}
+
+fn removed_items(report: &GcReport, dry_run: bool) -> String {
+    if report.removed.is_empty() {
+        return String::new();
+    }
+    let verb = if dry_run { "Would delete" } else { "Deleted" };
+    let mut table = Table::new(&["ID", "TYPE", "SIZE", "STEP"]);
+    for item in &report.removed {
+        let (id, text) = (shown_id(item, false), shown_text(item, false));
+        table.row(&[&id, kind(item.kind), &size(item.bytes), &text]);
+    }
+    format!("{verb} build cache objects:\n{table}\n")
+}
+
 /// What `docker builder prune` says, with what the ids are.
 fn pruned(report: &GcReport, dry_run: bool) -> String {
     let mut text = String::new();
@@ -279,21 +299,12 @@ fn pruned(report: &GcReport, dry_run: bool) -> String {
         let verb = if dry_run { "Would delete" } else { "Deleted" };
         text.push_str(&format!("{verb} images without a name: {}\n\n", report.images));
     }
-    if !report.removed.is_empty() {
-        let verb = if dry_run { "Would delete" } else { "Deleted" };
-        text.push_str(&format!("{verb} build cache objects:\n"));
-        let mut table = Table::new(&["ID", "TYPE", "SIZE", "STEP"]);
-        for item in &report.removed {
-            let (id, text) = (shown_id(item, false), shown_text(item, false));
-            table.row(&[&id, kind(item.kind), &size(item.bytes), &text]);
-        }
-        text.push_str(&format!("{table}\n"));
-    }
+    text.push_str(&removed_items(report, dry_run));
     let verb = if dry_run { "Would reclaim" } else { "Total reclaimed space" };
     format!("{text}{verb}: {}\n", size(report.bytes))
 }
 
-fn kind(kind: ItemKind) -> &'static str {
+pub(super) fn kind(kind: ItemKind) -> &'static str {
     match kind {
         ItemKind::Step => "step",
         ItemKind::Base => "base",
@@ -313,7 +324,7 @@ fn needed_by(holder: Holder) -> &'static str {
 }
 
 /// The beginning of an id; of a cache mount, whose several directories share it, with the directory's number.
-fn shown_id(item: &Item, whole: bool) -> String {
+pub(super) fn shown_id(item: &Item, whole: bool) -> String {
     if whole {
         return item.id.clone();
     }
@@ -325,7 +336,7 @@ fn shown_id(item: &Item, whole: bool) -> String {
     }
 }
 
-fn shown_text(item: &Item, whole: bool) -> String {
+pub(super) fn shown_text(item: &Item, whole: bool) -> String {
     match (item.text.as_str(), item.kind) {
         ("", ItemKind::Base) => "(layer of an image)".to_owned(),
         ("", ItemKind::Source) => "(what is remembered of a source)".to_owned(),
@@ -337,17 +348,14 @@ fn shown_text(item: &Item, whole: bool) -> String {
 
 fn cut(text: &str, whole: bool) -> String {
     let line = plain_text(text).replace('\n', " ");
-    if whole || line.chars().count() <= SHORT_STEP {
-        return line;
-    }
-    line.chars().take(SHORT_STEP - 1).chain(['…']).collect()
+    if whole { line } else { shortened(&line, SHORT_STEP) }
 }
 
 /// What a hit saves.
 fn saves(item: &Item) -> String {
     match item.took_ms {
         0 => String::new(),
-        ms => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
+        ms => shown_seconds(ms),
     }
 }
 

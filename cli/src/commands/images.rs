@@ -1,67 +1,99 @@
-//! `shale save`, `shale load` and `shale import`.
+//! `shale save`, `shale load`, `shale import` and `shale export`.
 
-use std::fs::File;
-use std::io::{BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use engine::{BuildError, BuildErrorKind, ImportRequest, SaveFormat};
+use engine::{
+    ArchiveInput, BuildError, ExportRequest, ImportFrom, ImportRequest, SaveFormat, SaveRequest,
+    SaveTo,
+};
+use graph::Op;
 use oci::{ContainerConfig, Platform, Reference};
 use parser::SourceText;
 use planner::{
-    Findings, LowerRequest, OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources,
-    TimedSource,
+    EngineName, Findings, LowerRequest, OciLayout, ResolvedImage, SourceError, SourceErrorKind,
+    Sources, TimedSource,
 };
 
+use super::streams::{Target, named, no_archive_from_a_terminal, no_archive_to_a_terminal, source};
 use super::transfer::{NO_STEPS, shown};
 use super::{Done, Failure, Process, print};
 use crate::args::{
-    DockerConfig, ImportArgs, LoadArgs, SaveArgs, Surroundings, UsageError, platforms, tag_name,
+    DockerConfig, ExportArgs, ImportArgs, LoadArgs, SaveArgs, UsageError, platforms, tag_name,
 };
 use crate::exit::Exit;
 
-/// Writes images to an archive.
+/// Writes images to an archive. Where that means no more than to copy blobs, it is done here and now.
 pub(crate) fn save(process: &mut Process, typed: &SaveArgs) -> Done {
-    let format = match &*typed.format {
-        "docker" => SaveFormat::Docker,
-        "oci" => SaveFormat::Oci,
-        other => {
-            return Err(UsageError::new(format!("unknown form {other:?}"))
-                .with_hint("use docker or oci")
+    let (format, is_directory) = save_format(&typed.format)?;
+    let platform = one_platform(typed.platform.as_deref())?;
+    let path = typed.output.as_ref().map(|path| process.around.absolute(path));
+    let directory = match (is_directory, &path) {
+        (true, None) => {
+            return Err(UsageError::new("a layout needs a directory")
+                .with_hint("name it with -o")
                 .into());
         }
+        (is_directory, path) => path.clone().filter(|_| is_directory),
     };
-    if typed.output.is_none() && process.around.stdout_terminal {
-        return Err(UsageError::new("refusing to write an archive to a terminal")
-            .with_hint("name a file with -o")
-            .into());
-    }
-    if process.engine.is_none() {
+    no_archive_to_a_terminal(typed.output.as_deref(), &process.around)?;
+    let environment = process.environment(&DockerConfig::default(), NO_STEPS)?;
+    let request = SaveRequest { images: typed.images.clone(), format, platform };
+    let is_here = process.engine.is_some()
+        || shown(process, true, |process, events| {
+            engine::is_encoded(&request.images, &environment, (events, &process.cancel))
+        })?;
+    if !is_here {
+        drop(environment);
         return process.in_engine(None, None, false);
     }
-    let environment = process.environment(&DockerConfig::default(), NO_STEPS)?;
-    let path = typed.output.as_ref().map(|path| process.around.absolute(path));
-    let mut out = Target::open(path.as_deref())?;
     shown(process, true, |process, events| {
         let with = (events, &process.cancel);
-        engine::save(&typed.images, format, &mut out, &environment, with)?;
+        if let Some(dir) = &directory {
+            return engine::save(&request, SaveTo::Directory(dir), &environment, with);
+        }
+        let mut out = Target::open(path.as_deref())?;
+        engine::save(&request, SaveTo::Stream(&mut out), &environment, with)?;
         out.finish()
     })?;
     Ok(Exit::Ok.into())
 }
 
+/// The form, and whether it is a directory. Podman's words are understood too.
+fn save_format(text: &str) -> Result<(SaveFormat, bool), UsageError> {
+    match text {
+        "docker" | "docker-archive" => Ok((SaveFormat::Docker, false)),
+        "oci" | "oci-archive" => Ok((SaveFormat::Oci, false)),
+        "oci-dir" => Ok((SaveFormat::Oci, true)),
+        other => Err(UsageError::new(format!("unknown form {other:?}"))
+            .with_hint("use docker, oci or oci-dir")),
+    }
+}
+
+fn one_platform(text: Option<&str>) -> Result<Option<Platform>, UsageError> {
+    Ok(platforms(text.as_slice())?.into_iter().next())
+}
+
 /// Reads images from an archive and prints their names.
 pub(crate) fn load(process: &mut Process, typed: &LoadArgs) -> Done {
+    if let Some(to) = &typed.to {
+        return super::hand_off::run(process, typed, to);
+    }
+    let platform = one_platform(typed.platform.as_deref())?;
+    no_archive_from_a_terminal(typed.input.as_deref(), &process.around)?;
     let environment = process.environment(&DockerConfig::default(), NO_STEPS)?;
-    let mut archive = source(typed.input.as_deref(), &process.around)?;
+    let directory = typed.input.as_ref().map(|path| process.around.absolute(path));
+    let archive = match directory.filter(|path| path.is_dir()) {
+        Some(directory) => ArchiveInput::Directory(directory),
+        None => ArchiveInput::Stream(source(typed.input.as_deref(), &process.around)?),
+    };
     let loaded = shown(process, true, |process, events| {
-        engine::load(&mut *archive, &environment, events, &process.cancel)
+        engine::load(archive, platform.as_ref(), &environment, (events, &process.cancel))
     })
-    .map_err(|error| not_loaded(error, typed.input.as_deref()))?;
+    .map_err(|error| named(error, "cannot load", typed.input.as_deref()))?;
     let mut text = String::new();
     for image in loaded {
-        if typed.quiet || image.names.is_empty() {
-            text.push_str(&format!("{}\n", image.id));
-            continue;
+        if image.names.is_empty() {
+            text.push_str(&format!("Loaded image ID: {}\n", image.id));
         }
         for name in &image.names {
             text.push_str(&format!("Loaded image: {}\n", name.familiar()));
@@ -70,106 +102,91 @@ pub(crate) fn load(process: &mut Process, typed: &LoadArgs) -> Done {
     print(&text)
 }
 
-/// The same error with the archive's name.
-fn not_loaded(error: BuildError, path: Option<&Path>) -> BuildError {
-    match path {
-        Some(path) if error.kind() == BuildErrorKind::Files => {
-            let message = format!("cannot load {}: {error}", path.display());
-            error.saying(message)
-        }
-        _ => error,
-    }
-}
-
 /// Makes an image from a tar and prints its id. The files are written in an engine, which may give them any owner.
 pub(crate) fn import(process: &mut Process, typed: &ImportArgs) -> Done {
     let name: Option<Reference> = typed.name.as_deref().map(tag_name).transpose()?;
-    let platforms = platforms(typed.platform.as_slice())?;
-    let platform = platforms.into_iter().next().unwrap_or_else(Platform::host);
+    let platform = one_platform(typed.platform.as_deref())?.unwrap_or_else(Platform::host);
     let config = changes(&typed.change)?;
+    let url = typed.tar.to_str().filter(|text| is_url(text));
+    let path = Some(&*typed.tar).filter(|path| *path != Path::new("-"));
+    if url.is_none() {
+        no_archive_from_a_terminal(path, &process.around)?;
+    }
     if process.engine.is_none() {
         return process.in_engine(None, None, false);
     }
     let environment = process.environment(&DockerConfig::default(), NO_STEPS)?;
-    let input = Some(&*typed.tar).filter(|path| *path != Path::new("-"));
-    let mut tar = source(input, &process.around)?;
     let request = ImportRequest {
         name,
-        from: typed.tar.to_string_lossy().into_owned(),
+        // Passwords are for nobody's history.
+        from: url.map_or_else(|| typed.tar.to_string_lossy().into_owned(), planner::without_user),
         message: typed.message.clone(),
         platform,
         config,
     };
+    let mut tar = match url {
+        None => Some(source(path, &process.around)?),
+        Some(_) => None,
+    };
+    let from = match (&mut tar, url) {
+        (Some(tar), _) => ImportFrom::Stream(&mut **tar),
+        (None, url) => ImportFrom::Url(url.unwrap_or_default()),
+    };
     let id = shown(process, true, |process, events| {
-        engine::import(&mut *tar, &request, &environment, events, &process.cancel)
+        engine::import(from, &request, &environment, (events, &process.cancel))
     })?;
     print(&format!("{id}\n"))
 }
 
-/// A file or standard input.
-pub(super) fn source(
-    path: Option<&Path>,
-    around: &Surroundings,
-) -> Result<Box<dyn Read + Send>, Failure> {
-    let Some(path) = path else { return Ok(Box::new(std::io::stdin())) };
-    let file = File::open(around.absolute(path));
-    let failed = |error| BuildError::io(format!("cannot read {}", path.display()), error);
-    Ok(Box::new(file.map_err(failed)?))
+fn is_url(text: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme))
 }
 
-/// Where an archive goes: a file that appears when it is whole, or standard output.
-pub(super) struct Target {
-    out: BufWriter<Box<dyn Write>>,
-    /// The file under its temporary name and its own.
-    file: Option<(std::path::PathBuf, std::path::PathBuf)>,
-}
-
-impl Target {
-    pub(super) fn open(path: Option<&Path>) -> Result<Target, BuildError> {
-        let Some(path) = path else {
-            return Ok(Target { out: BufWriter::new(Box::new(std::io::stdout())), file: None });
-        };
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(format!(".{}.part", std::process::id()));
-        let partial = std::path::PathBuf::from(partial);
-        let file = File::create(&partial)
-            .map_err(|error| BuildError::io(format!("cannot write {}", path.display()), error))?;
-        let file: Box<dyn Write> = Box::new(file);
-        Ok(Target { out: BufWriter::new(file), file: Some((partial, path.to_owned())) })
+/// Writes the files of an image. They are read in an engine, which may read files of any owner.
+pub(crate) fn export(process: &mut Process, typed: &ExportArgs) -> Done {
+    let platform = one_platform(typed.platform.as_deref())?;
+    let path = typed.output.as_deref().filter(|path| *path != Path::new("-"));
+    no_archive_to_a_terminal(path, &process.around)?;
+    if process.engine.is_none() {
+        return process.in_engine(None, None, false);
     }
-
-    pub(super) fn finish(&mut self) -> Result<(), BuildError> {
-        let done = self.out.flush().and_then(|()| match self.file.take() {
-            Some((partial, path)) => std::fs::rename(partial, path),
-            None => Ok(()),
-        });
-        done.map_err(|error| BuildError::io("cannot write the archive", error))
-    }
-}
-
-impl Write for Target {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        if let Some((partial, _)) = &self.file {
-            let _ = std::fs::remove_file(partial);
+    let environment = process.environment(&DockerConfig::default(), NO_STEPS)?;
+    let path = path.map(|path| process.around.absolute(path));
+    let directory = path.clone().filter(|path| is_directory(path));
+    let request = ExportRequest { image: typed.image.clone(), platform, directory };
+    shown(process, true, |process, events| {
+        let with = (events, &process.cancel);
+        if request.directory.is_some() {
+            return engine::export(&request, &mut std::io::sink(), &environment, with);
         }
-    }
+        let mut out = Target::open(path.as_deref())?;
+        engine::export(&request, &mut out, &environment, with)?;
+        out.finish()
+    })?;
+    Ok(Exit::Ok.into())
 }
 
-/// The config that Dockerfile instructions make of an empty one: a Dockerfile of these lines, planned, not built.
+/// A directory that is there, or that is written as one.
+fn is_directory(path: &PathBuf) -> bool {
+    path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
+/// The config that Dockerfile instructions make of an empty one.
 fn changes(lines: &[String]) -> Result<ContainerConfig, Failure> {
     if lines.is_empty() {
         return Ok(ContainerConfig::default());
     }
+    let mut config = planned(lines)?;
+    // What every stage has anyway is none of the changes.
+    let usual = planned(&[])?.env;
+    let is_said = |pair: &String| lines.iter().any(|line| line.contains(&**pair));
+    config.env.retain(|pair| !usual.contains(pair) || is_said(pair));
+    Ok(config)
+}
+
+/// The config of a Dockerfile of these lines, which is planned, not built. Directories are not made: `WORKDIR` is a
+/// setting here, as for docker.
+fn planned(lines: &[String]) -> Result<ContainerConfig, Failure> {
     let text = format!("FROM scratch\n{}\n", lines.join("\n"));
     let source = SourceText::new("--change", &text);
     let failed = |diagnostics| Failure::Engine(BuildError::dockerfile(diagnostics));
@@ -191,9 +208,10 @@ fn changes(lines: &[String]) -> Result<ContainerConfig, Failure> {
     let lowered = planner::lower(&outline, &NoImages, &findings).map_err(failed)?;
     let target = lowered.graph.targets.first();
     let target = target.expect("one platform was asked for, so there is one target");
-    if lowered.graph.vertices.iter().any(|vertex| vertex.op.makes_layer()) {
+    let is_setting = |op: &Op| !op.makes_layer() || matches!(op, Op::Mkdir(_));
+    if !lowered.graph.vertices.iter().all(|vertex| is_setting(&vertex.op)) {
         return Err(UsageError::new("--change takes instructions for the config only")
-            .with_hint("CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME and the like")
+            .with_hint("CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, WORKDIR and the like")
             .into());
     }
     Ok(target.config.config.clone())
@@ -208,6 +226,14 @@ impl Sources for NoImages {
     }
 
     fn resolve_layout(&self, _: &OciLayout, _: &Platform) -> Result<ResolvedImage, SourceError> {
+        Err(no_image())
+    }
+
+    fn resolve_in_engine(
+        &self,
+        _: &EngineName,
+        _: &Platform,
+    ) -> Result<ResolvedImage, SourceError> {
         Err(no_image())
     }
 
@@ -234,7 +260,10 @@ mod tests {
         let lines = ["CMD [\"sh\"]", "ENV A=b", "USER web"].map(str::to_owned);
         let config = changes(&lines).expect("all of them are for the config");
         assert_eq!((config.cmd, &*config.user), (Some(vec!["sh".to_owned()]), "web"));
-        assert!(config.env.contains(&"A=b".to_owned()));
+        assert_eq!(config.env, ["A=b"]);
+        let settings = ["WORKDIR /d", "ENV PATH=/bin"].map(str::to_owned);
+        let config = changes(&settings).expect("settings");
+        assert_eq!((&*config.working_dir, &config.env[..]), ("/d", &["PATH=/bin".to_owned()][..]));
         for bad in ["RUN x", "COPY a b", "NOPE", "FROM debian"] {
             assert!(changes(&[bad.to_owned()]).is_err(), "{bad}");
         }

@@ -3,11 +3,18 @@
 mod build;
 mod cache;
 mod call;
+mod image;
+mod hand_off;
 mod images;
-mod lookup;
+mod lists;
+mod login;
+mod metadata;
 mod mounts;
 mod problems;
+mod registry;
 mod run;
+mod search;
+mod streams;
 mod transfer;
 mod verify;
 mod why;
@@ -24,7 +31,7 @@ use clap::Parser as _;
 use engine::{BuildError, BuildErrorKind, Environment, Facts};
 use executor::WorkerOptions;
 use executor::process::{EngineProcess, EngineStart, engine_started, run_engine, watch_signals};
-use registry::RegistryClient;
+use ::registry::RegistryClient;
 use store::{Store, StoreOptions};
 use sys::Cancel;
 
@@ -62,6 +69,9 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(cli: Cli, arguments: Vec<OsString>, mut engine: Option<EngineProcess>) -> ExitCode {
     let mut around = Surroundings::here();
+    if let Some(directory) = &cli.config {
+        around.vars.insert("DOCKER_CONFIG".into(), directory.into());
+    }
     let stdin = engine.as_mut().and_then(|engine| engine.take_file("stdin"));
     around.stdin_copy = stdin.map(|file| Arc::new(file.into()));
     let cancel = match watch_signals(engine.as_ref()) {
@@ -76,22 +86,36 @@ fn run(cli: Cli, arguments: Vec<OsString>, mut engine: Option<EngineProcess>) ->
     let root = cli.root;
     let cache_max = None;
     let mut process = Process { arguments, around, root, said_root, cache_max, engine, cancel };
-    let done = match cli.command {
+    if !cli.command.may_make_store()
+        && let Err(failure) = process.expect_store()
+    {
+        return process.report(&failure).into();
+    }
+    let done = match cli.command.in_short() {
         Command::Build(typed) => build::run(&mut process, &typed),
-        Command::Images(typed) => lookup::images(&mut process, &typed),
+        Command::Images(typed) => image::images(&mut process, &typed),
         Command::Run(typed) => run::run(&mut process, &typed),
         Command::Pull(typed) => transfer::pull(&mut process, &typed),
         Command::Push(typed) => transfer::push(&mut process, &typed),
         Command::Save(typed) => images::save(&mut process, &typed),
         Command::Load(typed) => images::load(&mut process, &typed),
         Command::Import(typed) => images::import(&mut process, &typed),
-        Command::Tag(typed) => lookup::tag(&mut process, &typed),
-        Command::Rmi(typed) => lookup::rmi(&mut process, &typed),
-        Command::History(typed) => lookup::history(&mut process, &typed),
-        Command::Inspect(typed) => lookup::inspect(&mut process, &typed),
+        Command::Export(typed) => images::export(&mut process, &typed),
+        Command::Tag(typed) => image::tag(&mut process, &typed),
+        Command::Rmi(typed) => image::rmi(&mut process, &typed),
+        Command::History(typed) => image::history(&mut process, &typed),
+        Command::Inspect(typed) => image::inspect(&mut process, &typed),
         Command::Prune(typed) => cache::prune_all(&mut process, &typed),
+        Command::Image(typed) => image::image(&mut process, &typed),
+        Command::System(typed) => image::system(&mut process, &typed),
         Command::Cache(typed) => cache::run(&mut process, &typed),
         Command::Why(typed) => why::run(&mut process, &typed),
+        Command::Login(typed) => login::login(&mut process, &typed),
+        Command::Logout(typed) => login::logout(&mut process, &typed),
+        Command::Registry(typed) => registry::run(&mut process, &typed),
+        Command::Manifest(typed) => lists::manifest(&mut process, &typed),
+        Command::Join(typed) => lists::join(&mut process, &typed),
+        Command::Search(typed) => search::search(&mut process, &typed),
         Command::Version => print(&format!("shale {}\n", env!("CARGO_PKG_VERSION"))),
     };
     match done {
@@ -153,6 +177,24 @@ impl Process {
             let what = format!("cannot open the store {}", root.display());
             Failure::Engine(not_opened(BuildError::store(&what, error)))
         })
+    }
+
+    /// A directory that this very command names and that is not there is a slip, not an empty store. (What SHALE_ROOT
+    /// names is settled for all commands, also for those before the first build.)
+    fn expect_store(&self) -> Result<(), Failure> {
+        let (Some(_), None) = (&self.root, &self.engine) else { return Ok(()) };
+        let root = self.store_root()?;
+        match std::fs::metadata(&root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let text = format!("there is no store at {}", root.display());
+                Err(BuildError::new(BuildErrorKind::Environment, text)
+                    .with_hint(
+                        "look at --root; without it SHALE_ROOT counts. A build makes the store",
+                    )
+                    .into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where the store is. In a user namespace everybody is root: there the first process has said it.

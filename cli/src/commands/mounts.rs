@@ -8,7 +8,7 @@ use layer::Compression;
 use serde_json::{Value, json};
 use store::{CacheMountId, CacheMountInfo, CacheMountOwner, Store};
 
-use super::images::{Target, source};
+use super::streams::{Target, named, no_archive_to_a_terminal, source};
 use super::transfer::NO_STEPS;
 use super::{Done, Failure, Process, print, warn};
 use crate::args::{
@@ -16,7 +16,7 @@ use crate::args::{
     MountsLsArgs, UsageError, size_bytes,
 };
 use crate::exit::Exit;
-use crate::render::{Table, plain_text, shown_time, size};
+use crate::render::{Table, moment, plain_text, shown_time, size};
 
 /// Digits of a key that are shown, and that are enough to name it.
 const SHORT_KEY: usize = 12;
@@ -112,11 +112,7 @@ fn clear(process: &mut Process, typed: &MountsClearArgs) -> Done {
 
 fn export(process: &mut Process, typed: &MountsExportArgs) -> Done {
     let output = typed.output.as_deref().filter(|path| *path != Path::new("-"));
-    if output.is_none() && process.around.stdout_terminal {
-        return Err(UsageError::new("refusing to write an archive to a terminal")
-            .with_hint("name a file with -o")
-            .into());
-    }
+    no_archive_to_a_terminal(output, &process.around)?;
     if process.engine.is_none() {
         return process.in_engine(None, None, false);
     }
@@ -157,10 +153,20 @@ fn import(process: &mut Process, typed: &MountsImportArgs) -> Done {
     });
     let input = typed.input.as_deref().filter(|path| *path != Path::new("-"));
     let mut tar = source(input, &process.around)?;
-    let told =
-        engine::import_cache_mount(&id, &mut *tar, max_bytes, &environment, &process.cancel)?;
+    let told = engine::import_cache_mount(&id, &mut *tar, max_bytes, &environment, &process.cancel)
+        .map_err(|error| not_imported(named(error, "cannot import", input)))?;
     let id = plain_text(&id.id);
     print(&format!("{id}: {} entries, {}\n", told.entries, size(told.size_bytes)))
+}
+
+/// The same error with what can be imported, if it has no better word.
+fn not_imported(error: BuildError) -> BuildError {
+    match (error.kind(), error.hint()) {
+        (BuildErrorKind::Files, None) => error.with_hint(
+            "a tar can be imported, compressed or not, without devices and with no more than --max-size in its files",
+        ),
+        _ => error,
+    }
 }
 
 /// Gzip and no compression by the file's name.
@@ -260,10 +266,6 @@ fn time_text(mount: &CacheMountInfo) -> String {
     used.map_or_else(String::new, shown_time)
 }
 
-fn time(secs: i64) -> String {
-    jiff::Timestamp::from_second(secs).map_or_else(|_| String::new(), |time| time.to_string())
-}
-
 fn as_json(mount: &CacheMountInfo) -> Value {
     let id = mount.id.as_ref();
     let owner = id.and_then(|id| id.owner);
@@ -271,7 +273,7 @@ fn as_json(mount: &CacheMountInfo) -> Value {
         json!({
             "size": dir.size_bytes,
             "sizeIsWhole": dir.is_whole,
-            "lastUsed": time(dir.used_secs),
+            "lastUsed": moment(dir.used_secs),
             "inUse": dir.in_use,
         })
     });

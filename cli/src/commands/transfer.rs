@@ -1,47 +1,132 @@
 //! `shale pull` and `shale push`.
 
-use engine::{BuildError, BuildErrorKind};
+use engine::{BuildError, BuildErrorKind, Environment};
 use executor::WorkerOptions;
 use oci::{Platform, Reference};
 use progress::Emitter;
 
-use super::{Done, Process, print, warn};
-use crate::args::{DockerConfig, PullArgs, PushArgs, image_name, platforms};
+use super::{Done, Failure, Process, print, warn};
+use crate::args::{DockerConfig, PullArgs, PushArgs, UsageError, image_name, platforms};
+use crate::exit::Exit;
 use crate::render::{Display, Screen};
 
 /// Moving images runs no step.
 pub(crate) const NO_STEPS: WorkerOptions =
     WorkerOptions { require_isolation: false, require_network: false };
 
-/// Fetches an image and prints its id.
+/// Fetches an image, or all of a repository, and says what came of it in docker's words.
 pub(crate) fn pull(process: &mut Process, typed: &PullArgs) -> Done {
     let name = image_name(&typed.name)?;
+    check_all_tags(typed.all_tags, &typed.name, &name)?;
     let platforms = platforms(typed.platform.as_slice())?;
     let platform = platforms.into_iter().next().unwrap_or_else(Platform::host);
     let config = configuration(process);
     let environment = process.environment(&config, NO_STEPS)?;
-    let id = shown(process, typed.quiet, |process, events| {
-        engine::pull(&name, &platform, &environment, events, &process.cancel)
-    })?;
-    print(&format!("{id}\n"))
+    if !typed.all_tags {
+        if is_untagged(&typed.name, &name) && !typed.quiet {
+            print("Using default tag: latest\n")?;
+        }
+        let is_new = pull_one(process, typed.quiet, &name, &platform, &environment)?;
+        return print(&pulled(typed.quiet, &name.familiar(), &name.to_string(), is_new));
+    }
+    let mut is_new = false;
+    for tagged in engine::remote_tags(&name, &environment)? {
+        is_new |= pull_one(process, typed.quiet, &tagged, &platform, &environment)?;
+    }
+    print(&pulled(typed.quiet, &name.familiar_name(), &name.name(), is_new))
 }
 
-/// Uploads an image and prints its digest. Its layers may have to be encoded first, in an engine.
+/// Fetches one image. Whether it was not here before.
+fn pull_one(
+    process: &Process,
+    quiet: bool,
+    name: &Reference,
+    platform: &Platform,
+    environment: &Environment,
+) -> Result<bool, Failure> {
+    if !quiet {
+        let wanted = name.digest().map(|digest| digest.to_string());
+        let wanted = wanted.as_deref().or(name.tag()).unwrap_or_default();
+        print(&format!("{wanted}: Pulling from {}\n", name.repository()))?;
+    }
+    let pulled = shown(process, quiet, |process, events| {
+        engine::pull(name, platform, environment, events, &process.cancel)
+    })?;
+    if !quiet {
+        print(&format!("Digest: {}\n", pulled.digest))?;
+    }
+    Ok(pulled.is_new)
+}
+
+/// The last lines of a pull.
+fn pulled(quiet: bool, familiar: &str, full: &str, is_new: bool) -> String {
+    match (quiet, is_new) {
+        (true, _) => format!("{full}\n"),
+        (false, true) => format!("Status: Downloaded newer image for {familiar}\n{full}\n"),
+        (false, false) => format!("Status: Image is up to date for {familiar}\n{full}\n"),
+    }
+}
+
+/// Uploads an image, or all of a repository, and says what came of it in docker's words. Layers may have to be encoded
+/// first, in an engine.
 pub(crate) fn push(process: &mut Process, typed: &PushArgs) -> Done {
     let name = image_name(&typed.name)?;
+    check_all_tags(typed.all_tags, &typed.name, &name)?;
+    let platforms = platforms(typed.platform.as_slice())?;
     if process.engine.is_none() {
         return process.in_engine(None, None, false);
     }
     let config = configuration(process);
     let environment = process.environment(&config, NO_STEPS)?;
-    let digest = shown(process, typed.quiet, |process, events| {
-        engine::push(&name, &environment, events, &process.cancel)
-    })
-    .map_err(|error| not_pushed(error, &typed.name, &name))?;
-    print(&format!("{digest}\n"))
+    let names = match typed.all_tags {
+        true => engine::local_tags(&name, &environment)?,
+        false => vec![name.clone()],
+    };
+    if names.is_empty() {
+        let text = format!("the store has no image of the name {}", name.familiar_name());
+        return Err(BuildError::new(BuildErrorKind::Dockerfile, text).into());
+    }
+    if !typed.quiet {
+        if !typed.all_tags && is_untagged(&typed.name, &name) {
+            print("Using default tag: latest\n")?;
+        }
+        print(&format!("The push refers to repository [{}]\n", name.name()))?;
+    }
+    for name in names {
+        let pushed = shown(process, typed.quiet, |process, events| {
+            engine::push(&name, platforms.first(), &environment, events, &process.cancel)
+        })
+        .map_err(|error| not_pushed(error, &typed.name, &name))?;
+        let line = match (typed.quiet, name.tag()) {
+            (true, _) => format!("{name}\n"),
+            (false, Some(tag)) => {
+                format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size_bytes)
+            }
+            (false, None) => format!("digest: {} size: {}\n", pushed.digest, pushed.size_bytes),
+        };
+        print(&line)?;
+    }
+    Ok(Exit::Ok.into())
 }
 
-/// Who names no registry and may not push to the usual one meant another one.
+/// All tags of one tag are a contradiction.
+fn check_all_tags(all_tags: bool, typed: &str, name: &Reference) -> Result<(), UsageError> {
+    if all_tags && !is_untagged(typed, name) {
+        let text = "tag can't be used with --all-tags/-a";
+        let hint = format!("name the repository alone: {}", name.familiar_name());
+        return Err(UsageError::new(text).with_hint(hint));
+    }
+    Ok(())
+}
+
+/// Whether a name was typed without tag and digest.
+fn is_untagged(typed: &str, name: &Reference) -> bool {
+    let has_tag = typed.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    name.digest().is_none() && !has_tag
+}
+
+/// Who names no registry and may not push to the usual one meant another one; what a broken connection has left undone
+/// is done by the same command again.
 fn not_pushed(error: BuildError, typed: &str, name: &Reference) -> BuildError {
     let is_asked = ["docker.io/", "index.docker.io/"].iter().any(|asked| typed.starts_with(asked));
     match error.kind() {
@@ -52,11 +137,31 @@ fn not_pushed(error: BuildError, typed: &str, name: &Reference) -> BuildError {
             );
             error.with_hint(hint)
         }
+        BuildErrorKind::Registry if error.hint().is_none() && is_temporary(&error) => {
+            let hint = format!(
+                "`shale push {typed}` again sends only what {} does not have yet",
+                name.registry()
+            );
+            error.with_hint(hint)
+        }
         _ => error,
     }
 }
 
-fn configuration(process: &Process) -> DockerConfig {
+/// Whether the registry was the trouble, not what was asked of it.
+fn is_temporary(error: &BuildError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(one) = cause {
+        if let Some(error) = one.downcast_ref::<registry::RegistryError>() {
+            let is_away = error.kind() == registry::RegistryErrorKind::Unreachable;
+            return error.is_temporary() || is_away;
+        }
+        cause = one.source();
+    }
+    false
+}
+
+pub(crate) fn configuration(process: &Process) -> DockerConfig {
     let config = DockerConfig::read(&process.around);
     config.warning.iter().for_each(|warning| warn(warning));
     config

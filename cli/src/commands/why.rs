@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Done, Process, print};
 use crate::args::{UsageError, WhyArgs};
-use crate::render::{Table, plain_text};
+use crate::render::{Table, plain_text, shortened, shown_seconds};
 
 /// Differing files that are listed without `--all`.
 const FILES_SHOWN: usize = 100;
@@ -92,10 +92,7 @@ fn table(log: &BuildLog, places: &[StepPlace]) -> String {
             0 | 1 => shown_address(place, places),
             _ => format!("{} {}", step.platform, shown_address(place, places)),
         };
-        let mut text: String = step.text.lines().next().unwrap_or_default().to_owned();
-        if text.chars().count() > SHORT_STEP {
-            text = text.chars().take(SHORT_STEP - 1).chain(['…']).collect();
-        }
+        let text = shortened(step.text.lines().next().unwrap_or_default(), SHORT_STEP);
         let because = step.because.as_ref().map(|because| format!("because {because}"));
         table.row(&[
             &plain_text(&address),
@@ -123,12 +120,8 @@ fn outcome(outcome: StepOutcome) -> &'static str {
 fn took(step: &LoggedStep) -> String {
     match step.outcome {
         StepOutcome::Cached | StepOutcome::Refused | StepOutcome::NotReached => String::new(),
-        _ => seconds(step.took_ms),
+        _ => shown_seconds(step.took_ms),
     }
-}
-
-fn seconds(ms: u64) -> String {
-    format!("{}.{}s", ms / 1000, ms % 1000 / 100)
 }
 
 /// All that is known of one step.
@@ -143,7 +136,7 @@ fn detail(log: &BuildLog, at: usize, places: &[StepPlace], all: bool) -> String 
     lines.add(&address, &format!("{}   {lines_of}", step.text.lines().next().unwrap_or_default()));
     let took = match step.outcome {
         StepOutcome::Cached if step.took_ms > 0 => {
-            format!("cached (took {} when it ran)", seconds(step.took_ms))
+            format!("cached (took {} when it ran)", shown_seconds(step.took_ms))
         }
         StepOutcome::Cached => "cached".to_owned(),
         other => format!("{} {}", outcome(other), took(step)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use progress::VertexInfo;
 
 use super::escape::plain_text;
+use super::time::shown_seconds;
 
 /// Counts steps of stages. Images do not count, nor what is done for a step behind the scenes.
 #[derive(Default)]
@@ -60,7 +61,7 @@ fn is_step(info: &VertexInfo) -> bool {
 fn time(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
-        0..10 => format!("{seconds}.{}s", ms % 1000 / 100),
+        0..10 => shown_seconds(ms),
         10..120 => format!("{seconds}s"),
         120..7200 => format!("{}m{}s", seconds / 60, seconds % 60),
         _ => format!("{}h{}m", seconds / 3600, seconds % 3600 / 60),

@@ -8,12 +8,16 @@ mod call;
 mod check;
 mod error;
 mod escape;
+mod explain;
+mod format;
+mod human;
 mod plain;
 mod rawjson;
 mod screen;
 mod steps;
 mod table;
 mod time;
+mod transfers;
 mod tty;
 
 pub(crate) use call::{
@@ -23,8 +27,13 @@ pub(crate) use call::{
 pub(crate) use check::check_report;
 pub(crate) use error::{Report, Style, causes, render_report};
 pub(crate) use escape::plain_text;
+pub(crate) use explain::{Explained, ExplainedPlace, explain_json, explain_text};
+pub(crate) use format::{Format, plain_values, row};
+pub(crate) use human::{human_duration, human_size};
 pub(crate) use rawjson::finding_status;
 pub(crate) use screen::{Display, LAST_WORDS, Screen};
 pub(crate) use steps::size;
-pub(crate) use table::Table;
-pub(crate) use time::{moment, shown_date, shown_time};
+pub(crate) use table::{Table, shortened};
+pub(crate) use time::{
+    date_secs, moment, now_secs, shown_date, shown_moment, shown_seconds, shown_time,
+};

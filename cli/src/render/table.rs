@@ -43,9 +43,23 @@ impl fmt::Display for Table {
     }
 }
 
+/// The beginning of a text for a cell: so many characters at most, the last one `…` where some are left out.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    match text.chars().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_texts_are_cut() {
+        let cut = |text| shortened(text, 3);
+        assert_eq!([cut(""), cut("äbc"), cut("äbcd")], ["", "äbc", "äb…"]);
+    }
 
     #[test]
     fn columns_are_aligned() {

@@ -6,16 +6,24 @@ use progress::{Event, EventKind, Outcome};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::escape::plain_text;
-use super::steps::{Steps, size};
+use super::steps::Steps;
+use super::transfers::Transfers;
 
 /// What the terminal progress remembers.
 #[derive(Default)]
 pub(crate) struct Tty {
     steps: Steps,
-    /// Steps that run, in the order of their start, with what they transfer at the moment.
-    running: Vec<(u32, Option<String>)>,
+    /// Steps that run, in the order of their start.
+    running: Vec<Running>,
     ended: usize,
     over: bool,
+}
+
+/// A step that runs.
+struct Running {
+    vertex: u32,
+    because: Option<String>,
+    transfers: Transfers,
 }
 
 /// The size of the terminal in characters.
@@ -35,7 +43,8 @@ impl Tty {
             EventKind::Planned { .. } | EventKind::Output { .. } => Vec::new(),
             EventKind::Started { vertex, .. } => {
                 let because = self.steps.get(*vertex).and_then(|step| step.because());
-                self.running.push((*vertex, because));
+                let transfers = Transfers::default();
+                self.running.push(Running { vertex: *vertex, because, transfers });
                 Vec::new()
             }
             EventKind::Cached { vertex, .. } => {
@@ -46,7 +55,10 @@ impl Tty {
                 vec![format!("               {}", plain_text(item))]
             }
             EventKind::Transfer { vertex, item, done_bytes, total_bytes } => {
-                self.transfer(*vertex, item, *done_bytes, *total_bytes);
+                let mut running = self.running.iter_mut();
+                if let Some(step) = running.find(|running| running.vertex == *vertex) {
+                    step.transfers.take(item, *done_bytes, *total_bytes, event.at);
+                }
                 Vec::new()
             }
             EventKind::Finished { vertex, outcome } => {
@@ -82,35 +94,35 @@ impl Tty {
             width,
         )];
         let room = window.height.saturating_sub(2).max(2);
-        for (shown, (vertex, note)) in self.running.iter().enumerate() {
+        for (shown, running) in self.running.iter().enumerate() {
             let hidden = self.running.len() - shown;
             if lines.len() + 2 >= room && hidden > 1 {
                 lines.push(format!(" … and {hidden} more"));
                 break;
             }
-            lines.extend(self.running_step(*vertex, note.as_deref(), now, width));
+            let left = room.saturating_sub(lines.len() + usize::from(hidden > 1));
+            let mut step = self.running_step(running, now, width);
+            step.truncate(left.max(2));
+            lines.extend(step);
         }
         lines
     }
 
-    fn running_step(
-        &self,
-        vertex: u32,
-        note: Option<&str>,
-        now: Duration,
-        width: usize,
-    ) -> Vec<String> {
-        let Some(step) = self.steps.get(vertex) else { return Vec::new() };
+    fn running_step(&self, running: &Running, now: Duration, width: usize) -> Vec<String> {
+        let Some(step) = self.steps.get(running.vertex) else { return Vec::new() };
         let head = format!(" {:>6.1}s       {}", step.age(now).as_secs_f64(), step.name());
-        let mut lines = vec![fit(&head, width)];
-        if let Some(last) = step.last_line().or(note) {
-            lines.push(fit(&format!("   > {last}"), width));
-        }
-        lines
+        let moving = running.transfers.lines();
+        let below = match step.last_line() {
+            Some(last) => vec![last.to_owned()],
+            None if !moving.is_empty() => moving,
+            None => running.because.iter().cloned().collect(),
+        };
+        let below = below.iter().map(|line| format!("   > {line}"));
+        std::iter::once(head).chain(below).map(|line| fit(&line, width)).collect()
     }
 
     fn finished(&mut self, vertex: u32, outcome: &Outcome, now: Duration) -> String {
-        self.running.retain(|(running, _)| *running != vertex);
+        self.running.retain(|running| running.vertex != vertex);
         self.ended += 1;
         let age = self.steps.get(vertex).map_or(Duration::ZERO, |step| step.age(now));
         let name = self.name(vertex);
@@ -122,17 +134,6 @@ impl Tty {
                 format!(" failed {:>4.1}s  {name}: {}", age.as_secs_f64(), plain_text(message))
             }
             Outcome::Canceled => format!(" cancelled     {name}"),
-        }
-    }
-
-    fn transfer(&mut self, vertex: u32, item: &str, done_bytes: u64, total_bytes: Option<u64>) {
-        let item = plain_text(item);
-        let note = match total_bytes {
-            Some(total) => format!("{item} {} / {}", size(done_bytes), size(total)),
-            None => format!("{item} {}", size(done_bytes)),
-        };
-        if let Some((_, slot)) = self.running.iter_mut().find(|(running, _)| *running == vertex) {
-            *slot = Some(note);
         }
     }
 

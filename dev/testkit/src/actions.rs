@@ -4,12 +4,13 @@
 mod api;
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::http::{self, Request, Response, Server, Service};
+use crate::http::{self, Hooks, Request, Response, Server, Service};
 
 pub use crate::http::{Fault, FaultKind, Logged};
 
@@ -111,28 +112,16 @@ impl TestActions {
         self.state().entries.last().map(|entry| entry.version.clone())
     }
 
-    /// Lets something go wrong. Earlier faults are used up first.
-    pub fn fail_with(&self, method: &'static str, path: &str, times: u32, kind: FaultKind) {
-        self.0.fail(Fault { method, path: path.to_owned(), times, kind });
-    }
-
-    /// All requests so far.
-    pub fn log(&self) -> Vec<Logged> {
-        self.0.log()
-    }
-
-    /// `METHOD path status` of all requests so far, without queries.
-    pub fn calls(&self) -> Vec<String> {
-        http::calls(&self.0.log())
-    }
-
-    /// Forgets the requests so far.
-    pub fn clear_log(&self) {
-        self.0.clear_log();
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.service().state()
+    }
+}
+
+impl Deref for TestActions {
+    type Target = Hooks;
+
+    fn deref(&self) -> &Hooks {
+        self.0.hooks()
     }
 }
 

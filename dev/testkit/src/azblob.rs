@@ -2,12 +2,13 @@
 //! signatures with an account's key. Paths begin with the account's name, as with the service's own emulator.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::http::{self, Fault, Request, Response, Server, Service, decode};
+use crate::http::{Hooks, Request, Response, Server, Service, decode};
 use crate::s3::hmac;
 
 pub use crate::http::FaultKind;
@@ -46,21 +47,6 @@ impl TestAzblob {
         STANDARD.encode(KEY)
     }
 
-    /// Lets something go wrong.
-    pub fn fail_with(&self, method: &'static str, path: &str, times: u32, kind: FaultKind) {
-        self.0.fail(Fault { method, path: path.to_owned(), times, kind });
-    }
-
-    /// `METHOD path status` of all requests so far, without queries.
-    pub fn calls(&self) -> Vec<String> {
-        http::calls(&self.0.log())
-    }
-
-    /// Forgets the requests so far.
-    pub fn clear_log(&self) {
-        self.0.clear_log();
-    }
-
     /// `container/name` of all blobs.
     pub fn names(&self) -> Vec<String> {
         self.0.service().state().blobs.keys().cloned().collect()
@@ -69,6 +55,14 @@ impl TestAzblob {
     /// A blob's bytes, by container and name.
     pub fn blob(&self, name: &str) -> Option<Arc<[u8]>> {
         self.0.service().state().blobs.get(name).cloned()
+    }
+}
+
+impl Deref for TestAzblob {
+    type Target = Hooks;
+
+    fn deref(&self) -> &Hooks {
+        self.0.hooks()
     }
 }
 

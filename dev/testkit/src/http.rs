@@ -7,9 +7,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::wire::{self, Wire};
+
 /// What answers requests.
 pub(crate) trait Service: Send + Sync + 'static {
     fn answer(&self, request: &Request) -> Response;
+
+    /// Whether clients must show who they are with a certificate.
+    fn wants_client_certificate(&self) -> bool {
+        false
+    }
 
     /// For [`FaultKind::ExpireTokens`].
     fn expire_tokens(&self) {
@@ -27,6 +34,12 @@ pub(crate) struct Server<S: Service> {
 struct Shared<S> {
     service: S,
     stopped: AtomicBool,
+    hooks: Hooks,
+}
+
+/// What tests do with any server: let it fail, and see what came.
+#[derive(Default)]
+pub struct Hooks {
     faults: Mutex<Vec<Fault>>,
     log: Mutex<Vec<Logged>>,
 }
@@ -38,6 +51,8 @@ pub struct Fault {
     pub method: &'static str,
     /// A part of their path and query; empty for any.
     pub path: String,
+    /// How many such requests pass before it.
+    pub skip: u32,
     /// How many requests it hits.
     pub times: u32,
     /// What happens to them.
@@ -65,6 +80,8 @@ pub enum FaultKind {
     Endless,
     /// Every token given so far is no longer good.
     ExpireTokens,
+    /// Bytes of the test's own are sent.
+    Wire(Wire),
 }
 
 /// A request that came.
@@ -90,8 +107,7 @@ impl<S: Service> Server<S> {
         let shared = Arc::new(Shared {
             service: make(address),
             stopped: AtomicBool::new(false),
-            faults: Mutex::default(),
-            log: Mutex::default(),
+            hooks: Hooks::default(),
         });
         let server = shared.clone();
         std::thread::spawn(move || accept(&listener, &server, is_tls));
@@ -111,19 +127,79 @@ impl<S: Service> Server<S> {
         &self.shared.service
     }
 
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.shared.hooks
+    }
+}
+
+impl Hooks {
     /// Lets something go wrong. Earlier faults are used up first.
-    pub(crate) fn fail(&self, fault: Fault) {
-        self.shared.faults.lock().unwrap().push(fault);
+    pub fn fail(&self, fault: Fault) {
+        self.faults.lock().unwrap().push(fault);
+    }
+
+    /// Shorthand for [`Hooks::fail`].
+    pub fn fail_with(&self, method: &'static str, path: &str, times: u32, kind: FaultKind) {
+        self.fail(Fault { method, path: path.to_owned(), skip: 0, times, kind });
     }
 
     /// All requests so far.
-    pub(crate) fn log(&self) -> Vec<Logged> {
-        self.shared.log.lock().unwrap().clone()
+    pub fn log(&self) -> Vec<Logged> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// `METHOD path status` of all requests so far, without queries.
+    pub fn calls(&self) -> Vec<String> {
+        let one = |l: &Logged| {
+            let path = l.path.split('?').next().unwrap_or_default();
+            format!("{} {path} {}", l.method, l.status)
+        };
+        self.log.lock().unwrap().iter().map(one).collect()
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn heal(&self) {
+        self.faults.lock().unwrap().clear();
     }
 
     /// Forgets the requests so far.
-    pub(crate) fn clear_log(&self) {
-        self.shared.log.lock().unwrap().clear();
+    pub fn clear_log(&self) {
+        self.log.lock().unwrap().clear();
+    }
+
+    /// Lets nothing go wrong any more.
+    pub fn clear_faults(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
+    /// Takes one use of the first fault that fits a request.
+    fn take_fault(&self, method: &str, path: &str) -> Option<FaultKind> {
+        let mut faults = self.faults.lock().unwrap();
+        let fits = |f: &Fault| {
+            (f.method.is_empty() || f.method == method) && path.contains(f.path.as_str())
+        };
+        let mut taken = None;
+        for fault in faults.iter_mut().filter(|fault| fits(fault)) {
+            if fault.skip > 0 {
+                fault.skip -= 1;
+            } else if taken.is_none() {
+                taken = Some(fault.kind.clone());
+                fault.times = fault.times.saturating_sub(1);
+            }
+        }
+        faults.retain(|fault| fault.times > 0);
+        taken
+    }
+
+    fn write_down(&self, request: Request, status: u16) {
+        let body = if request.path() == "/token" {
+            String::from_utf8_lossy(&request.body).into_owned()
+        } else {
+            String::new()
+        };
+        let Request { method, target, headers, .. } = request;
+        let logged = Logged { method, path: target, headers, body, status };
+        self.log.lock().unwrap().push(logged);
     }
 }
 
@@ -141,15 +217,6 @@ pub(crate) fn base(is_tls: bool, address: SocketAddr) -> String {
     format!("{scheme}://{address}")
 }
 
-/// `METHOD path status` of requests, without queries.
-pub(crate) fn calls(log: &[Logged]) -> Vec<String> {
-    let one = |l: &Logged| {
-        let path = l.path.split('?').next().unwrap_or_default();
-        format!("{} {path} {}", l.method, l.status)
-    };
-    log.iter().map(one).collect()
-}
-
 fn accept<S: Service>(listener: &TcpListener, shared: &Arc<Shared<S>>, is_tls: bool) {
     for stream in listener.incoming() {
         if shared.stopped.load(Ordering::SeqCst) {
@@ -161,31 +228,19 @@ fn accept<S: Service>(listener: &TcpListener, shared: &Arc<Shared<S>>, is_tls: b
             let _ = stream.set_nodelay(true);
             // A client that goes away is not this server's failure.
             let _ = if is_tls {
-                let connection = rustls::ServerConnection::new(crate::tls::server_config());
+                let config = match shared.service.wants_client_certificate() {
+                    true => crate::tls::server_config_for_clients(),
+                    false => crate::tls::server_config(),
+                };
+                let connection = rustls::ServerConnection::new(config);
+                let socket = stream.try_clone().unwrap();
                 let mut tls = rustls::StreamOwned::new(connection.unwrap(), stream);
-                serve(&mut tls, &shared)
+                serve(&mut tls, &socket, &shared)
             } else {
-                serve(&mut { stream }, &shared)
+                let socket = stream.try_clone().unwrap();
+                serve(&mut { stream }, &socket, &shared)
             };
         });
-    }
-}
-
-impl<S> Shared<S> {
-    /// Takes one use of the first fault that fits a request.
-    fn take_fault(&self, method: &str, path: &str) -> Option<FaultKind> {
-        let mut faults = self.faults.lock().unwrap();
-        let fits = |f: &Fault| {
-            (f.method.is_empty() || f.method == method) && path.contains(f.path.as_str())
-        };
-        let at = faults.iter().position(fits)?;
-        let fault = &mut faults[at];
-        let kind = fault.kind.clone();
-        fault.times = fault.times.saturating_sub(1);
-        if fault.times == 0 {
-            faults.remove(at);
-        }
-        Some(kind)
     }
 }
 
@@ -249,12 +304,16 @@ impl Response {
 }
 
 /// Answers requests of one connection until it ends.
-fn serve<S: Service>(stream: &mut (impl Read + Write), shared: &Shared<S>) -> io::Result<()> {
+fn serve<S: Service>(
+    stream: &mut (impl Read + Write),
+    socket: &TcpStream,
+    shared: &Shared<S>,
+) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     while let Some(mut request) = read_request(&mut reader)? {
-        let fault = shared.take_fault(&request.method, &request.target);
+        let fault = shared.hooks.take_fault(&request.method, &request.target);
         if matches!(fault, Some(FaultKind::Close)) {
-            log(shared, request, 0);
+            shared.hooks.write_down(request, 0);
             return Ok(());
         }
         if matches!(fault, Some(FaultKind::ExpireTokens)) {
@@ -264,6 +323,7 @@ fn serve<S: Service>(stream: &mut (impl Read + Write), shared: &Shared<S>) -> io
             request.headers.remove("range");
         }
         let mut response = match &fault {
+            Some(FaultKind::Wire(wire)) if !wire.has_effect => Response::new(0),
             Some(FaultKind::Status(status, headers, body)) => {
                 let mut response = Response::new(*status).body(body.clone().into_bytes());
                 response.headers = headers.clone();
@@ -281,7 +341,15 @@ fn serve<S: Service>(stream: &mut (impl Read + Write), shared: &Shared<S>) -> io
             }
         }
         let is_head = request.method == "HEAD";
-        log(shared, request, response.status);
+        if let Some(FaultKind::Wire(wire)) = &fault {
+            let pieces = wire.pieces(&request, &response);
+            shared.hooks.write_down(request, response.status);
+            match wire::send(reader.get_mut(), socket, &pieces)? {
+                true => continue,
+                false => return Ok(()),
+            }
+        }
+        shared.hooks.write_down(request, response.status);
         let out = reader.get_mut();
         match fault {
             Some(FaultKind::LoseAnswer) => return Ok(()),
@@ -300,17 +368,6 @@ fn serve<S: Service>(stream: &mut (impl Read + Write), shared: &Shared<S>) -> io
         out.flush()?;
     }
     Ok(())
-}
-
-fn log<S>(shared: &Shared<S>, request: Request, status: u16) {
-    let body = if request.path() == "/token" {
-        String::from_utf8_lossy(&request.body).into_owned()
-    } else {
-        String::new()
-    };
-    let Request { method, target, headers, .. } = request;
-    let logged = Logged { method, path: target, headers, body, status };
-    shared.log.lock().unwrap().push(logged);
 }
 
 fn read_request(reader: &mut BufReader<impl Read + Write>) -> io::Result<Option<Request>> {
@@ -364,7 +421,7 @@ fn read_chunks(reader: &mut BufReader<impl Read>, body: &mut Vec<u8>) -> io::Res
     }
 }
 
-fn write_head(out: &mut impl Write, response: &Response) -> io::Result<()> {
+pub(crate) fn write_head(out: &mut impl Write, response: &Response) -> io::Result<()> {
     let mut head = format!("HTTP/1.1 {} Status\r\n", response.status);
     let has_length = response.headers.iter().any(|(name, _)| *name == "content-length");
     for (name, value) in &response.headers {
@@ -386,7 +443,7 @@ fn write_endless(out: &mut impl Write, response: &Response) -> io::Result<()> {
     }
 }
 
-fn pairs(text: &str, name: &str) -> Vec<String> {
+pub(crate) fn pairs(text: &str, name: &str) -> Vec<String> {
     text.split('&')
         .filter_map(|pair| pair.split_once('='))
         .filter(|(n, _)| *n == name)

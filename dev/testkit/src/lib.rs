@@ -8,14 +8,20 @@
 
 pub mod actions;
 pub mod azblob;
+pub mod cutting;
+pub mod doors;
+pub mod faults;
 mod http;
 pub mod image;
 pub mod need;
 pub mod registry;
 pub mod rootfs;
 pub mod s3;
+pub mod search_index;
 pub mod server;
 pub mod tls;
+pub mod token_server;
+pub mod wire;
 
 /// A fresh directory for a store, owned by the caller and readable by nobody else; removed on drop.
 pub fn temp_store_root() -> tempfile::TempDir {

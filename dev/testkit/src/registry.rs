@@ -8,11 +8,12 @@ mod auth;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use oci::Digest;
 
-use crate::http::{self, Request, Response, Server, Service};
+use crate::http::{self, Hooks, Request, Response, Server, Service};
 
 pub use crate::http::{Fault, FaultKind, Logged};
 pub use auth::Auth;
@@ -27,8 +28,18 @@ pub struct Settings {
     pub auth: Auth,
     /// Speak TLS with the certificate of [`crate::tls`].
     pub tls: bool,
+    /// With TLS: speak only with clients that show [`crate::tls::CLIENT_PEM`].
+    pub client_certificate: bool,
     /// Answer uploads with a `Location` at this base URL instead of an own path.
     pub upload_base: Option<String>,
+    /// The longest body of an upload that is taken at once, in bytes.
+    pub body_max_bytes: Option<usize>,
+    /// Pieces of an upload are said to be at least so long, in bytes.
+    pub piece_min_bytes: Option<usize>,
+    /// Have the API for referrers.
+    pub referrers: bool,
+    /// So many tags are listed at once.
+    pub tags_in_page: Option<usize>,
     /// Where tokens are to be had; empty for this registry's own `/token`.
     pub realm: String,
 }
@@ -47,6 +58,7 @@ struct State {
     blobs: HashMap<(String, Digest), Arc<[u8]>>,
     manifests: BTreeMap<(String, String), Manifest>,
     uploads: HashMap<String, Vec<u8>>,
+    next_upload_keeps: Option<usize>,
     next_number: u64,
     tokens: HashMap<String, Vec<String>>,
 }
@@ -76,31 +88,6 @@ impl TestRegistry {
         format!("{}/{name}", self.0.address())
     }
 
-    /// Lets something go wrong. Earlier faults are used up first.
-    pub fn fail(&self, fault: Fault) {
-        self.0.fail(fault);
-    }
-
-    /// Shorthand for [`TestRegistry::fail`].
-    pub fn fail_with(&self, method: &'static str, path: &str, times: u32, kind: FaultKind) {
-        self.fail(Fault { method, path: path.to_owned(), times, kind });
-    }
-
-    /// All requests so far.
-    pub fn log(&self) -> Vec<Logged> {
-        self.0.log()
-    }
-
-    /// `METHOD path status` of all requests so far, without queries.
-    pub fn calls(&self) -> Vec<String> {
-        http::calls(&self.0.log())
-    }
-
-    /// Forgets the requests so far.
-    pub fn clear_log(&self) {
-        self.0.clear_log();
-    }
-
     /// Stores a blob.
     pub fn put_blob(&self, repository: &str, bytes: &[u8]) -> Digest {
         let digest = Digest::of(bytes);
@@ -115,6 +102,11 @@ impl TestRegistry {
             let value = (media_type.to_owned(), Arc::from(bytes));
             state.manifests.insert((repository.to_owned(), name), value);
         }
+    }
+
+    /// Of the next body of an upload so many bytes arrive, then the registry fails.
+    pub fn cut_next_upload(&self, after_bytes: usize) {
+        self.state().next_upload_keeps = Some(after_bytes);
     }
 
     /// A blob's bytes.
@@ -132,9 +124,21 @@ impl TestRegistry {
     }
 }
 
+impl Deref for TestRegistry {
+    type Target = Hooks;
+
+    fn deref(&self) -> &Hooks {
+        self.0.hooks()
+    }
+}
+
 impl Service for Shared {
     fn answer(&self, request: &Request) -> Response {
         api::answer(self, request)
+    }
+
+    fn wants_client_certificate(&self) -> bool {
+        self.settings.client_certificate
     }
 
     fn expire_tokens(&self) {

@@ -5,10 +5,11 @@ mod api;
 mod signature;
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::http::{self, Request, Response, Server, Service};
+use crate::http::{Hooks, Request, Response, Server, Service};
 
 pub(crate) use signature::hmac;
 
@@ -100,26 +101,6 @@ impl TestS3 {
         &self.0.service().settings
     }
 
-    /// Lets something go wrong. Earlier faults are used up first.
-    pub fn fail_with(&self, method: &'static str, path: &str, times: u32, kind: FaultKind) {
-        self.0.fail(Fault { method, path: path.to_owned(), times, kind });
-    }
-
-    /// All requests so far.
-    pub fn log(&self) -> Vec<Logged> {
-        self.0.log()
-    }
-
-    /// `METHOD path status` of all requests so far, without queries.
-    pub fn calls(&self) -> Vec<String> {
-        http::calls(&self.0.log())
-    }
-
-    /// Forgets the requests so far.
-    pub fn clear_log(&self) {
-        self.0.clear_log();
-    }
-
     /// Keys of all objects.
     pub fn keys(&self) -> Vec<String> {
         self.state().objects.keys().cloned().collect()
@@ -161,6 +142,14 @@ impl TestS3 {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.service().state()
+    }
+}
+
+impl Deref for TestS3 {
+    type Target = Hooks;
+
+    fn deref(&self) -> &Hooks {
+        self.0.hooks()
     }
 }
 

@@ -9,12 +9,13 @@ use serde_json::Value;
 use crate::Finding;
 
 /// Each crate of the workspace with the crates of the workspace that it may use. `*` stands for all.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("shale-oci", &[]),
     ("shale-parser", &[]),
     ("shale-pattern", &[]),
     ("shale-progress", &[]),
     ("shale-sys", &[]),
+    ("shale-template", &[]),
     ("shale-graph", &["shale-oci"]),
     ("shale-layer", &["shale-oci", "shale-graph", "shale-sys"]),
     ("shale-tree", &["shale-oci", "shale-graph", "shale-pattern", "shale-layer", "shale-sys"]),
@@ -38,9 +39,11 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "shale-progress",
         ],
     ),
+    ("shale-attest", &["shale-oci", "shale-layer", "shale-tree"]),
     (
         "shale-exporter",
         &[
+            "shale-attest",
             "shale-oci",
             "shale-graph",
             "shale-layer",

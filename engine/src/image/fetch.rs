@@ -1,5 +1,6 @@
 //! Layers of images into the store: downloaded side by side, verified, unpacked in order.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::io::Read;
 use std::path::Path;
@@ -8,11 +9,10 @@ use std::sync::Arc;
 use exporter::import::ImageArchive;
 use graph::{ImageOrigin, ImageSource, LayerId, Stack};
 use oci::{ChainId, Descriptor, DiffId, Document};
-use progress::EventKind;
-use registry::RegistryError;
+use registry::{BlobPrefix, RegistryError};
 use store::StoreError;
 
-use super::noted::note;
+use super::blob::{self, Opened};
 use super::resolve::registry_error;
 use super::stored;
 use super::unpack::{Packed, unpack};
@@ -24,7 +24,7 @@ use crate::stop::Stop;
 use crate::value::LazyImage;
 
 /// Downloads layers side by side and unpacks them in order: what a tar means depends on what lies below it.
-pub(super) fn fetch(session: &Arc<Session>, lazy: &LazyImage, vertex: u32) -> Result<Stack, Stop> {
+pub(crate) fn fetch(session: &Arc<Session>, lazy: &LazyImage, vertex: u32) -> Result<Stack, Stop> {
     let image = &lazy.image;
     let diff_ids = &image.config.rootfs.diff_ids;
     let blobs = layer_descriptors(session, image)?;
@@ -63,30 +63,24 @@ pub(super) fn fetch(session: &Arc<Session>, lazy: &LazyImage, vertex: u32) -> Re
 /// Layers that are downloaded at the same time.
 const DOWNLOADS_MAX: usize = 4;
 
-/// Brings all layers of an image into the store as blobs, without unpacking them, and looks whether they are what the
-/// image says.
+/// Brings all layers of an image into the store as blobs. What the config says of their tars is looked at when they are
+/// unpacked, which reads them through anyway: until then no other image gets them.
 pub(crate) fn download_all(
     session: &Arc<Session>,
     image: &ImageSource,
     vertex: u32,
 ) -> Result<(), Stop> {
-    let blobs = layer_descriptors(session, image)?;
+    let mut blobs = layer_descriptors(session, image)?;
+    // A blob may be there several times: the same empty layer.
+    let mut seen = HashSet::new();
+    blobs.retain(|blob| seen.insert(blob.digest));
     let permits = Slots::new(DOWNLOADS_MAX);
     std::thread::scope(|scope| {
-        let named = blobs.iter().zip(&image.config.rootfs.diff_ids);
-        let downloads = named.map(|(blob, diff_id)| {
+        let downloads = blobs.iter().map(|blob| {
             let permits = &permits;
             scope.spawn(move || {
                 let _permit = permits.take();
-                download(session, image, blob, vertex)?;
-                match note(session, *diff_id, blob)? {
-                    true => Ok(()),
-                    false => {
-                        let digest = blob.digest;
-                        let text = format!("its layer {digest} is not the {diff_id} of its config");
-                        Err(malformed(image, &text))
-                    }
-                }
+                download(session, image, blob, vertex)
             })
         });
         let downloads: Vec<_> = downloads.collect();
@@ -145,28 +139,28 @@ pub(super) fn download(
     descriptor: &Descriptor,
     vertex: u32,
 ) -> Result<(), BuildError> {
-    let store = |e| BuildError::store("cannot keep a downloaded layer", e);
-    if session.lease.has_blob(&descriptor.digest).map_err(store)? {
-        return Ok(());
-    }
-    let name = format!("blob {}", descriptor.digest);
-    let _flight =
-        session.lease.single_flight(&name, &|| session.cancel.is_cancelled()).map_err(store)?;
-    if session.lease.has_blob(&descriptor.digest).map_err(store)? {
-        return Ok(());
-    }
-    let body: Box<dyn Read + Send> = match &image.origin {
-        ImageOrigin::OciLayout { path } => layout_layer(path, image, descriptor)?,
-        ImageOrigin::Store => stored::open(session, &image.reference, descriptor)?,
-        ImageOrigin::Registry => {
-            let blob = session.registry.blob(&image.reference, descriptor);
-            Box::new(blob.map_err(|e| registry_error(&image.reference, e))?)
+    let open = |prefix: BlobPrefix| -> Result<Opened, BuildError> {
+        let whole = |body| Opened { body, is_rest: false };
+        match &image.origin {
+            ImageOrigin::OciLayout { path } => layout_layer(path, image, descriptor).map(whole),
+            ImageOrigin::Engine { name } => {
+                let text = format!("a layer of {name} has vanished from the store");
+                Err(BuildError::new(BuildErrorKind::Files, text).with_hint("build again"))
+            }
+            ImageOrigin::Store => stored::open(session, &image.reference, descriptor, prefix),
+            ImageOrigin::Registry => {
+                let blob = session.registry.blob_behind(&image.reference, descriptor, prefix);
+                let body = blob.map_err(|e| registry_error(&image.reference, e))?;
+                Ok(Opened { body: Box::new(body), is_rest: true })
+            }
         }
     };
-    let mut body = counted(session, vertex, descriptor, body);
-    let expect = Some((descriptor.digest, descriptor.size_bytes));
-    let kept = session.lease.put_blob(expect, &mut body);
-    kept.map(drop).map_err(|error| not_kept(image, error))
+    blob::bring_rest(session, descriptor, vertex, open, |error| not_kept(image, error))?;
+    if image.origin == ImageOrigin::Registry {
+        // A hint for pushes; that it cannot be kept is no reason to fail.
+        let _ = session.lease.note_blob_place(&descriptor.digest, &image.reference.name());
+    }
+    Ok(())
 }
 
 /// Bytes that are not what their digest says, or do not come, are the registry's doing; the rest is the store's.
@@ -203,47 +197,4 @@ fn layout_layer(
     };
     let layer = open().map_err(BuildError::export)?;
     layer.ok_or_else(|| malformed(image, "the OCI layout has changed since it was read"))
-}
-
-/// A download that tells its progress, and ends when the build is stopped.
-pub(crate) fn counted<'a>(
-    session: &'a Session,
-    vertex: u32,
-    descriptor: &'a Descriptor,
-    body: Box<dyn Read + Send>,
-) -> impl Read + Send + 'a {
-    Counted { session, vertex, descriptor, body, done_bytes: 0, told_bytes: 0 }
-}
-
-/// Tells the progress of a download, and ends it when the build is stopped.
-struct Counted<'a> {
-    session: &'a Session,
-    vertex: u32,
-    descriptor: &'a Descriptor,
-    body: Box<dyn Read + Send>,
-    done_bytes: u64,
-    told_bytes: u64,
-}
-
-/// Bytes between two progress events of one download.
-const TELL_EVERY_BYTES: u64 = 1 << 20;
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.session.cancel.is_cancelled() {
-            return Err(std::io::Error::other("the build was cancelled"));
-        }
-        let count = self.body.read(buffer)?;
-        self.done_bytes += count as u64;
-        if count == 0 || self.done_bytes - self.told_bytes >= TELL_EVERY_BYTES {
-            self.told_bytes = self.done_bytes;
-            self.session.events.emit(EventKind::Transfer {
-                vertex: self.vertex,
-                item: self.descriptor.digest.to_string()[..19].to_owned(),
-                done_bytes: self.done_bytes,
-                total_bytes: Some(self.descriptor.size_bytes),
-            });
-        }
-        Ok(count)
-    }
 }

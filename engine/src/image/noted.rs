@@ -4,9 +4,10 @@
 //! that image could give its own bytes to others.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
 
+use layer::TarReader;
 use oci::{Descriptor, DiffId, Digest, Hasher, media};
 use store::LayerBlob;
 
@@ -25,18 +26,43 @@ pub(crate) fn note(
     if known.iter().any(|blob| blob.digest == descriptor.digest) {
         return Ok(true);
     }
-    let Some(mut blob) = session.lease.open_blob(&descriptor.digest).map_err(store)? else {
+    if descriptor.digest == diff_id.0 {
+        // The tar itself: its digest was checked when it came.
+        note_verified(session, diff_id, descriptor)?;
+        let Some(tar) = session.lease.open_blob(&descriptor.digest).map_err(store)? else {
+            return Ok(false);
+        };
+        note_size(session, diff_id, TarReader::seeking(tar).file_bytes().ok())?;
+        return Ok(true);
+    }
+    let Some(blob) = session.lease.open_blob(&descriptor.digest).map_err(store)? else {
         return Ok(false);
     };
-    let mut tar = Hashing { hasher: Hasher::new(), session };
+    let body = layer::decompress(blob);
+    let mut tar =
+        BufReader::with_capacity(BUFFER_BYTES, Hashing { body, hasher: Hasher::new(), session });
+    // What other readers refuse counts by its blob.
+    let files_bytes = TarReader::new(&mut tar).file_bytes().ok();
     // One that cannot be read to its end is no tar at all.
-    let read = io::copy(&mut layer::decompress(&mut blob), &mut tar);
+    let read = io::copy(&mut tar, &mut io::sink());
     session.check_cancelled()?;
-    if read.is_err() || tar.hasher.finish() != diff_id.0 {
+    if read.is_err() || tar.into_inner().hasher.finish() != diff_id.0 {
         return Ok(false);
     }
     note_verified(session, diff_id, descriptor)?;
+    note_size(session, diff_id, files_bytes)?;
     Ok(true)
+}
+
+/// Notes how many bytes the files of a tar have: what lists of images show.
+fn note_size(
+    session: &Session,
+    diff_id: DiffId,
+    files_bytes: Option<u64>,
+) -> Result<(), BuildError> {
+    let store = |e| BuildError::store("cannot note a layer's size", e);
+    let Some(bytes) = files_bytes else { return Ok(()) };
+    session.lease.set_tar_files_bytes(diff_id, bytes).map_err(store)
 }
 
 /// Notes a blob of which is known that it is the layer's tar.
@@ -104,22 +130,23 @@ fn compression_within(blob: &File) -> Option<&'static str> {
     })
 }
 
-/// Hashes what is written, until the build is stopped.
-struct Hashing<'a> {
+/// Read from a decompressor at a time.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Hashes what is read, until the build is stopped.
+struct Hashing<'a, R> {
+    body: R,
     hasher: Hasher,
     session: &'a Session,
 }
 
-impl Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl<R: Read> Read for Hashing<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.session.cancel.is_cancelled() {
             return Err(io::Error::other("the build was cancelled"));
         }
-        self.hasher.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let count = self.body.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
     }
 }

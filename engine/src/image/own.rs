@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use graph::{Graph, ImageOrigin, ImageSource, Op, Target};
 use oci::{Descriptor, DiffId, Reference};
-use progress::EventKind;
 use store::LayerBlob;
 
 use super::fetch::{download, layer_descriptors};
 use super::noted::{layer_blob, note};
-use crate::error::{BuildError, BuildErrorKind, sources};
+use crate::error::{BuildError, BuildErrorKind, causes};
 use crate::session::Session;
 use crate::stop::Stop;
 
@@ -71,13 +70,11 @@ impl Base {
             blobs.push(is_its.then(|| layer_blob(descriptor)));
         }
         if let Some(error) = failed {
-            let why: Vec<String> = sources(&error).map(ToString::to_string).collect();
-            let message = format!(
+            session.warn(format!(
                 "the layers of {} are written anew, which can change the result's digest: {}",
                 image.reference.familiar(),
-                why.join(": ")
-            );
-            session.events.emit(EventKind::Warning { vertex: None, message });
+                causes(&error)
+            ));
         }
         Ok(blobs)
     }

@@ -8,11 +8,15 @@ use std::sync::atomic::Ordering;
 
 use exporter::import::ImageArchive;
 use graph::{ImageOrigin, ImageSource};
-use oci::{Descriptor, Digest, Document, ImageConfig, ImageId, Manifest, Platform, Reference};
-use planner::{OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources, TimedSource};
-use progress::EventKind;
+use oci::{
+    Descriptor, Digest, Document, ImageConfig, ImageId, Manifest, Platform, Reference, media,
+};
+use planner::{
+    EngineName, OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources, TimedSource,
+};
 use store::StoredImage;
 
+use super::in_engine;
 use crate::error::{BuildError, BuildErrorKind, sources};
 use crate::internal::{self, Internal};
 use crate::request::PullPolicy;
@@ -50,8 +54,8 @@ impl Sources for ImageSources<'_> {
             (_, None) => {
                 let look = || self.at_registry(reference, platform);
                 let found = self.shown(reference, look).map_err(|error| {
-                    *lock(&self.session.registry_failed) = true;
-                    source_error(&error)
+                    *lock(&self.session.image_failed) = Some(BuildErrorKind::Registry);
+                    self.passed_over(reference, platform, source_error(&error))
                 });
                 found.map(|(_, found)| found)
             }
@@ -88,13 +92,21 @@ impl Sources for ImageSources<'_> {
         Ok(ResolvedImage { reference, origin, manifest, config: Arc::new(config) })
     }
 
+    fn resolve_in_engine(
+        &self,
+        name: &EngineName,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, SourceError> {
+        in_engine::resolve(self.session, name, platform)
+    }
+
     fn source_time(&self, timed: &TimedSource) -> Result<Option<i64>, SourceError> {
         let time = match timed {
             TimedSource::Http(http) => source::http::time(self.session, http),
             TimedSource::Git(git) => source::git::time(self.session, git),
         };
         time.map_err(|error| {
-            *lock(&self.session.registry_failed) = true;
+            *lock(&self.session.image_failed) = Some(BuildErrorKind::Registry);
             source_error(&error)
         })
     }
@@ -132,8 +144,22 @@ impl ImageSources<'_> {
             },
         };
         lock(&self.session.facts).learn_unasked(reference, platform, &message);
-        self.session.events.emit(EventKind::Warning { vertex: None, message });
+        self.session.warn(message);
         stored
+    }
+
+    /// The same error, which says so if the store has what `--pull` had the registry asked for.
+    fn passed_over(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        error: SourceError,
+    ) -> SourceError {
+        let is_absent = error.kind == SourceErrorKind::NotFound;
+        match self.in_store(reference, platform) {
+            Ok(Some(_)) => SourceError { kind: SourceErrorKind::PassedOver { is_absent }, ..error },
+            _ => error,
+        }
     }
 
     /// Asking a registry, as a step that people see.
@@ -182,7 +208,7 @@ impl ImageSources<'_> {
         let known = lock(&self.session.facts).image(reference, platform);
         let digest = match known {
             Some(digest) => digest,
-            None => resolve(self.session, reference, platform)?,
+            None => resolve(self.session, reference, platform)?.of_platform,
         };
         lock(&self.session.facts).learn_image(reference, platform, digest);
         let manifest = manifest(self.session, reference, digest)?;
@@ -197,12 +223,31 @@ impl ImageSources<'_> {
     }
 }
 
+/// What a registry means by a name.
+pub(crate) struct Named {
+    /// Digest of the manifest or index that has the name.
+    pub(crate) digest: Digest,
+    /// Digest of the manifest for the platform.
+    of_platform: Digest,
+}
+
+/// Asks the registry what a reference means, and remembers it for [`ImageSources`].
+pub(crate) fn named(
+    session: &Session,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Named, BuildError> {
+    let named = resolve(session, reference, platform)?;
+    lock(&session.facts).learn_image(reference, platform, named.of_platform);
+    Ok(named)
+}
+
 /// Asks the registry which manifest a reference means for a platform.
 fn resolve(
     session: &Session,
     reference: &Reference,
     platform: &Platform,
-) -> Result<Digest, BuildError> {
+) -> Result<Named, BuildError> {
     let resolved = session.registry.resolve(reference).map_err(|e| registry_error(reference, e))?;
     let document = Document::from_json(&resolved.bytes, &resolved.media_type);
     let document =
@@ -223,7 +268,7 @@ fn resolve(
     if matches!(document, Document::Manifest(_)) {
         keep_manifest(session, digest, &resolved.media_type, &resolved.bytes)?;
     }
-    Ok(digest)
+    Ok(Named { digest: resolved.digest, of_platform: digest })
 }
 
 fn manifest(
@@ -274,8 +319,28 @@ fn config(
     manifest: &Manifest,
 ) -> Result<ImageConfig, BuildError> {
     let bytes = small_blob(session, reference, &manifest.config)?;
-    ImageConfig::from_json(&bytes)
-        .map_err(|e| unusable(reference, "its config cannot be read").because(e))
+    if !is_image_config(&manifest.config.media_type, &bytes) {
+        let kind = &manifest.config.media_type;
+        return Err(unusable(reference, &format!("it is an artifact with a {kind}, no image")));
+    }
+    let config = ImageConfig::from_json(&bytes)
+        .map_err(|e| unusable(reference, "its config cannot be read").because(e))?;
+    // Else there would be layers that nobody sees.
+    if config.rootfs.diff_ids.len() != manifest.layers.len() {
+        let why = "its manifest and its config name different numbers of layers";
+        return Err(unusable(reference, why));
+    }
+    Ok(config)
+}
+
+/// Whether a config is one of an image: it is called so, or it has what every one has.
+fn is_image_config(media_type: &str, bytes: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Probe {
+        rootfs: Option<serde::de::IgnoredAny>,
+    }
+    matches!(media_type, media::OCI_CONFIG | media::DOCKER_CONFIG)
+        || serde_json::from_slice::<Probe>(bytes).is_ok_and(|probe| probe.rootfs.is_some())
 }
 
 fn small_blob(
@@ -321,6 +386,7 @@ fn source_error(error: &BuildError) -> SourceError {
         _ if asked.is_some_and(registry::RegistryError::is_not_found) => SourceErrorKind::NotFound,
         Some(registry::RegistryErrorKind::Unreachable) => SourceErrorKind::Unreachable,
         Some(registry::RegistryErrorKind::Tls) => SourceErrorKind::Untrusted,
+        Some(registry::RegistryErrorKind::Blocked) => SourceErrorKind::Blocked,
         _ => SourceErrorKind::Other,
     };
     let why = asked.and_then(|asked| asked.source()).unwrap_or(error);
@@ -328,7 +394,7 @@ fn source_error(error: &BuildError) -> SourceError {
 }
 
 /// An error with its causes on one line; a cause that was said already is left out.
-fn chain_text(error: &dyn Error) -> String {
+pub(super) fn chain_text(error: &dyn Error) -> String {
     let mut text = error.to_string();
     for cause in sources(error) {
         let cause = cause.to_string();

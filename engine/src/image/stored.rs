@@ -1,32 +1,38 @@
 //! Blobs that the store knows of by an image's manifest alone: the registries that have them are those of the image's
 //! names. So is an image that was pulled for its config, or pushed without being fetched.
 
-use std::io::{self, Read};
+use std::io;
 
 use oci::{Descriptor, Document, Reference};
+use registry::{BlobPrefix, RegistryError};
 use store::{StoreError, StoredImage};
 
-use super::fetch::counted;
+use super::blob::{Opened, bring_rest};
 use super::resolve::registry_error;
-use crate::error::{BuildError, sources};
+use crate::error::{BuildError, causes};
 use crate::session::Session;
 
-/// Opens a blob where it can be had: under the name that is asked for, else under another one of an image that has it.
+/// Opens a blob where it can be had, behind what is there of it: under the name that is asked for, else under another
+/// one of an image that has it.
 pub(super) fn open(
     session: &Session,
     wanted: &Reference,
     blob: &Descriptor,
-) -> Result<Box<dyn Read + Send>, BuildError> {
-    let opened = session.registry.blob(wanted, blob);
-    let error = match opened {
-        Ok(body) => return Ok(Box::new(body)),
+    prefix: BlobPrefix,
+) -> Result<Opened, BuildError> {
+    let open = |name: &Reference| {
+        let body = session.registry.blob_behind(name, blob, prefix.clone())?;
+        Ok::<_, RegistryError>(Opened { body: Box::new(body), is_rest: true })
+    };
+    let error = match open(wanted) {
+        Ok(opened) => return Ok(opened),
         Err(error) => registry_error(wanted, error),
     };
     let others = names_of(session, blob);
     let others = others.map_err(|e| BuildError::store("cannot look for an image's names", e))?;
     for other in others.iter().filter(|other| *other != wanted) {
-        if let Ok(body) = session.registry.blob(other, blob) {
-            return Ok(Box::new(body));
+        if let Ok(opened) = open(other) {
+            return Ok(opened);
         }
     }
     Err(error)
@@ -36,17 +42,12 @@ pub(super) fn open(
 pub(crate) fn fetch(session: &Session, blob: &Descriptor, vertex: u32) -> io::Result<()> {
     let names = names_of(session, blob).map_err(io::Error::other)?;
     let Some(first) = names.first() else { return Ok(()) };
-    let told = |error: BuildError| {
-        let words: Vec<String> = sources(&error).map(ToString::to_string).collect();
-        io::Error::other(words.join(": "))
-    };
-    let body = open(session, first, blob).map_err(told)?;
-    let mut body = counted(session, vertex, blob, body);
-    let kept = session.lease.put_blob(Some((blob.digest, blob.size_bytes)), &mut body);
-    kept.map(drop).map_err(io::Error::other)
+    let not_kept = |error| BuildError::store("cannot keep a downloaded layer", error);
+    bring_rest(session, blob, vertex, |prefix| open(session, first, blob, prefix), not_kept)
+        .map_err(|error| io::Error::other(causes(&error)))
 }
 
-/// The names of images whose manifest lists a blob.
+/// The names of images whose manifest lists a blob, and the repositories in which it was seen.
 fn names_of(session: &Session, blob: &Descriptor) -> Result<Vec<Reference>, StoreError> {
     let mut names = Vec::new();
     for (name, tagged) in session.lease.store().tags()? {
@@ -54,6 +55,12 @@ fn names_of(session: &Session, blob: &Descriptor) -> Result<Vec<Reference>, Stor
         let images = images.collect::<Result<Vec<_>, _>>()?;
         if images.iter().flatten().any(|image| lists(image, blob)) {
             names.push(name);
+        }
+    }
+    let places = session.lease.store().blob_places(&blob.digest)?;
+    for place in places.iter().filter_map(|place| place.parse::<Reference>().ok()) {
+        if !names.iter().any(|name| name.name() == place.name()) {
+            names.push(place);
         }
     }
     Ok(names)

@@ -8,6 +8,7 @@ use layer::{ApplyOptions, Toc};
 use oci::{ChainId, Descriptor, DiffId};
 use rustix::fs::{Mode, OFlags};
 
+use super::ahead::ahead;
 use super::known_stack_layers;
 use super::noted::note_verified;
 use crate::error::BuildError;
@@ -71,8 +72,11 @@ fn unpack_blob(
         owners_in_toc_only: session.maps_one_id(),
         lower_dir: &open_below,
     };
-    let applied = layer::apply_tar(&mut layer::decompress(blob), dir.as_fd(), &top_first, &options)
-        .map_err(bad)?;
+    let applied = std::thread::scope(|scope| {
+        let mut tar = ahead(scope, layer::decompress(blob));
+        layer::apply_tar(&mut tar, dir.as_fd(), &top_first, &options)
+    });
+    let applied = applied.map_err(bad)?;
     if applied.diff_id != diff_id {
         let text = format!("a layer has digest {}, its config says {diff_id}", applied.diff_id);
         return Err(malformed(&text).into());
@@ -80,7 +84,7 @@ fn unpack_blob(
     let layer = session.lease.commit_layer(ingest, "diff", created).map_err(store)?;
     let content_id = layer::content_id(&applied.toc);
     session.lease.set_toc(layer, applied.toc, content_id).map_err(store)?;
-    session.lease.set_diff_id(layer, "plain", diff_id, applied.size_bytes).map_err(store)?;
+    session.lease.set_diff_id(layer, finish::PLAIN, diff_id, applied.size_bytes).map_err(store)?;
     note_verified(session, diff_id, descriptor)?;
     Ok(layer)
 }

@@ -9,20 +9,19 @@ use std::sync::Arc;
 use graph::{CacheKey, Graph, OperationDigest, VertexId};
 use oci::{ChainId, Digest};
 use planner::key;
-use progress::EventKind;
 use remotecache::{CacheDocument, CacheEntry, CacheLayer};
 use store::CacheRecord;
 
-use super::export::{Export, LayerRef, contents_of, layers_of, makes_layer};
 use super::hit::record_of;
 use super::listings;
 use super::mounts;
+use super::sending::{Export, contents_of};
 use crate::error::BuildError;
-use crate::lookup::{self, Form};
+use crate::keys::{self, Form};
 use crate::session::Session;
 use crate::stop::Stop;
-use crate::value::{StackValue, Value};
-use crate::work::Work;
+use crate::value::{LayerName, OwnLayer, StackValue, Value};
+use crate::work::{Values, Work};
 
 /// The document of one export; its layers are in the place then.
 pub(super) fn document(
@@ -31,9 +30,10 @@ pub(super) fn document(
     values: &[Value],
     export: &Export,
 ) -> Result<CacheDocument, Stop> {
-    let wanted = graph.vertices.iter().filter(|v| makes_layer(v) && export.wants(graph, v.id));
+    let wanted = graph.vertices.iter().filter(|v| v.op.makes_layer() && export.wants(graph, v.id));
     let wanted: Vec<VertexId> = wanted.map(|vertex| vertex.id).collect();
-    let results = results(session, graph, values, &wanted)?;
+    let values: Values = Arc::new(values.iter().cloned().map(Some).collect());
+    let results = results(session, graph, &values, &wanted)?;
     let mut layers = Layers::default();
     for result in &results {
         layers.add(&result.layers);
@@ -44,23 +44,21 @@ pub(super) fn document(
     let mut lost = 0;
     for (layer, sent) in layers.list.iter().zip(sent) {
         match sent {
-            Ok(sent) => drop(places.insert(name(layer), place_of(&mut document.layers, sent))),
+            Ok(sent) => drop(places.insert(layer.name(), place_of(&mut document.layers, sent))),
             Err(failure) if failure.is_lost => lost += 1,
             Err(failure) => return Err(export.failure(&failure).into()),
         }
     }
     if lost > 0 {
-        let message = format!(
+        session.warn(format!(
             "{lost} layers of an imported cache are gone: the exported one is without what needs them"
-        );
-        session.events.emit(EventKind::Warning { vertex: None, message });
+        ));
     }
     for result in &results {
         document.records.extend(entry(result, &places)?);
     }
     document.listings = listings::export(session, &document.records, export);
-    let all = Arc::new(values.iter().cloned().map(Some).collect());
-    document.mounts = mounts::export(session, graph, &all, export);
+    document.mounts = mounts::export(session, graph, &values, export);
     Ok(document)
 }
 
@@ -68,13 +66,12 @@ pub(super) fn document(
 pub(super) fn results(
     session: &Arc<Session>,
     graph: &Arc<Graph>,
-    values: &[Value],
+    values: &Values,
     wanted: &[VertexId],
 ) -> Result<Vec<StepResult>, Stop> {
-    let all = Arc::new(values.iter().cloned().map(Some).collect());
     let mut results = Vec::new();
     for id in wanted {
-        let (session, graph, values) = (session.clone(), graph.clone(), Arc::clone(&all));
+        let (session, graph, values) = (session.clone(), graph.clone(), values.clone());
         results.extend(result(Work { session, graph, id: *id, values })?);
     }
     Ok(results)
@@ -86,7 +83,7 @@ pub(super) struct StepResult {
     contents: Vec<Digest>,
     base: Option<ChainId>,
     /// All layers above the base, the step's own on top; of a linked copy its own alone.
-    layers: Vec<LayerRef>,
+    layers: Vec<OwnLayer>,
 }
 
 fn result(work: Work) -> Result<Option<StepResult>, Stop> {
@@ -96,7 +93,7 @@ fn result(work: Work) -> Result<Option<StepResult>, Stop> {
         None => return Ok(None),
     };
     let Some(stack) = work.value(work.id).stack() else { return Ok(None) };
-    let (mut base, mut layers) = layers_of(stack);
+    let (mut base, mut layers) = stack.own_layers();
     if work.is_linked() {
         base = None;
         layers.drain(..layers.len().saturating_sub(1));
@@ -110,25 +107,17 @@ fn result(work: Work) -> Result<Option<StepResult>, Stop> {
 /// All layers of an export, each once.
 #[derive(Default)]
 struct Layers {
-    list: Vec<LayerRef>,
-    known: HashSet<String>,
+    list: Vec<OwnLayer>,
+    known: HashSet<LayerName>,
 }
 
 impl Layers {
-    fn add(&mut self, layers: &[LayerRef]) {
+    fn add(&mut self, layers: &[OwnLayer]) {
         for layer in layers {
-            if self.known.insert(name(layer)) {
+            if self.known.insert(layer.name()) {
                 self.list.push(layer.clone());
             }
         }
-    }
-}
-
-/// What tells a layer from others of the same build.
-pub(super) fn name(layer: &LayerRef) -> String {
-    match layer {
-        LayerRef::Here(layers) => layers.last().map(ToString::to_string).unwrap_or_default(),
-        LayerRef::Imported(layer) => layer.chain.to_string(),
     }
 }
 
@@ -144,17 +133,17 @@ fn place_of(list: &mut Vec<CacheLayer>, layer: CacheLayer) -> u32 {
 /// The record of a result, whose layers have these places by their names; `None` when one has none.
 pub(super) fn entry(
     result: &StepResult,
-    places: &HashMap<String, u32>,
+    places: &HashMap<LayerName, u32>,
 ) -> Result<Option<CacheEntry>, Stop> {
     let StepResult { work, contents, base, .. } = result;
-    let layers = result.layers.iter().map(|layer| places.get(&name(layer)).copied());
+    let layers = result.layers.iter().map(|layer| places.get(&layer.name()).copied());
     let Some(layers) = layers.collect::<Option<Vec<u32>>>() else { return Ok(None) };
     let operation = key::operation_digest(work.vertex(), contents);
     let (known_keys, told) = known(result, &operation)?;
     let mut keys: BTreeSet<CacheKey> = known_keys.into_iter().collect();
-    keys.extend(lookup::cache_key(work, contents, Form::Weak)?);
+    keys.extend(keys::cache_key(work, contents, Form::Weak)?);
     if has_sources_here(work) {
-        keys.extend(lookup::cache_key(work, contents, Form::Strong)?);
+        keys.extend(keys::cache_key(work, contents, Form::Strong)?);
     }
     let Some(told) = told else { return Ok(None) };
     Ok(Some(CacheEntry {
@@ -185,7 +174,7 @@ fn known(result: &StepResult, operation: &OperationDigest) -> Result<Known, Stop
     let StepResult { work, layers, .. } = result;
     let session = &work.session;
     let top = match layers.last() {
-        Some(LayerRef::Here(layers)) => layers.last().copied(),
+        Some(OwnLayer::Here(layers)) => layers.last().copied(),
         _ => None,
     };
     if let Some(record) = record_of(session, work.id) {

@@ -10,13 +10,13 @@ use store::{CacheRecord, RecordKeys};
 
 use super::import;
 use super::index::ImportedRecord;
-use super::layer::{ImportedLayer, known};
+use super::layer::known;
 use crate::error::BuildError;
 use crate::finish;
-use crate::lookup;
+use crate::keys;
 use crate::session::Session;
 use crate::stop::{Stop, lock};
-use crate::value::{Above, Bottom, LazyStack, StackValue};
+use crate::value::{Above, Bottom, ImportedLayer, LazyStack, StackValue};
 use crate::work::Work;
 
 /// The hits of one build.
@@ -35,6 +35,11 @@ struct Hit {
 pub(crate) fn earlier(session: &Session, instruction: &InstructionDigest) -> Vec<CacheRecord> {
     let index = import::index(session);
     index.records_of(instruction).iter().map(|record| record.told()).collect()
+}
+
+/// Whether imported caches say anything of an instruction. Waits for them.
+pub(crate) fn has_record_of(session: &Session, instruction: &InstructionDigest) -> bool {
+    !import::index(session).records_of(instruction).is_empty()
 }
 
 /// Whether any cache was imported that holds something. Waits for them.
@@ -197,7 +202,7 @@ fn file(hit: &Hit, stack: Stack) -> Result<(), Stop> {
         instruction: key::instruction_digest(work.vertex()),
         operation: Some(operation),
         cache,
-        near: Some(lookup::near_key(work, contents)),
+        near: Some(keys::near_key(work, contents)),
     };
     let record = CacheRecord { stack, layer, ..record.told() };
     let filed = work.session.lease.put_record(&keys, &record);

@@ -12,7 +12,7 @@ use remotecache::{CacheDocument, CacheImport, CachePlace, ImportPlace, RemoteErr
 use store::Ingest;
 
 use super::index::{Index, Source};
-use crate::error::{BuildError, sources, told};
+use crate::error::{BuildError, causes, told};
 use crate::facts::Imported;
 use crate::internal::{self, Internal};
 use crate::session::Session;
@@ -74,8 +74,7 @@ fn nothing(session: &Session, at: usize, warning: String) {
 /// Says a warning, unless the user has ended the build: then it is no news.
 fn warn(session: &Session, warning: &str) {
     if !session.cancel.is_cancelled() {
-        let message = warning.to_owned();
-        session.events.emit(EventKind::Warning { vertex: None, message });
+        session.warn(warning);
     }
 }
 
@@ -112,8 +111,7 @@ fn settle(session: &Session, at: usize, state: State) {
 }
 
 fn warning(name: &str, error: &RemoteError) -> String {
-    let causes: Vec<String> = sources(error).map(ToString::to_string).collect();
-    format!("cache {name} cannot be used, built without it: {}", causes.join(": "))
+    format!("cache {name} cannot be used, built without it: {}", causes(error))
 }
 
 /// What messages call an import.
@@ -185,10 +183,9 @@ fn wait(session: &Session) {
     }
 }
 
-/// From now on the build knows nothing of what was imported: something of it was not as promised.
+/// From now on no look-up finds anything that was imported: something of it was not as promised.
 pub(crate) fn forget(session: &Session, error: &BuildError) {
-    let message = format!("{}: built without imported caches", told(error));
-    session.events.emit(EventKind::Warning { vertex: None, message });
+    session.warn(format!("{}: built without imported caches", told(error)));
     *lock(&session.imports.index) = Some(Arc::default());
 }
 

@@ -10,7 +10,7 @@ use oci::{ChainId, Reference};
 use remotecache::{CacheDocument, CacheEntry, CachePlace};
 use store::CacheRecord;
 
-use super::layer::ImportedLayer;
+use crate::value::ImportedLayer;
 
 /// A cache that was read.
 pub(super) struct Source {

@@ -8,13 +8,12 @@ use graph::{Graph, Target};
 use oci::{Descriptor, DiffId, ImageConfig};
 use remotecache::{CacheDocument, CacheLayer, ExportPlace};
 
-use super::entries::{self, name};
-use super::export::{LayerRef, layers_of, makes_layer};
+use super::entries;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
 use crate::session::Session;
 use crate::stop::Stop;
-use crate::value::{StackValue, Value};
+use crate::value::{LayerName, OwnLayer, StackValue, Value};
 
 /// Whether images get a cache of themselves.
 pub(crate) fn is_wanted(session: &Session) -> bool {
@@ -53,13 +52,13 @@ fn document(
     made: &[(DiffId, String)],
 ) -> Result<CacheDocument, Stop> {
     let mut document = CacheDocument::default();
-    let mut places: HashMap<String, u32> = HashMap::new();
-    for (layer, (diff_id, created)) in layers_of(stack).1.iter().zip(made) {
+    let mut places: HashMap<LayerName, u32> = HashMap::new();
+    for (layer, (diff_id, created)) in stack.own_layers().1.iter().zip(made) {
         let content_id = match layer {
-            LayerRef::Here(layers) => finish::content_id(session, layers)?,
-            LayerRef::Imported(layer) => layer.content_id,
+            OwnLayer::Here(layers) => finish::content_id(session, layers)?,
+            OwnLayer::Imported(layer) => layer.content_id,
         };
-        places.insert(name(layer), document.layers.len() as u32);
+        places.insert(layer.name(), document.layers.len() as u32);
         document.layers.push(CacheLayer {
             diff_id: *diff_id,
             content_id,
@@ -70,8 +69,9 @@ fn document(
     }
     let below = |id: &graph::VertexId| graph.vertex(*id).below;
     let chain = std::iter::successors(Some(target.top), below);
-    let wanted: Vec<_> = chain.filter(|id| makes_layer(graph.vertex(*id))).collect();
-    for result in entries::results(session, graph, values, &wanted)? {
+    let wanted: Vec<_> = chain.filter(|id| graph.vertex(*id).op.makes_layer()).collect();
+    let values = Arc::new(values.iter().cloned().map(Some).collect());
+    for result in entries::results(session, graph, &values, &wanted)? {
         document.records.extend(entries::entry(&result, &places)?);
     }
     Ok(document)

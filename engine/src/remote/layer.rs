@@ -8,46 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 
-use graph::{ContentId, LayerId, Stack};
-use oci::{ChainId, Descriptor, DiffId, Reference};
-use remotecache::CachePlace;
+use graph::{LayerId, Stack};
+use store::StoreError;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
-use crate::image::{Packed, counted, known_stack_layers, unpack};
+use crate::image::{Packed, bring_blob, known_stack_layers, unpack};
 use crate::session::Session;
 use crate::slots::Slots;
 use crate::stop::Stop;
-use crate::value::Above;
-
-/// A layer of an imported cache.
-pub(crate) struct ImportedLayer {
-    /// The file system that it makes with what it was made on.
-    pub(crate) chain: ChainId,
-    /// Digest of its tar.
-    pub(crate) diff_id: DiffId,
-    /// What keys know it by. Unpacked here it has to have the same one.
-    pub(crate) content_id: ContentId,
-    /// When the step ran that made it, RFC 3339.
-    pub(crate) created: String,
-    /// Its blob.
-    pub(crate) descriptor: Descriptor,
-    /// It was made on nothing and stands on whatever is below.
-    pub(crate) is_alone: bool,
-    /// Where the blob lies.
-    pub(crate) place: Arc<dyn CachePlace>,
-    /// The repository that it lies in, if it does: another place of that registry can take it from there.
-    pub(crate) repository: Option<Reference>,
-}
-
-impl ImportedLayer {
-    /// What stands for it in near keys while it has no name in the store: the file system up to it, by which it would
-    /// be found there.
-    pub(crate) fn near_id(&self) -> LayerId {
-        let digest = self.chain.0.as_bytes();
-        LayerId(u128::from_be_bytes(std::array::from_fn(|at| digest[at])))
-    }
-}
+use crate::value::{Above, ImportedLayer};
 
 /// Layers that are downloaded at the same time.
 const DOWNLOADS_MAX: usize = 4;
@@ -181,29 +151,17 @@ fn of_cache(stop: Stop) -> Stop {
 
 /// Brings a layer's blob into the store, verified, unless it is there.
 pub(crate) fn download(session: &Session, layer: &ImportedLayer, vertex: u32) -> Result<(), Stop> {
-    let store = |e| BuildError::store("cannot keep a downloaded layer", e);
     let ImportedLayer { descriptor, place, .. } = layer;
-    if session.lease.has_blob(&descriptor.digest).map_err(store)? {
-        return Ok(());
-    }
-    let name = format!("blob {}", descriptor.digest);
-    let _flight =
-        session.lease.single_flight(&name, &|| session.cancel.is_cancelled()).map_err(store)?;
-    if session.lease.has_blob(&descriptor.digest).map_err(store)? {
-        return Ok(());
-    }
     let lost = || {
         let text = format!("cannot get a layer of {}", place.name());
         BuildError::new(BuildErrorKind::Registry, text)
     };
-    let body = place.open(descriptor).map_err(|e| ended(session, lost().because(e)))?;
-    let mut body = counted(session, vertex, descriptor, body);
-    let expect = Some((descriptor.digest, descriptor.size_bytes));
-    match session.lease.put_blob(expect, &mut body) {
-        Ok(_) => Ok(()),
-        Err(error) if error.is_disk_full() || error.is_not_writable() => Err(store(error).into()),
-        Err(error) => Err(ended(session, lost().because(error))),
-    }
+    let open = || place.open(descriptor).map_err(|e| ended(session, lost().because(e)));
+    let not_kept = |error: StoreError| match error.is_disk_full() || error.is_not_writable() {
+        true => BuildError::store("cannot keep a downloaded layer", error).into(),
+        false => ended(session, lost().because(error)),
+    };
+    bring_blob(session, descriptor, vertex, open, not_kept)
 }
 
 /// A cache that was lost, unless the user wanted an end.

@@ -11,9 +11,9 @@ use layer::Compression;
 use oci::{Descriptor, Digest};
 use remotecache::{CacheEntry, CachePlace};
 
-use super::export::Export;
 use super::import;
 use super::index::Source;
+use super::sending::Export;
 use crate::session::Session;
 
 const MEDIA_TYPE: &str = "application/vnd.shale.listing.v1+zstd";
@@ -54,13 +54,13 @@ fn send_here(session: &Session, digest: &TreeDigest, export: &Export) -> Option<
     }
     let blob = Descriptor::new(MEDIA_TYPE, Digest::of(&packed), size_bytes);
     let open = || Ok(Box::new(Cursor::new(packed.clone())) as Box<dyn Read + Send>);
-    export.place.put(&blob, &open, None).ok()?;
+    export.put_blob(&blob, &open, None).ok()?;
     Some(blob)
 }
 
 fn send_on(source: &Source, blob: &Descriptor, export: &Export) -> bool {
     let open = || source.place.open(blob).map_err(std::io::Error::other);
-    export.place.put(blob, &open, source.reference.as_ref()).is_ok()
+    export.put_blob(blob, &open, source.reference.as_ref()).is_ok()
 }
 
 fn find<'a>(

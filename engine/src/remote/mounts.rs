@@ -12,19 +12,18 @@ use std::sync::{Arc, Mutex};
 use graph::{Graph, MountKind, Op};
 use layer::{Compression, DirScan};
 use oci::{Descriptor, Digest};
-use progress::EventKind;
-use remotecache::{CachePlace, MountBlob, MountSelection};
+use remotecache::{MountBlob, MountSelection};
 use store::{CacheMount, CacheMountBlob, CacheMountId, CacheMountOwner};
 
-use super::export::Export;
 use super::import;
 use super::index::Source;
+use super::sending::Export;
 use crate::cache_mounts::{pack, scan, unpack};
 use crate::error::{BuildError, BuildErrorKind, told};
 use crate::internal::{self, Internal};
-use crate::mounts;
+use crate::mount_identity;
 use crate::session::Session;
-use crate::stop::{Stop, lock};
+use crate::stop::{Stop, Stoppable, lock};
 use crate::work::{Values, Work};
 
 /// Media type of a mount's content.
@@ -58,7 +57,7 @@ pub(crate) fn bring(session: &Arc<Session>, id: &CacheMountId) {
     if let Err(error) = try_bring(session, id) {
         lock(&session.travelling.lost).insert(id.key());
         if error.kind() != BuildErrorKind::Cancelled {
-            warn(session, format!("cache mount {} begins empty: {}", id.id, told(&error)));
+            session.warn(format!("cache mount {} begins empty: {}", id.id, told(&error)));
         }
     }
 }
@@ -88,10 +87,11 @@ fn try_bring(session: &Arc<Session>, id: &CacheMountId) -> Result<(), BuildError
 fn fill(session: &Session, id: &CacheMountId, found: &Found) -> Result<(), BuildError> {
     let store = |e| BuildError::store("cannot fill it", e);
     let lost = || BuildError::new(BuildErrorKind::Registry, "cannot get its content");
-    let mut body = found.source.place.open(&found.descriptor).map_err(|e| lost().because(e))?;
-    let max_bytes = found.max_bytes;
-    let (prepared, _) = unpack(&session.lease, &mut *body, max_bytes, session.maps_one_id())?;
+    let body = found.source.place.open(&found.descriptor).map_err(|e| lost().because(e))?;
+    let mut body = Stoppable { inner: body, cancel: &session.cancel };
+    let unpacked = unpack(&session.lease, &mut body, found.max_bytes, session.maps_one_id());
     session.check_cancelled()?;
+    let (prepared, _) = unpacked?;
     let state = layer::scan_dir(prepared.dir()).map(|scan| scan.state);
     // Without the note it is sent again, no more.
     let note = state.ok().map(|state| note(&state, &found.descriptor));
@@ -139,16 +139,19 @@ pub(super) fn export(
             let (session, graph, values) = (session.clone(), graph.clone(), values.clone());
             let work = Work { session, graph, id: vertex.id, values };
             // One whose first content cannot be told any more is none that a later build could name.
-            ids.extend(mounts::identity(&work, mount).ok());
+            ids.extend(mount_identity::of(&work, mount).ok());
         }
     }
     warn_of_unknown(session, export, &ids);
     let send = |id: CacheMountId| {
         let sent = send(session, &id, export).unwrap_or_else(|error| {
+            if session.cancel.is_cancelled() {
+                return None; // nothing is published
+            }
             let text = format!("cache mount {} was not exported: {}", id.id, told(&error));
-            warn(session, text);
+            session.warn(text);
             // The state of before is better than none.
-            find(session, &id, false).and_then(|found| send_on(&found, &*export.place).ok())
+            find(session, &id, false).and_then(|found| send_on(&found, export).ok())
         });
         sent.map(|descriptor| named(id, descriptor))
     };
@@ -159,7 +162,7 @@ pub(super) fn export(
 fn warn_of_unknown(session: &Session, export: &Export, ids: &BTreeSet<CacheMountId>) {
     let MountSelection::Ids(wanted) = &export.options.mounts else { return };
     for id in wanted.iter().filter(|wanted| ids.iter().all(|id| id.id != **wanted)) {
-        warn(session, format!("no step has a cache mount {id}: none was exported"));
+        session.warn(format!("no step has a cache mount {id}: none was exported"));
     }
 }
 
@@ -176,22 +179,21 @@ fn send(
     export: &Export,
 ) -> Result<Option<Descriptor>, BuildError> {
     let store = |e| BuildError::store("cannot read it", e);
-    let place = &*export.place;
     let imported = find(session, id, false);
     if let Some(found) = imported.as_ref().filter(|found| found.is_readonly) {
-        return send_on(found, place).map(Some);
+        return send_on(found, export).map(Some);
     }
     let mount = match session.lease.read_cache_mount(id).map_err(store)? {
         Ok(mount) => mount,
         Err(store::InUse) => {
-            warn(session, format!("cache mount {} is in use and was not exported", id.id));
+            session.warn(format!("cache mount {} is in use and was not exported", id.id));
             None
         }
     };
     let scanned = mount.map(|mount| scan(&mount).map(|scan| (mount, scan))).transpose()?;
     let Some((mount, scan)) = scanned.filter(|(_, scan)| scan.count() > 0) else {
         // A build that did not need it must not take it from those that do.
-        return imported.map(|found| send_on(&found, place)).transpose();
+        return imported.map(|found| send_on(&found, export)).transpose();
     };
     if scan.size_bytes > export.options.mounts_max_bytes {
         let (has, max) = (scan.size_bytes, export.options.mounts_max_bytes);
@@ -199,18 +201,18 @@ fn send(
             "cache mount {} was not exported: it has {has} bytes, mounts-max allows {max}",
             id.id
         );
-        warn(session, text);
+        session.warn(text);
         return Ok(None);
     }
     session.check_cancelled()?;
-    send_here(session, (&mount, &scan), place).map(Some)
+    send_here(session, (&mount, &scan), export).map(Some)
 }
 
 /// Sends content from one cache to another one, if it is not there.
-fn send_on(found: &Found, place: &dyn CachePlace) -> Result<Descriptor, BuildError> {
+fn send_on(found: &Found, export: &Export) -> Result<Descriptor, BuildError> {
     let Found { source, descriptor, .. } = found;
     let open = || source.place.open(descriptor).map_err(io::Error::other);
-    put(place, descriptor, &open, source.reference.as_ref())?;
+    put(export, descriptor, &open, source.reference.as_ref())?;
     Ok(descriptor.clone())
 }
 
@@ -218,7 +220,7 @@ fn send_on(found: &Found, place: &dyn CachePlace) -> Result<Descriptor, BuildErr
 fn send_here(
     session: &Session,
     (mount, scan): (&CacheMount, &DirScan),
-    place: &dyn CachePlace,
+    export: &Export,
 ) -> Result<Descriptor, BuildError> {
     let store = |e| BuildError::store("cannot read it", e);
     let noted = session.lease.cache_mount_blob(mount).map_err(store)?;
@@ -227,30 +229,33 @@ fn send_here(
     if let Some((digest, noted)) = noted {
         // Not touched since it was sent or received: it need not even be read.
         let descriptor = Descriptor::new(MEDIA_TYPE, digest, noted.size_bytes);
-        if place.has(&descriptor).unwrap_or(false) {
+        if export.has_blob(&descriptor) {
             return Ok(descriptor);
         }
     }
     let cannot = |e| BuildError::io("cannot archive it", e);
     let ingest = session.lease.new_ingest().map_err(store)?;
     let path = ingest.path().join("blob");
-    let (digest, size_bytes) =
-        pack(mount, scan, COMPRESSION, &mut File::create(&path).map_err(cannot)?)?;
+    let file = File::create(&path).map_err(cannot)?;
+    let packed =
+        pack(mount, scan, COMPRESSION, &mut Stoppable { inner: file, cancel: &session.cancel });
+    session.check_cancelled()?;
+    let (digest, size_bytes) = packed?;
     let descriptor = Descriptor::new(MEDIA_TYPE, digest, size_bytes);
     let open = || Ok(Box::new(File::open(&path)?) as Box<dyn Read + Send>);
-    put(place, &descriptor, &open, None)?;
+    put(export, &descriptor, &open, None)?;
     session.lease.note_cache_mount_blob(mount, &note(&scan.state, &descriptor)).map_err(store)?;
     Ok(descriptor)
 }
 
 fn put(
-    place: &dyn CachePlace,
+    export: &Export,
     descriptor: &Descriptor,
     open: remotecache::OpenBlob<'_>,
     elsewhere: Option<&oci::Reference>,
 ) -> Result<(), BuildError> {
     let failed = BuildError::new(BuildErrorKind::Registry, "cannot send it");
-    place.put(descriptor, open, elsewhere).map(drop).map_err(|e| failed.because(e))
+    export.put_blob(descriptor, open, elsewhere).map_err(|e| failed.because(e))
 }
 
 fn note(state: &Digest, descriptor: &Descriptor) -> CacheMountBlob {
@@ -260,8 +265,4 @@ fn note(state: &Digest, descriptor: &Descriptor) -> CacheMountBlob {
         digest: descriptor.digest.hex(),
         size_bytes: descriptor.size_bytes,
     }
-}
-
-fn warn(session: &Session, message: String) {
-    session.events.emit(EventKind::Warning { vertex: None, message });
 }

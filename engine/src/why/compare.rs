@@ -12,7 +12,6 @@ use tree::{Change, Difference, Kind, What as FileWhat};
 use super::document::{Comparison, Different, FileDifference, FileList, InputKind, Same};
 use super::history::Predecessor;
 use super::inputs::{Files, Input, What, part_name};
-use super::journal::Candidates;
 use crate::remote;
 use crate::work::Work;
 
@@ -53,6 +52,14 @@ impl Candidate {
             result: None,
         }
     }
+}
+
+/// Earlier results, and which of them the comparison is with.
+#[derive(Clone, Default)]
+pub(crate) struct Candidates {
+    pub(crate) list: Vec<Candidate>,
+    /// The first is that of the last build: no other is wanted.
+    pub(crate) has_last: bool,
 }
 
 /// A comparison, and what of it only the phrase needs.

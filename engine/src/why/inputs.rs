@@ -84,7 +84,7 @@ pub(crate) fn part_name(label: &str) -> Option<&str> {
 }
 
 fn parts(vertex: &Vertex) -> Vec<Input> {
-    let parts = planner::parts::parts(vertex).into_iter();
+    let parts = key::instruction_parts(vertex).into_iter();
     let mut inputs: Vec<Input> = parts
         .map(|part| Input {
             label: format!("instruction: {}", part.name),

@@ -11,7 +11,7 @@ use parser::SourceText;
 use planner::key;
 use store::{BuildLogName, Project};
 
-use super::compare::Candidate;
+use super::compare::Candidates;
 use super::document::{BuildLog, Comparison, FORMAT, LoggedStep, StepOutcome};
 use super::history::{self, History, Step};
 use crate::address::{self, StepPlace};
@@ -52,14 +52,6 @@ pub(crate) struct Note {
     pub(crate) result: Option<LayerId>,
     /// What it is to be compared with once all that it read is known.
     pub(crate) pending: Option<Candidates>,
-}
-
-/// Earlier results, and which of them the comparison is with.
-#[derive(Clone, Default)]
-pub(crate) struct Candidates {
-    pub(crate) list: Vec<Candidate>,
-    /// The first is that of the last build: no other is wanted.
-    pub(crate) has_last: bool,
 }
 
 impl Journal {
@@ -119,8 +111,7 @@ impl Journal {
     /// Writes everything down. Nobody's build fails because that cannot be done.
     pub(crate) fn write(&self, session: &Session, ok: bool) {
         let Some(steps) = self.plan.get() else { return };
-        let (context, dockerfile) = project_names(session);
-        let project = Project::new(&context, &dockerfile);
+        let (context, project) = project(session);
         let name = BuildLogName { started_us: self.started_us, project };
         let log = BuildLog {
             format: FORMAT,
@@ -174,8 +165,7 @@ fn instruction(vertex: &Vertex) -> String {
 
 /// The last builds of the same Dockerfile and context, the newest first.
 fn earlier_builds(session: &Session) -> Vec<BuildLog> {
-    let (context, dockerfile) = project_names(session);
-    let project = Project::new(&context, &dockerfile);
+    let (_, project) = project(session);
     let store = session.lease.store();
     // What cannot be read only makes an answer less exact.
     let names = store.build_logs().unwrap_or_default();
@@ -183,8 +173,8 @@ fn earlier_builds(session: &Session) -> Vec<BuildLog> {
     own.filter_map(|name| BuildLog::from_json(&store.build_log(&name).ok()??)).collect()
 }
 
-/// What names the context and the Dockerfile of a build.
-fn project_names(session: &Session) -> (Vec<u8>, Vec<u8>) {
+/// What names the context of a build, and what names it together with the Dockerfile.
+fn project(session: &Session) -> (Vec<u8>, Project) {
     use std::os::unix::ffi::OsStrExt as _;
 
     let request = &session.request;
@@ -211,5 +201,6 @@ fn project_names(session: &Session) -> (Vec<u8>, Vec<u8>) {
         DockerfileInput::Text(_) => b"-".to_vec(),
         DockerfileInput::Http(url) => url.clone().into_bytes(),
     };
-    (context, dockerfile)
+    let project = Project::new(&context, &dockerfile);
+    (context, project)
 }

@@ -6,7 +6,6 @@
 use graph::{Op, StackIdentity, Vertex, VertexId};
 use planner::parts;
 
-use super::compare::Compared;
 use super::document::{Different, FileDifference, FileList, InputKind};
 use super::inputs::{Input, What, source_name};
 use crate::work::Work;
@@ -14,14 +13,13 @@ use crate::work::Work;
 /// So many things are named in one phrase.
 const NAMED_MAX: usize = 3;
 
-/// The phrase of a comparison; `None` when nothing differs.
-pub(crate) fn of(compared: &Compared) -> Option<String> {
-    let different = &compared.document.different;
+/// The phrase of what differs; `None` when that is nothing. `below` says how what lies below differs, if it does.
+pub(crate) fn of(different: &[Different], below: &str) -> Option<String> {
     let mut phrases = instruction(different);
     for one in different {
         match (one.kind, &one.files) {
             (InputKind::Instruction, _) => {}
-            (InputKind::Below, _) => phrases.push(compared.below.clone()),
+            (InputKind::Below, _) => phrases.push(below.to_owned()),
             (_, Some(list)) => phrases.push(files(&one.name, list)),
             (_, None) => phrases.push(format!("{} {}", one.name, verb(one))),
         }

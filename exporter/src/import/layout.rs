@@ -1,14 +1,16 @@
 //! OCI layouts: `index.json` and the documents that it leads to.
 
 use oci::{Descriptor, Digest, Document, Index, Manifest, Platform, Reference, media};
-use store::StoredManifest;
+use store::{AttachedManifest, StoredManifest};
 
 use super::source::Source;
-use super::{DOCUMENT_MAX_BYTES, ImportedImage, Listed, Target, assemble};
+use super::{DOCUMENT_MAX_BYTES, ImportedImage, ImportedIndex, Listed, Target, Whole, assemble};
 use crate::ExportError;
 use crate::error::Failure;
 use crate::layout::{IMAGE_NAME, REF_NAME, blob_path};
 
+/// Says of an entry of an index that it belongs to another one.
+const ATTACHED_KIND: &str = "vnd.docker.reference.type";
 /// Indexes in indexes (spec/security.md C7).
 const NESTING_MAX: usize = 8;
 
@@ -80,6 +82,107 @@ pub(super) fn image(
         }
     }
     Err(malformed("index.json", "its indexes are nested too deep"))
+}
+
+/// What an entry is with all that the archive has of it: see [`super::ImageArchive::whole`].
+pub(super) fn whole(
+    source: &Source,
+    descriptor: &Descriptor,
+    platform: &Platform,
+) -> Result<Whole, ExportError> {
+    let bytes = read_blob(source, descriptor)?;
+    let index = match parse(&descriptor.digest.to_string(), &bytes, &descriptor.media_type)? {
+        Document::Manifest(manifest) => {
+            return from_manifest(source, descriptor, bytes, &manifest).map(Whole::Image);
+        }
+        Document::Index(index) => index,
+    };
+    let known = list(source, &index);
+    if let Some((images, attached)) = known.all
+        && !images.is_empty()
+    {
+        let media_type = or(index.media_type, &descriptor.media_type);
+        let index = StoredManifest { media_type, bytes, digest: descriptor.digest };
+        return Ok(Whole::Index(ImportedIndex { index, images, attached }));
+    }
+    // Whoever wrote the archive chose among the platforms already.
+    if let Some(only) = known.only
+        && only.platform != *platform
+    {
+        return Ok(Whole::Image(only));
+    }
+    image(source, descriptor, platform).map(Whole::Image)
+}
+
+/// What the archive has of an index.
+struct Known {
+    /// All of it, unless something is missing or is none of what an index of images has.
+    all: Option<(Vec<ImportedImage>, Vec<AttachedManifest>)>,
+    /// The only image of which all is there.
+    only: Option<ImportedImage>,
+}
+
+fn list(source: &Source, index: &Index) -> Known {
+    let mut all = Some((Vec::new(), Vec::new()));
+    let mut found = Vec::new();
+    for entry in &index.manifests {
+        if is_attached(entry) {
+            match (attached(source, entry), &mut all) {
+                (Ok(manifest), Some((_, list))) => list.push(manifest),
+                (Ok(_), None) => {}
+                (Err(_), _) => all = None,
+            }
+            continue;
+        }
+        match complete(source, entry) {
+            Some(image) => {
+                if let Some((images, _)) = &mut all {
+                    images.push(image.clone());
+                }
+                found.push(image);
+            }
+            None => all = None,
+        }
+    }
+    Known { all, only: found.pop().filter(|_| found.is_empty()) }
+}
+
+/// Whether an entry of an index is no image (ATT-04).
+fn is_attached(entry: &Descriptor) -> bool {
+    let is_unknown = |p: &Platform| p.os == "unknown" && p.architecture == "unknown";
+    entry.annotations.contains_key(ATTACHED_KIND) || entry.platform.as_ref().is_some_and(is_unknown)
+}
+
+/// The image of an entry, if the archive has all its blobs.
+fn complete(source: &Source, entry: &Descriptor) -> Option<ImportedImage> {
+    let bytes = read_blob(source, entry).ok()?;
+    let Ok(Document::Manifest(manifest)) = parse("", &bytes, &entry.media_type) else {
+        return None;
+    };
+    let image = from_manifest(source, entry, bytes, &manifest).ok()?;
+    image.layers.iter().all(|layer| source.has(&layer.place)).then_some(image)
+}
+
+/// A manifest of small documents; one of anything else is an error.
+fn attached(source: &Source, entry: &Descriptor) -> Result<AttachedManifest, ExportError> {
+    let bytes = read_blob(source, entry)?;
+    let manifest = match parse(&entry.digest.to_string(), &bytes, &entry.media_type)? {
+        Document::Manifest(manifest) => manifest,
+        Document::Index(_) => return Err(malformed("index.json", "an index lists another index")),
+    };
+    let blobs = std::iter::once(&manifest.config).chain(&manifest.layers);
+    let blobs = blobs.map(|blob| text_blob(source, blob)).collect::<Result<Vec<_>, _>>()?;
+    let media_type = or(manifest.media_type.clone(), &entry.media_type);
+    let manifest = StoredManifest { media_type, bytes, digest: entry.digest };
+    Ok(AttachedManifest { manifest, blobs })
+}
+
+fn text_blob(source: &Source, blob: &Descriptor) -> Result<StoredManifest, ExportError> {
+    let bytes = read_blob(source, blob)?;
+    if std::str::from_utf8(&bytes).is_err() {
+        return Err(malformed(&blob.digest.to_string(), "it is no text"));
+    }
+    Ok(StoredManifest { media_type: blob.media_type.clone(), bytes, digest: blob.digest })
 }
 
 fn select(index: &Index, platform: &Platform) -> Result<Descriptor, ExportError> {

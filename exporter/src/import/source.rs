@@ -1,34 +1,56 @@
-//! The files of an archive by their names: those of a directory, opened inside it, or those of a tar, kept under
-//! numbers in a scratch directory.
+//! The files of an archive by their names: those of a directory, opened inside it, or those of a tar, which go into
+//! the store as blobs while the tar is read: what is large is written and hashed once.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use layer::{LayerError, TarKind, TarReader};
+use layer::{LayerError, TarEntry, TarKind, TarReader};
+use oci::Digest;
 use rustix::fs::{Mode, OFlags};
+use store::Lease;
 
 use super::DOCUMENT_MAX_BYTES;
 use crate::ExportError;
-use crate::error::{Failure, show};
+use crate::error::{Failure, show, store, write};
 
 /// Entries of an archive.
 const ENTRIES_MAX: usize = 100_000;
 /// Links from one name to the next.
 const LINKS_MAX: usize = 8;
+/// Files up to this length are kept in memory ...
+const SMALL_MAX_BYTES: u64 = 64 << 10;
+/// ... until there are so many.
+const ALL_SMALL_MAX_BYTES: u64 = 32 << 20;
 
 /// Where an archive's files are.
 pub(super) enum Source {
     Directory(OwnedFd),
-    Unpacked { scratch: PathBuf, files: HashMap<Vec<u8>, Place> },
+    Unpacked { lease: Lease, files: HashMap<Vec<u8>, Place> },
 }
 
 /// What a name in a tar stands for.
 pub(super) enum Place {
-    Number(usize),
+    Small(Vec<u8>),
+    Blob(Digest, u64),
     Link(Vec<u8>),
+}
+
+/// A file of an archive, open.
+pub(super) enum Opened {
+    File(File),
+    Small(Cursor<Vec<u8>>),
+}
+
+impl Read for Opened {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Opened::File(file) => file.read(buffer),
+            Opened::Small(bytes) => bytes.read(buffer),
+        }
+    }
 }
 
 impl Source {
@@ -41,15 +63,16 @@ impl Source {
         Ok(Source::Directory(OwnedFd::from(file)))
     }
 
+    /// Reads a tar, compressed or not, to its end.
     pub(super) fn unpack(
         archive: &mut (dyn Read + Send),
-        scratch: &Path,
+        lease: &Lease,
     ) -> Result<Source, ExportError> {
         let read_failed = |source| Failure::ReadTar { source };
         let mut tar =
             TarReader::new(BufReader::with_capacity(256 << 10, layer::decompress(archive)));
         let mut files = HashMap::new();
-        let mut count = 0;
+        let (mut count, mut small_bytes) = (0, 0);
         while let Some(entry) = tar.next_entry().map_err(|error| match count {
             0 => not_begun(error),
             _ => read_failed(error),
@@ -61,48 +84,57 @@ impl Source {
                 return Err(Failure::Malformed { what, reason }.into());
             }
             let Some(name) = normal(&entry.name) else { continue };
-            let place = match entry.kind {
-                TarKind::File => {
-                    copy_out(&mut tar, &scratch.join(count.to_string()))?;
-                    Some(Place::Number(count))
-                }
-                TarKind::HardLink { target } => normal(&target).map(Place::Link),
-                TarKind::Symlink { target } => beside(&name, &target).map(Place::Link),
+            let place = match &entry.kind {
+                TarKind::File => Some(take_in(&mut tar, &entry, &name, lease, &mut small_bytes)?),
+                TarKind::HardLink { target } => normal(target).map(Place::Link),
+                TarKind::Symlink { target } => beside(&name, target).map(Place::Link),
                 _ => None,
             };
             files.extend(place.map(|place| (name, place)));
         }
         // A pipe's writer must not be cut off behind the end of the tar.
         tar.finish().map_err(read_failed)?;
-        Ok(Source::Unpacked { scratch: scratch.to_owned(), files })
+        Ok(Source::Unpacked { lease: lease.clone(), files })
     }
 
     /// Opens a file.
-    pub(super) fn open(&self, name: &[u8]) -> Result<File, ExportError> {
+    pub(super) fn open(&self, name: &[u8]) -> Result<Opened, ExportError> {
         let missing = || Failure::Missing { what: format!("`{}` in the archive", show(name)) };
         self.try_open(name)?.ok_or_else(|| missing().into())
     }
 
     /// Opens a file, if there is one.
-    pub(super) fn try_open(&self, name: &[u8]) -> Result<Option<File>, ExportError> {
-        let shown = || PathBuf::from(show(name));
-        let fail = |source| ExportError::from(Failure::Open { path: shown(), source });
-        let opened = match self {
-            Source::Directory(root) => {
-                // Never blocks on a FIFO.
-                let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-                sys::open_in_root(root.as_fd(), name, flags, Mode::empty()).map(File::from)
-            }
-            Source::Unpacked { scratch, files } => match number(files, name) {
-                Some(number) => File::open(scratch.join(number.to_string())),
-                None => return Ok(None),
+    pub(super) fn try_open(&self, name: &[u8]) -> Result<Option<Opened>, ExportError> {
+        match self {
+            Source::Directory(root) => open_below(root, name),
+            Source::Unpacked { lease, files } => match place(files, name) {
+                Some(Place::Small(bytes)) => Ok(Some(Opened::Small(Cursor::new(bytes.clone())))),
+                Some(Place::Blob(digest, _)) => {
+                    let file =
+                        lease.open_blob(digest).map_err(store("open a file of the archive"))?;
+                    Ok(file.map(Opened::File))
+                }
+                Some(Place::Link(_)) | None => Ok(None),
             },
-        };
-        match opened {
-            Ok(file) if file.metadata().map_err(fail)?.is_file() => Ok(Some(file)),
-            Ok(_) => Err(fail(io::Error::other("not a regular file"))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(fail(error)),
+        }
+    }
+
+    /// Whether there is such a file; its content is not looked at.
+    pub(super) fn has(&self, name: &[u8]) -> bool {
+        match self {
+            Source::Directory(_) => self.try_open(name).is_ok_and(|found| found.is_some()),
+            Source::Unpacked { files, .. } => place(files, name).is_some(),
+        }
+    }
+
+    /// Digest and length of a file that is a blob of the store already.
+    pub(super) fn blob(&self, name: &[u8]) -> Option<(Digest, u64)> {
+        match self {
+            Source::Directory(_) => None,
+            Source::Unpacked { files, .. } => match place(files, name)? {
+                Place::Blob(digest, size_bytes) => Some((*digest, *size_bytes)),
+                Place::Small(_) | Place::Link(_) => None,
+            },
         }
     }
 
@@ -141,28 +173,78 @@ fn not_begun(source: LayerError) -> Failure {
     }
 }
 
-fn copy_out(content: &mut dyn Read, path: &Path) -> Result<(), ExportError> {
-    let fail = |source| ExportError::from(Failure::Unpack { path: path.to_owned(), source });
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(fail)?;
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        // Read and write errors have different causes: a bad archive, a full disk.
-        let length = match content.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => return Err(Failure::ReadArchive { source }.into()),
-        };
-        io::Write::write_all(&mut file, &buffer[..length]).map_err(fail)?;
+fn open_below(root: &OwnedFd, name: &[u8]) -> Result<Option<Opened>, ExportError> {
+    let fail =
+        |source| ExportError::from(Failure::Open { path: PathBuf::from(show(name)), source });
+    // Never blocks on a FIFO.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    match sys::open_in_root(root.as_fd(), name, flags, Mode::empty()).map(File::from) {
+        Ok(file) if file.metadata().map_err(fail)?.is_file() => Ok(Some(Opened::File(file))),
+        Ok(_) => Err(fail(io::Error::other("not a regular file"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fail(error)),
     }
 }
 
-fn number(files: &HashMap<Vec<u8>, Place>, name: &[u8]) -> Option<usize> {
+/// A file of a tar: its bytes where they are few, else a blob of the store.
+fn take_in(
+    content: &mut dyn Read,
+    entry: &TarEntry,
+    name: &[u8],
+    lease: &Lease,
+    small_bytes: &mut u64,
+) -> Result<Place, ExportError> {
+    let size_bytes = entry.size_bytes;
+    if size_bytes <= SMALL_MAX_BYTES && *small_bytes + size_bytes <= ALL_SMALL_MAX_BYTES {
+        *small_bytes += size_bytes;
+        let mut bytes = Vec::new();
+        content.read_to_end(&mut bytes).map_err(|source| Failure::ReadArchive { source })?;
+        return Ok(Place::Small(bytes));
+    }
+    if let Some(digest) = named_digest(name)
+        && is_there(lease, &digest, size_bytes)?
+    {
+        // What it is asked for by its digest the store has: those bytes were checked.
+        return Ok(Place::Blob(digest, size_bytes));
+    }
+    into_blob(content, lease)
+}
+
+fn into_blob(content: &mut dyn Read, lease: &Lease) -> Result<Place, ExportError> {
+    const INTO_STORE: &str = "unpack the image archive into the store";
+    let mut out = lease.blob_writer().map_err(store(INTO_STORE))?;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        // Read and write errors have different causes: a bad archive, a full disk.
+        match content.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => out.write_all(&buffer[..length]).map_err(write(INTO_STORE))?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(Failure::ReadArchive { source }.into()),
+        }
+    }
+    let (digest, size_bytes) = out.finish(None).map_err(store(INTO_STORE))?;
+    Ok(Place::Blob(digest, size_bytes))
+}
+
+/// The digest that a blob's name in a layout promises.
+fn named_digest(name: &[u8]) -> Option<Digest> {
+    let hex = name.strip_prefix(b"blobs/sha256/")?;
+    Digest::from_hex(std::str::from_utf8(hex).ok()?).ok()
+}
+
+fn is_there(lease: &Lease, digest: &Digest, size_bytes: u64) -> Result<bool, ExportError> {
+    let file = lease.open_blob(digest).map_err(store("look for a blob"))?;
+    Ok(file.is_some_and(|file| file.metadata().is_ok_and(|meta| meta.len() == size_bytes)))
+}
+
+/// What a name stands for behind its links.
+fn place<'a>(files: &'a HashMap<Vec<u8>, Place>, name: &[u8]) -> Option<&'a Place> {
     let mut name = normal(name)?;
     for _ in 0..LINKS_MAX {
         match files.get(&name)? {
-            Place::Number(number) => return Some(*number),
             Place::Link(target) => name.clone_from(target),
+            place => return Some(place),
         }
     }
     None
@@ -196,8 +278,11 @@ mod tests {
     #[test]
     fn what_is_no_tar_is_told_from_a_damaged_one() {
         let said = |mut bytes: &[u8]| {
-            let scratch = tempfile::tempdir().expect("a temporary directory");
-            let error = Source::unpack(&mut bytes, scratch.path()).err().expect("no archive");
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let options = store::StoreOptions { boot_id: None, userxattr: true };
+            let store = store::Store::open(dir.path(), &options).expect("a store");
+            let lease = store.lease().expect("a lease");
+            let error = Source::unpack(&mut bytes, &lease).err().expect("no archive");
             error.to_string()
         };
         let no_archive = "the input is no image archive: it does not begin as a tar does";

@@ -45,8 +45,8 @@ fn check_layers(archive: &ImageArchive, prepared: &Prepared, tag: Option<&str>) 
     }
 }
 
-fn unpack(bytes: &[u8], scratch: &Path) -> ImageArchive {
-    ImageArchive::unpack(&mut { bytes }, scratch).unwrap_or_else(|e| panic!("{}", chain(&e)))
+fn unpack(bytes: &[u8], into: &Fixture) -> ImageArchive {
+    ImageArchive::unpack(&mut { bytes }, &into.lease).unwrap_or_else(|e| panic!("{}", chain(&e)))
 }
 
 fn scratch() -> tempfile::TempDir {
@@ -63,8 +63,8 @@ fn archives_are_deterministic_and_come_back() {
     };
     let bytes = write(&prepared);
     assert!(bytes == write(&fixture.prepared()), "two exports differ");
-    let dir = scratch();
-    let archive = unpack(&bytes, dir.path());
+    let other = Fixture::new();
+    let archive = unpack(&bytes, &other);
     check_archive(&archive, &prepared, None);
     check_archive(&archive, &prepared, Some("app:1"));
     check_archive(&archive, &prepared, Some(&prepared.target.digest.to_string()));
@@ -73,9 +73,9 @@ fn archives_are_deterministic_and_come_back() {
     got.sort();
     assert_eq!(got, ["127.0.0.1:5000/team/app:latest", "docker.io/library/app:1"]); // OUT-21
     let docker = bytes_of(|out| write_docker_archive(&prepared, &names, out, fixture.job()));
-    let dir = scratch();
+    let other = Fixture::new();
     check_archive(
-        &unpack(&testkit::image::gzip(&docker.expect("docker")), dir.path()),
+        &unpack(&testkit::image::gzip(&docker.expect("docker")), &other),
         &prepared,
         None,
     );
@@ -121,8 +121,8 @@ fn several_platforms_make_an_index() {
     let prepared = prepare(&images, &ImageOptions::default(), fixture.job()).expect("prepare");
     assert_eq!(prepared.target.media_type, media::OCI_INDEX);
     let bytes = bytes_of(|out| write_oci_archive(&prepared, &[], out, fixture.job())).expect("oci");
-    let dir = scratch();
-    let archive = unpack(&bytes, dir.path());
+    let other = Fixture::new();
+    let archive = unpack(&bytes, &other);
     let listed = archive.find(None).expect("the only one");
     for image in &images {
         let got = archive.image(&listed, &image.platform).expect("platform");
@@ -296,8 +296,8 @@ fn skopeo_reads_our_archives_and_we_read_its() {
         assert_eq!(shown["Layers"].as_array().map(Vec::len), Some(2), "{source}");
         let copy = path(&format!("copy-{at}.tar"));
         skopeo(&["copy", source, &format!("docker-archive:{copy}:copied/app:1")]);
-        let scratch = scratch();
-        let archive = unpack(&fs::read(&copy).expect("copied"), scratch.path());
+        let other = Fixture::new();
+        let archive = unpack(&fs::read(&copy).expect("copied"), &other);
         check_layers(&archive, &prepared, Some("copied/app:1"));
         let layout = path(&format!("layout-{at}"));
         skopeo(&["copy", source, &format!("oci:{layout}:copied")]);
@@ -309,11 +309,11 @@ fn skopeo_reads_our_archives_and_we_read_its() {
 #[test]
 fn hostile_archives_are_refused() {
     let check = |tar: Vec<u8>, expect: Kind| {
-        let dir = scratch();
-        let listed = ImageArchive::unpack(&mut tar.as_slice(), dir.path())
+        let fixture = Fixture::new();
+        let listed = ImageArchive::unpack(&mut tar.as_slice(), &fixture.lease)
             .and_then(|archive| archive.image(&archive.listed()[0], &Platform::host()));
         assert_eq!(listed.expect_err("hostile").kind(), expect);
-        assert!(!dir.path().join("../evil").exists());
+        assert!(!fixture.dir.path().join("evil").exists());
     };
     let tar = testkit::rootfs::TarBuilder::new;
     check(tar().finish(), Kind::NotFound);

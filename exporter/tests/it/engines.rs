@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use exporter::{EngineSocket, ExportErrorKind as Kind, load};
+use exporter::{Engine, EngineKind, EnginePlaces, ExportErrorKind as Kind, HandedOff};
+use sys::Cancel;
 
 use crate::fixture::{Fixture, chain, names};
 
@@ -25,10 +26,11 @@ impl Service {
         Service(command.spawn().expect("start the engine"))
     }
 
-    fn wait_for(&mut self, socket: &Path) -> EngineSocket {
+    fn wait_for(&mut self, socket: &Path) -> Engine {
         let started = Instant::now();
+        let places = EnginePlaces { any: vec![socket.to_owned()], ..EnginePlaces::default() };
         loop {
-            match EngineSocket::find(&[socket.to_owned()]) {
+            match Engine::find(&EngineKind::Any, &places, &Cancel::new()) {
                 Ok(engine) => return engine,
                 Err(error) => {
                     let ended = self.0.try_wait().expect("wait");
@@ -41,17 +43,33 @@ impl Service {
     }
 }
 
-/// Loads the sample and gives what the engine's client then lists.
-fn check(engine: &EngineSocket, fixture: &Fixture, list: &mut Command) {
-    let prepared = fixture.prepared();
-    let loaded = load(&prepared, &names(&["localhost/app:1"]), engine, fixture.job());
-    let loaded = loaded.unwrap_or_else(|e| panic!("{}", chain(&e)));
-    assert!(loaded.messages.iter().any(|m| m.contains("localhost/app:1")), "{loaded:?}");
+/// Hands the sample over twice, and a second image on top of it: what the engine has is not sent again.
+fn check(engine: &Engine, fixture: &Fixture, list: &mut Command) {
+    let image = fixture.sample();
+    let id = image.id;
+    let prepare = || Ok(fixture.prepared());
+    let take = |image, name| {
+        let taken = engine.take(image, &names(&[name]), &prepare, fixture.job());
+        taken.unwrap_or_else(|e| panic!("{}", chain(&e)))
+    };
+    let layers = image.layers.len();
+    assert_eq!(take(&image, "localhost/app:1"), HandedOff { layers_sent: layers, layers });
+    assert_eq!(take(&image, "localhost/app:2"), HandedOff { layers_sent: 0, layers });
+    let mut other = image.clone();
+    other.config = String::from_utf8(image.config.clone())
+        .unwrap()
+        .replacen('{', "{\"author\":\"x\",", 1)
+        .into();
+    other.id = oci::ImageId(oci::Digest::of(&other.config));
+    assert_eq!(take(&other, "localhost/other:1"), HandedOff { layers_sent: 0, layers });
     let output = list.args(["images", "--quiet", "--no-trunc"]).output().expect("list images");
     let shown = String::from_utf8_lossy(&output.stdout);
-    let id = prepared.images[0].config_descriptor.digest.to_string();
-    // Engines with containerd's store list images by their manifests.
-    assert!(shown.contains(&id) || shown.contains(&prepared.target.digest.to_string()), "{shown}");
+    for id in [id, other.id] {
+        assert!(shown.contains(&id.0.to_string()), "{shown}");
+        let found = engine.image(&id.0.to_string(), &Cancel::new()).expect("asked");
+        assert_eq!(found.expect("it is there").layers.len(), layers);
+    }
+    assert_eq!(engine.image("localhost/none:1", &Cancel::new()).expect("asked"), None);
 }
 
 #[test]
@@ -69,7 +87,7 @@ fn podman_takes_an_image_over_its_socket() {
     let address = format!("unix://{}", socket.display());
     let mut service = Service::start(podman().args(["system", "service", "--time=0", &address]));
     let engine = service.wait_for(&socket);
-    assert!(engine.podman_api.is_some());
+    assert!(engine.shown().starts_with("podman at "), "{}", engine.shown());
     check(&engine, &fixture, &mut podman());
 }
 
@@ -93,13 +111,31 @@ fn docker_takes_an_image_over_its_socket() {
             .args(["--iptables=false", "--ip6tables=false"]),
     );
     let engine = service.wait_for(&socket);
-    assert!(engine.podman_api.is_none());
+    assert!(engine.shown().starts_with("the Docker engine at "), "{}", engine.shown());
     check(&engine, &fixture, Command::new("docker").args(["--host", &address]));
 }
 
 #[test]
 fn without_an_engine_the_error_names_the_sockets() {
-    let error = EngineSocket::find(&["/nonexistent/a.sock".into()]).expect_err("nobody");
-    assert_eq!(error.kind(), Kind::Engine);
-    assert_eq!(error.to_string(), "no container engine answers at /nonexistent/a.sock");
+    let find = |kind, places: &EnginePlaces| {
+        let error = Engine::find(&kind, places, &Cancel::new()).err().expect("nobody");
+        assert_eq!(error.kind(), Kind::Engine);
+        error.to_string()
+    };
+    let sockets = vec!["/nonexistent/a.sock".into()];
+    let podman_program = true;
+    let places = EnginePlaces {
+        any: sockets.clone(),
+        podman: sockets,
+        podman_program,
+        ..EnginePlaces::default()
+    };
+    let tried = "there is no container engine: tried /nonexistent/a.sock";
+    assert_eq!(find(EngineKind::Any, &places), tried);
+    let tried = "there is no Podman: tried /nonexistent/a.sock, the program podman";
+    assert_eq!(find(EngineKind::Podman, &places), tried);
+    let elsewhere = Some("tcp://h:1".to_owned());
+    let places = EnginePlaces { elsewhere, ..EnginePlaces::default() };
+    let said = "there is no Docker engine: tcp://h:1 is no unix socket";
+    assert_eq!(find(EngineKind::Docker, &places), said);
 }

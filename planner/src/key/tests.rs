@@ -281,7 +281,7 @@ fn parts_differ_when_the_instruction_does() {
     for (name, one) in &vertices {
         for (other_name, other) in &vertices {
             let same = instruction_digest(one) == instruction_digest(other);
-            let parts_same = crate::parts::parts(one) == crate::parts::parts(other);
+            let parts_same = instruction_parts(one) == instruction_parts(other);
             assert_eq!(same, parts_same, "{name} and {other_name}");
         }
     }
@@ -290,7 +290,7 @@ fn parts_differ_when_the_instruction_does() {
 #[test]
 fn a_changed_part_has_the_name_that_people_know() {
     let changed = |one: &Vertex, other: &Vertex| {
-        let (one, other) = (crate::parts::parts(one), crate::parts::parts(other));
+        let (one, other) = (instruction_parts(one), instruction_parts(other));
         let new = other.iter().filter(|part| !one.contains(part));
         new.map(|part| part.name.clone()).collect::<Vec<_>>()
     };

@@ -6,6 +6,7 @@ use parser::ast::{Dockerfile, From, Kind};
 use parser::{SourceText, did_you_mean};
 
 use super::{Findings, Rule};
+use crate::EngineName;
 use crate::outline::site;
 use crate::scope::Variables;
 use crate::site::Site;
@@ -78,7 +79,7 @@ pub(crate) fn default_names(
         let site = site(file, source, &stage.from);
         // What cannot be expanded without arguments has its own error, or asks for the argument on purpose (`:?`).
         let Ok(name) = defaults.word(&from.image, &site) else { return };
-        if name.parse::<Reference>().is_err() {
+        if name.parse::<Reference>().is_err() && EngineName::parse(&name).is_none() {
             let message = format!(
                 "Default value for ARG {} results in empty or invalid base image name",
                 from.image.text

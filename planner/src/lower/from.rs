@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use graph::{Copy, CopySource, GitSource, HttpSource, LocalSource, Op, Origin, Selection, Unpack};
-use graph::{ImageSource, PlannedHistory, VertexId};
+use graph::{ImageOrigin, ImageSource, PlannedHistory, VertexId};
 use oci::{ImageConfig, Platform, Reference};
 use parser::Span;
 use parser::ast::Kind;
@@ -14,11 +14,16 @@ use super::{Lowering, StageState, onbuild};
 use crate::outline::BaseKind;
 use crate::scope::{DEFAULT_PATH, Variables};
 use crate::site::{Fail, Site};
-use crate::{ContextValue, NamedContext, OciLayout, SourceErrorKind, context_value, lint};
+use crate::{
+    ContextValue, EngineName, LocalEngine, NamedContext, OciLayout, SourceErrorKind, context_value, lint,
+};
 
 /// Images asked for so far: a tag means one image during a build (FROM-17).
 #[derive(Default)]
-pub(super) struct Images(Vec<(Reference, Platform, ImageSource)>);
+pub(super) struct Images {
+    named: Vec<(Reference, Platform, ImageSource)>,
+    of_engines: Vec<(EngineName, Platform, ImageSource)>,
+}
 
 /// How the vertex of an image is called.
 pub(super) enum Shown {
@@ -35,6 +40,11 @@ impl Shown {
     fn image_of(context: &NamedContext, image: &ImageSource) -> Shown {
         let reference = format!("docker-image://{}", image.reference);
         Shown::Text(shown_context(&context.name, &reference))
+    }
+
+    fn layout_of(context: &NamedContext, layout: &OciLayout) -> Shown {
+        let place = format!("oci-layout://{}", layout.given);
+        Shown::Text(shown_context(&context.name, &place))
     }
 }
 
@@ -73,9 +83,8 @@ impl Lowering<'_> {
                 }
                 let word = self.image_word(number);
                 let at_word = |fail: Fail| Box::new(fail.with_label(word, ""));
-                let reference = parse_name(&base.name, site).map_err(at_word)?;
                 let hint = self.hint(&base.name, number);
-                let image = self.image(&reference, &base.name, &platform, site);
+                let image = self.image_called(&base.name, &platform, site);
                 let image = image.map_err(|mut fail| {
                     fail.help = hint.or(fail.help.take()); // FROM-15
                     at_word(fail)
@@ -121,10 +130,12 @@ impl Lowering<'_> {
             }
             ContextValue::OciLayout(layout) => {
                 let image = self.layout_image(context, layout, platform, site)?;
-                let shown = Shown::Text(shown_context(
-                    &context.name,
-                    &format!("oci-layout://{}", layout.given),
-                ));
+                let shown = Shown::layout_of(context, layout);
+                Ok(self.state_of_image(image, platform, site, shown))
+            }
+            ContextValue::Engine(name) => {
+                let image = self.engine_image(name, platform, site)?;
+                let shown = Shown::Text(shown_context(&context.name, &name.to_string()));
                 Ok(self.state_of_image(image, platform, site, shown))
             }
             ContextValue::Scratch => Ok(empty_state(self.scratch(platform), platform)),
@@ -161,10 +172,12 @@ impl Lowering<'_> {
             }
             ContextValue::OciLayout(layout) => {
                 let image = self.layout_image(context, layout, platform, site)?;
-                let shown = Shown::Text(shown_context(
-                    &context.name,
-                    &format!("oci-layout://{}", layout.given),
-                ));
+                let shown = Shown::layout_of(context, layout);
+                Ok(Tree::Stack(self.image_vertex(image, platform, site, shown)))
+            }
+            ContextValue::Engine(name) => {
+                let image = self.engine_image(name, platform, site)?;
+                let shown = Shown::Text(shown_context(&context.name, &name.to_string()));
                 Ok(Tree::Stack(self.image_vertex(image, platform, site, shown)))
             }
             ContextValue::Scratch => Ok(Tree::Stack(self.scratch(platform))),
@@ -228,7 +241,7 @@ impl Lowering<'_> {
         site: &Site,
     ) -> Result<ImageSource, Fail> {
         let reference = &self.image_by_policy(reference, site)?;
-        let known = self.images.0.iter().find(|(r, p, _)| r == reference && p == platform);
+        let known = self.images.named.iter().find(|(r, p, _)| r == reference && p == platform);
         if let Some((_, _, image)) = known {
             return Ok(image.clone());
         }
@@ -239,7 +252,49 @@ impl Lowering<'_> {
             fail
         })?;
         let image = resolved.into_source();
-        self.images.0.push((reference.clone(), platform.clone(), image.clone()));
+        self.images.named.push((reference.clone(), platform.clone(), image.clone()));
+        Ok(image)
+    }
+
+    /// The image of a name in the Dockerfile: an engine's, else one of the store or a registry.
+    pub(super) fn image_called(
+        &mut self,
+        name: &str,
+        platform: &Platform,
+        site: &Site,
+    ) -> Result<ImageSource, Fail> {
+        match EngineName::parse(name) {
+            Some(engine) => self.engine_image(&engine, platform, site),
+            None => self.image(&parse_name(name, site)?, name, platform, site),
+        }
+    }
+
+    /// Asks an engine of this machine for an image, once in a build.
+    fn engine_image(
+        &mut self,
+        name: &EngineName,
+        platform: &Platform,
+        site: &Site,
+    ) -> Result<ImageSource, Fail> {
+        let shown = name.to_string();
+        if let Some(reference) = name.reference() {
+            // Rules are on images, wherever they come from (NCTX-15).
+            if self.image_by_policy(&reference, site)? != reference {
+                let message = format!("source policy: {shown} cannot become another image");
+                return Err(site.error("source-policy", message));
+            }
+        }
+        let known = self.images.of_engines.iter().find(|(n, p, _)| n == name && p == platform);
+        if let Some((_, _, image)) = known {
+            return Ok(image.clone());
+        }
+        let resolved = self.sources.resolve_in_engine(name, platform).map_err(|error| {
+            let mut fail = site.error("image-not-resolved", format!("{shown}: {error}"));
+            fail.help = engine_next_step(error.kind, name);
+            fail
+        })?;
+        let image = resolved.into_source();
+        self.images.of_engines.push((name.clone(), platform.clone(), image.clone()));
         Ok(image)
     }
 
@@ -287,9 +342,9 @@ impl Lowering<'_> {
                 let triggers = &image.config.config.on_build;
                 let triggers = triggers.iter().filter(|text| onbuild::makes_step(text)).count();
                 let place = self.place(number, 1, 1 + triggers + own);
-                format!("{place}FROM {}", image.reference)
+                format!("{place}FROM {}", shown_image(&image))
             }
-            Shown::Plain => format!("FROM {}", image.reference),
+            Shown::Plain => format!("FROM {}", shown_image(&image)),
             Shown::Text(name) => name.clone(),
         };
         let stage = match shown {
@@ -515,6 +570,26 @@ fn platform_of(config: &ImageConfig, wanted: &Platform) -> Platform {
     }
 }
 
+/// An image's name in progress.
+fn shown_image(image: &ImageSource) -> String {
+    match &image.origin {
+        ImageOrigin::Engine { name } => name.clone(),
+        _ => image.reference.to_string(),
+    }
+}
+
+/// Reads the name of an image of any kind.
+pub(crate) fn check_name(name: &str, site: &Site) -> Result<(), Fail> {
+    match EngineName::parse(name) {
+        Some(engine) if engine.is_valid() => Ok(()),
+        Some(_) => {
+            let message = format!("failed to parse stage name {name:?}: invalid reference format");
+            Err(site.error("invalid-reference", message))
+        }
+        None => parse_name(name, site).map(drop),
+    }
+}
+
 /// Reads the name of an image (FROM-12, ERR-50).
 pub(crate) fn parse_name(name: &str, site: &Site) -> Result<Reference, Fail> {
     name.parse().map_err(|error: oci::ParseReferenceError| {
@@ -526,7 +601,11 @@ fn resolve_message(name: &str, full: &str, error: &crate::SourceError) -> String
     let message = &error.message;
     let tail = match error.kind {
         SourceErrorKind::NotAsked => ": not found",
-        SourceErrorKind::NotFound if !message.ends_with("not found") => ": not found",
+        SourceErrorKind::NotFound | SourceErrorKind::PassedOver { is_absent: true }
+            if !message.ends_with("not found") =>
+        {
+            ": not found"
+        }
         _ => "",
     };
     format!("{name}: failed to resolve source metadata for {full}: {message}{tail}")
@@ -542,10 +621,32 @@ fn next_step(kind: SourceErrorKind, registry: &str) -> Option<String> {
         SourceErrorKind::Untrusted => {
             Some(format!("look at the certificate of {registry}, and at this machine's clock"))
         }
+        SourceErrorKind::Blocked => {
+            Some("`shale registry explain` shows what speaks of an image".to_owned())
+        }
         SourceErrorKind::NotAsked => {
             Some("bring it with `shale pull`, or leave out --pull=never".to_owned())
         }
+        SourceErrorKind::PassedOver { .. } => Some(
+            "the store has an image of this name: leave out --pull to use it, or take --pull=newer"
+                .to_owned(),
+        ),
         SourceErrorKind::NotFound | SourceErrorKind::NoDirectory | SourceErrorKind::Other => None,
+    }
+}
+
+/// The same for an image of an engine.
+fn engine_next_step(kind: SourceErrorKind, name: &EngineName) -> Option<String> {
+    let (list, variable) = match name.engine {
+        LocalEngine::Docker => ("docker images", "DOCKER_HOST"),
+        LocalEngine::Podman => ("podman images", "CONTAINER_HOST"),
+    };
+    match kind {
+        SourceErrorKind::NotFound => Some(format!("`{list}` lists what is there")),
+        SourceErrorKind::Unreachable => Some(format!(
+            "start the engine, or name its socket in {variable} (unix:///path)"
+        )),
+        _ => None,
     }
 }
 

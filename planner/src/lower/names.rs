@@ -1,7 +1,7 @@
 //! What `--from` of COPY and `from=` of a mount mean (COPY-70 to COPY-76, MNT-14, MNT-15).
 
 use super::StageBuild;
-use super::from::{Shown, Tree, parse_name};
+use super::from::{Shown, Tree};
 use crate::outline::Found;
 use crate::site::{Fail, Site};
 use crate::{context_value, lint};
@@ -48,8 +48,7 @@ pub(super) fn tree(
     if let Some(context) = context_value::find(&outline.request.contexts, name, &platform) {
         return lowering.tree_of_context(context, &platform, site);
     }
-    let reference = parse_name(name, site)?;
-    let image = lowering.image(&reference, name, &platform, site).map_err(|mut fail| {
+    let image = lowering.image_called(name, &platform, site).map_err(|mut fail| {
         fail.help = build.stage_hint(name).or(fail.help.take());
         fail
     })?;

@@ -14,7 +14,7 @@ use parser::{Diagnostic, Severity, SourceText};
 
 use super::{Lowered, lower};
 use crate::{
-    Findings, LowerRequest, NamedContext, OciLayout, ResolvedImage, SourceError, SourceErrorKind,
+    EngineName, Findings, LowerRequest, NamedContext, OciLayout, ResolvedImage, SourceError, SourceErrorKind,
     Sources, TimedSource, outline,
 };
 
@@ -102,6 +102,15 @@ impl Sources for FakeSources {
     ) -> Result<ResolvedImage, SourceError> {
         let reference = layout.path.parse().expect("a name");
         self.resolve_image(&reference, platform)
+    }
+
+    fn resolve_in_engine(
+        &self,
+        name: &EngineName,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, SourceError> {
+        let found = self.resolve_image(&name.reference().expect("a name"), platform)?;
+        Ok(ResolvedImage { origin: ImageOrigin::Engine { name: name.to_string() }, ..found })
     }
 }
 

@@ -1,11 +1,15 @@
 //! The client against the in-process registry, which fails as told.
 
 mod auth;
+mod faults;
+mod hosts;
+mod mirrors;
 mod pull;
 mod push;
 mod real;
 mod safety;
 mod tls;
+mod transfers;
 
 use std::error::Error as _;
 use std::io::Read as _;

@@ -1,5 +1,8 @@
 //! Manifests and blobs: what arrives is what was asked for, or nothing does (spec/security.md C5, C7, C8).
 
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use registry::RegistryErrorKind as Kind;
@@ -26,6 +29,29 @@ fn a_tag_and_a_digest_resolve_to_the_same_bytes() {
     assert_eq!((by_tag.bytes, by_tag.digest), (image.manifest.clone(), image.digest()));
     assert_eq!(by_tag.media_type, oci::media::OCI_MANIFEST);
     client.ping(&registry.host()).expect("ping");
+}
+
+#[test]
+fn a_silent_registry_of_this_machine_is_waited_for_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let host = listener.local_addr().expect("bound").to_string();
+    let came = Arc::new(AtomicUsize::new(0));
+    let count = came.clone();
+    std::thread::spawn(move || {
+        // Connections stay open and nothing is said on them.
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            count.fetch_add(1, Ordering::SeqCst);
+            held.push(stream);
+        }
+    });
+    let idle_timeout = Duration::from_millis(200);
+    let client = RegistryClient::new(RegistryOptions { idle_timeout, ..options("") });
+    let name: Reference = format!("{host}/app:1").parse().expect("valid reference");
+    let error = client.blob_exists(&name, &Digest::of(b"x")).expect_err("silence");
+    assert_eq!(error.kind(), Kind::Unreachable);
+    assert!(chain(&error).contains("no answer in time"), "{}", chain(&error));
+    assert_eq!(came.load(Ordering::SeqCst), 1, "asked what it speaks, and nothing more");
 }
 
 #[test]
@@ -122,7 +148,11 @@ fn a_cut_blob_goes_on_where_it_was() {
     check(&[cut(9), cut(9), cut(9)], Some(Kind::Unreachable));
     check(&[cut(100_000), FaultKind::Body(noise(200_000))], Some(Kind::Digest));
     let other_range = vec![("content-range", "bytes 5-299999/300000".to_owned())];
-    check(&[cut(100_000), FaultKind::Headers(other_range)], Some(Kind::Malformed));
+    // A server that lies about parts is asked for the whole once more.
+    check(&[cut(100_000), FaultKind::Headers(other_range.clone())], None);
+    check(&[cut(100_000), FaultKind::Status(416, vec![], String::new())], None);
+    let twice = FaultKind::Status(416, vec![], String::new());
+    check(&[cut(100_000), twice.clone(), twice], Some(Kind::Refused));
     let encoded = vec![("content-encoding", "gzip".to_owned())];
     check(&[FaultKind::Headers(encoded)], Some(Kind::Malformed));
 }

@@ -91,4 +91,4 @@ fn a_named_registry_is_never_asked_in_plain_http() {
 }
 
 /// A root that signed nothing here.
-const OTHER_ROOT: &str = include_str!("other-root.pem");
+pub(super) const OTHER_ROOT: &str = include_str!("other-root.pem");

@@ -8,12 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use oci::Descriptor;
 use registry::{
-    BlobReader, RegistryClient, RegistryError, Service, ServiceAnswer, ServiceBody, ServiceCall,
-    ServiceError,
+    BlobReader, RegistryClient, RegistryError, Service, ServiceAnswer, ServiceCall, ServiceError,
+    percent,
 };
 
 use super::sign::{self, ToSign};
-use crate::{AzblobOptions, percent, xml};
+use crate::{AzblobOptions, xml};
 
 /// Answers that are read whole, besides small blobs, are not longer than this.
 const ANSWER_MAX_BYTES: u64 = 1 << 20;
@@ -148,11 +148,7 @@ impl Container {
 
     /// Puts the parts together.
     pub(super) fn put_block_list(&self, key: &str, ids: &[String]) -> Result<(), RegistryError> {
-        let mut body = "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>".to_owned();
-        for id in ids {
-            body += &format!("<Latest>{}</Latest>", xml::escape(id));
-        }
-        body += "</BlockList>";
+        let body = xml::block_list(ids);
         let query = [("comp", "blocklist")];
         let body = Some(body.as_bytes());
         self.run(&Ask { method: "PUT", key, query: &query, body, ..Ask::default() })
@@ -195,7 +191,7 @@ impl Container {
         if ask.body.is_some() {
             headers.push(("content-type", CONTENT_TYPE.to_owned()));
         }
-        let body = ask.body.map_or(ServiceBody::None, ServiceBody::Bytes);
+        let body = ask.body;
         let call = ServiceCall { method: ask.method, url: &url, headers, authorization, body };
         let answer = self.service.send(&call)?;
         match answer.status() {

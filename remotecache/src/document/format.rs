@@ -219,11 +219,10 @@ pub(crate) fn check_limits(document: &CacheDocument) -> Result<(), String> {
     if !layers.iter().all(|layer| is_time(&layer.created)) {
         return Err("a layer with a time that is none".to_owned());
     }
-    let texts = |mount: &MountBlob| -> Vec<String> {
-        let (id, namespace, _, origin) = mount.identity();
-        [id, namespace, origin.unwrap_or_default()].map(str::to_owned).to_vec()
+    let has_short_texts = |mount: &MountBlob| {
+        [&mount.id, &mount.namespace].into_iter().chain(&mount.origin).all(is_short)
     };
-    if !mounts.iter().flat_map(texts).all(|text| is_short(&text)) {
+    if !mounts.iter().all(has_short_texts) {
         return Err("a mount with an id that is too long".to_owned());
     }
     Ok(())

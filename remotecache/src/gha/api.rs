@@ -11,13 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use oci::{Descriptor, Digest};
 use registry::{
     BlobReader, RegistryClient, RegistryError, RetryPolicy, Secret, Service, ServiceAnswer,
-    ServiceBody, ServiceCall, ServiceError,
+    ServiceCall, ServiceError, percent,
 };
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::parts::{Part, Slots, send_parts};
-use crate::{GhaOptions, RemoteError, RemoteErrorKind, percent, xml};
+use crate::{GhaOptions, RemoteError, RemoteErrorKind, xml};
 
 /// Answers of the service are not longer than this.
 const ANSWER_MAX_BYTES: u64 = 64 << 10;
@@ -59,10 +59,12 @@ impl Api {
         let service = client
             .service("GitHub Actions cache", &url)
             .map_err(|error| RemoteError::of_registry("open a gha cache", error))?;
+        // The service refuses for minutes whoever asks it too often: twice the client's patience, and long waits.
+        let usual = service.retry();
         let retry = RetryPolicy {
-            tries: 8,
-            max_delay: Duration::from_secs(90).min(service.retry().max_delay.saturating_mul(9)),
-            ..service.retry().clone()
+            tries: usual.tries.saturating_mul(2),
+            max_delay: Duration::from_secs(90).min(usual.max_delay.saturating_mul(9)),
+            ..usual.clone()
         };
         let service = service.with_retry(retry, Some(Duration::from_secs(options.timeout_s)));
         let base = url.trim_end_matches('/').to_owned();
@@ -83,7 +85,7 @@ impl Api {
                 .then_some(Entry { key: found.matched_key, url: found.signed_download_url }));
         }
         let query = format!("cache?keys={}&version={}", percent::encode(key), version());
-        let answer = self.artifact("GET", &query, Vec::new(), ServiceBody::None)?;
+        let answer = self.artifact("GET", &query, Vec::new(), None)?;
         if answer.status() == 204 {
             return Ok(None);
         }
@@ -149,8 +151,7 @@ impl Api {
     fn reserve_1(&self, request: &serde_json::Value) -> Result<String, ServiceError> {
         let body = request.to_string();
         let headers = vec![("content-type", "application/json".to_owned())];
-        let answer =
-            self.artifact("POST", "caches", headers, ServiceBody::Bytes(body.as_bytes()))?;
+        let answer = self.artifact("POST", "caches", headers, Some(body.as_bytes()))?;
         let made: Made1 = self.parse(&answer.read("the answer", ANSWER_MAX_BYTES)?)?;
         Ok(made.cache_id.to_string())
     }
@@ -195,7 +196,7 @@ impl Api {
             ("content-range", format!("bytes {first}-{}/*", first + length - 1)),
         ];
         let path = format!("caches/{}", entry.place);
-        self.artifact("PATCH", &path, headers, ServiceBody::Bytes(&part.bytes)).map(drop)
+        self.artifact("PATCH", &path, headers, Some(&part.bytes)).map(drop)
     }
 
     /// Version 2: the whole content, or a block of it, to the blob store. The URL is the credential.
@@ -204,16 +205,13 @@ impl Api {
         if is_whole {
             headers.push(("x-ms-blob-type", "BlockBlob".to_owned()));
         }
-        let body = ServiceBody::Bytes(bytes);
+        let body = Some(bytes);
         self.send(&ServiceCall { method: "PUT", url, headers, authorization: None, body }).map(drop)
     }
 
     fn join_blocks(&self, entry: &Reserved, count: usize) -> Result<(), RegistryError> {
-        let mut list = "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>".to_owned();
-        for number in 0..count {
-            list += &format!("<Latest>{}</Latest>", block_id(number));
-        }
-        list += "</BlockList>";
+        let ids: Vec<String> = (0..count).map(block_id).collect();
+        let list = xml::block_list(&ids);
         let url = with_query(&entry.place, "comp=blocklist");
         self.service.retrying(&format!("put {} together", entry.key), || {
             self.upload(&url, list.as_bytes(), false)
@@ -235,7 +233,7 @@ impl Api {
             let body = json!({"size": size_bytes}).to_string();
             let headers = vec![("content-type", "application/json".to_owned())];
             let path = format!("caches/{}", entry.place);
-            self.artifact("POST", &path, headers, ServiceBody::Bytes(body.as_bytes())).map(drop)
+            self.artifact("POST", &path, headers, Some(body.as_bytes())).map(drop)
         })
     }
 
@@ -247,7 +245,7 @@ impl Api {
     /// Content of an entry from a byte on.
     fn content(&self, url: &str, from_byte: u64) -> Result<ServiceAnswer, ServiceError> {
         let range = (from_byte > 0).then(|| ("range", format!("bytes={from_byte}-")));
-        let (headers, body) = (range.into_iter().collect(), ServiceBody::None);
+        let (headers, body) = (range.into_iter().collect(), None);
         self.send(&ServiceCall { method: "GET", url, headers, authorization: None, body })
     }
 
@@ -257,7 +255,7 @@ impl Api {
         method: &'static str,
         path: &str,
         mut headers: Vec<(&'static str, String)>,
-        body: ServiceBody<'_>,
+        body: Option<&[u8]>,
     ) -> Result<ServiceAnswer, ServiceError> {
         headers.push(("accept", "application/json;api-version=6.0-preview.1".to_owned()));
         let url = format!("{}/_apis/artifactcache/{path}", self.base);
@@ -279,7 +277,7 @@ impl Api {
             url: &url,
             headers: vec![("content-type", "application/json".to_owned())],
             authorization: Some(format!("Bearer {}", self.token.reveal())),
-            body: ServiceBody::Bytes(body.as_bytes()),
+            body: Some(body.as_bytes()),
         })?;
         self.parse(&answer.read("the answer", ANSWER_MAX_BYTES)?)
     }
@@ -413,8 +411,6 @@ mod tests {
             token: Secret::new(String::new()),
             scope: "buildkit".to_owned(),
             timeout_s: 600,
-            repository: None,
-            gh_token: None,
         }
     }
 

@@ -9,22 +9,23 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use oci::{Descriptor, Digest, Index, media};
 use rustix::fs::OFlags;
 
 use super::{LocalPlace, MANIFEST_MAX_BYTES, REF_NAME, read_small};
+use crate::parts::lock;
 use crate::place::OpenBlob;
-use crate::{RemoteError, RemoteErrorKind, Verified, manifest};
+use crate::verify::Verified;
+use crate::{RemoteError, RemoteErrorKind, manifest};
 
 static NEXT_FILE: AtomicU64 = AtomicU64::new(0);
 
 impl LocalPlace {
     /// Makes the directories and keeps what is added from being removed by others.
     pub(super) fn start_writing(&self) -> io::Result<()> {
-        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = lock(&self.writing);
         if writing.is_some() {
             return Ok(());
         }
@@ -74,7 +75,7 @@ impl LocalPlace {
             self.replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(failed)?;
             self.replace("index.json", &index.to_json()).map_err(failed)?;
         }
-        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writing = lock(&self.writing).take();
         drop(writing);
         match self.reset {
             // Not being able to tidy up does not unmake the export.

@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use oci::{Descriptor, Digest};
 use registry::{
-    BlobReader, RegistryClient, RegistryError, RetryPolicy, Service, ServiceAnswer, ServiceBody,
-    ServiceCall, ServiceError,
+    BlobReader, RegistryClient, RegistryError, RetryPolicy, Service, ServiceAnswer, ServiceCall,
+    ServiceError, percent,
 };
 
+use super::answer::{error_code, error_text, http_date};
 use super::credentials::Credentials;
 use super::sign::{self, ToSign};
-use crate::{S3Options, percent, xml};
+use crate::S3Options;
 
 /// Answers that are read whole, besides objects, are not longer than this.
 const ANSWER_MAX_BYTES: u64 = 1 << 20;
@@ -183,7 +184,7 @@ impl Bucket {
         let query = sign::query(ask.query);
         let mark = if query.is_empty() { "" } else { "?" };
         let url = format!("{}{path}{mark}{query}", self.origin);
-        let body = ask.body.map_or(ServiceBody::None, ServiceBody::Bytes);
+        let body = ask.body;
         let call = ServiceCall { method: ask.method, url: &url, headers, authorization, body };
         let answer = self.service.send(&call)?;
         match answer.status() {
@@ -313,24 +314,6 @@ fn refused_in_spite_of_its_status(body: &[u8]) -> Result<(), ServiceError> {
 /// Whether there is no such object, in a bucket that is there.
 fn is_absent(error: &ServiceError) -> bool {
     error.status() == Some(404) && !error.to_string().contains("NoSuchBucket")
-}
-
-fn error_code(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let error = xml::texts(&text, "Error").next().unwrap_or_default();
-    xml::text(error, "Code").unwrap_or_default()
-}
-
-/// Code and message of an error document. Its other members are not shown: they quote what was signed.
-pub(super) fn error_text(body: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(body);
-    let error = xml::texts(&text, "Error").next()?;
-    let member = |name| xml::text(error, name).unwrap_or_default();
-    Some(format!("{}: {}", member("Code"), member("Message")))
-}
-
-fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp())
 }
 
 #[cfg(test)]

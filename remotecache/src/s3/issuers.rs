@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
-use registry::{RegistryClient, Secret, Service, ServiceBody, ServiceCall, ServiceError};
+use registry::percent::encode;
+use registry::{RegistryClient, Secret, Service, ServiceCall, ServiceError};
 use serde::Deserialize;
 
-use super::credentials::read_file;
+use super::answer::error_text;
+use super::files::read_file;
 use super::sign::AwsCredential;
-use crate::percent::encode;
 use crate::xml;
 
 /// No answer with a credential is longer than this.
@@ -53,11 +54,11 @@ pub(super) fn assume(
             url: &url,
             headers: vec![("content-type", "application/x-www-form-urlencoded".to_owned())],
             authorization: None,
-            body: ServiceBody::Bytes(body.as_bytes()),
+            body: Some(body.as_bytes()),
         })?;
         match answer.status() {
             200 => answer.read("the answer", ANSWER_MAX_BYTES),
-            _ => Err(answer.into_error(super::bucket::error_text)),
+            _ => Err(answer.into_error(error_text)),
         }
     })?;
     let text = String::from_utf8_lossy(&answer);
@@ -124,7 +125,7 @@ fn metadata_token(service: &Service, base: &str) -> Result<String, ServiceError>
         url: &format!("{base}/latest/api/token"),
         headers: vec![("x-aws-ec2-metadata-token-ttl-seconds", "300".to_owned())],
         authorization: None,
-        body: ServiceBody::Bytes(&[]),
+        body: Some(&[]),
     })?;
     if answer.status() != 200 {
         return Err(answer.into_error(|_| None));
@@ -141,7 +142,7 @@ fn get(
 ) -> Result<Vec<u8>, ServiceError> {
     let attempt = || {
         let (headers, authorization) = (headers.clone(), authorization.clone());
-        let body = ServiceBody::None;
+        let body = None;
         let answer =
             service.send(&ServiceCall { method: "GET", url, headers, authorization, body })?;
         match answer.status() {

@@ -8,10 +8,9 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use oci::Digest;
-use registry::Secret;
+use registry::{Secret, percent};
 
 use crate::hmac::hmac;
-use crate::percent;
 
 /// Who signs.
 #[derive(Clone, Debug, PartialEq, Eq)]

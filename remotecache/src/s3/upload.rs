@@ -1,11 +1,13 @@
 //! How objects get into a bucket: whole when they are small, else in parts; and how they stay young.
 
-use oci::Descriptor;
 use std::io::Read;
 
+use oci::Descriptor;
+use registry::percent;
+
 use super::bucket::{Ask, Bucket};
-use crate::parts::{Slots, read_whole, send_parts};
-use crate::{RemoteError, RemoteErrorKind, percent, xml};
+use crate::parts::{Slots, part_size, read_whole, send_parts};
+use crate::{RemoteError, RemoteErrorKind, xml};
 
 /// Objects up to this size are sent in one request; parts are at least so long (servers want 5 MiB).
 const PART_BYTES: u64 = 8 << 20;
@@ -27,7 +29,7 @@ pub(super) fn send(
         return put(bucket, key, &read_whole(blob, source)?);
     }
     let upload = Upload::begin(bucket, key)?;
-    let part_bytes = part_size(blob.size_bytes);
+    let part_bytes = part_size(blob.size_bytes, PART_BYTES, PARTS_MAX);
     let sent = send_parts(blob, source, part_bytes, slots, &|part| {
         upload.part(part.number + 1, Some(&part.bytes), Vec::new())
     });
@@ -146,24 +148,5 @@ impl<'a> Upload<'a> {
         let ask = Ask { method: "POST", key: self.key, query: &query, headers: Vec::new(), body };
         let done = self.bucket.run(&what, &ask);
         done.map(drop).map_err(|error| super::not_written(self.bucket, error))
-    }
-}
-
-/// Size of parts, so that there are not too many: whole MiB.
-fn part_size(size_bytes: u64) -> u64 {
-    size_bytes.div_ceil(PARTS_MAX).next_multiple_of(1 << 20).max(PART_BYTES)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_are_never_too_many_parts() {
-        for size_bytes in [PART_BYTES + 1, 1 << 30, 80_000 << 20, 5 << 40] {
-            let part = part_size(size_bytes);
-            assert!(part >= PART_BYTES && size_bytes.div_ceil(part) <= PARTS_MAX, "{size_bytes}");
-        }
-        assert_eq!(part_size(100 << 30), 11 << 20);
     }
 }

@@ -14,8 +14,6 @@ fn options(server: &TestActions, version: u32, token: &str) -> GhaOptions {
         token: Secret::new(token.to_owned()),
         scope: "buildkit".to_owned(),
         timeout_s: 600,
-        repository: None,
-        gh_token: None,
     }
 }
 

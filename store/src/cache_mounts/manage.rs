@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 
 use oci::Digest;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Stat};
 use serde::{Deserialize, Serialize};
 
 use super::{CacheMount, CacheMountId, id};
@@ -97,7 +97,7 @@ impl Store {
         let home = format!("cache-mounts/{}", key.hex());
         let mut cleared = Cleared::default();
         for slot in slots_in(self.disk(), &home).map_err(at("list", home.as_str()))? {
-            match discard_unused(self.disk(), &slot).map_err(at("remove", slot))? {
+            match discard_unused(self.disk(), &slot, |_| true).map_err(at("remove", slot))? {
                 true => cleared.removed += 1,
                 false => cleared.in_use += 1,
             }
@@ -194,12 +194,18 @@ pub(super) fn probe(disk: &Disk, home: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// Moves a directory to trash, unless somebody uses it; then `false`.
-pub(crate) fn discard_unused(disk: &Disk, slot: &str) -> io::Result<bool> {
+/// Moves a directory to trash, unless somebody uses it, or `may_go` says no to how it is while nobody does; then
+/// `false`.
+pub(crate) fn discard_unused(
+    disk: &Disk,
+    slot: &str,
+    may_go: impl FnOnce(Option<&Stat>) -> bool,
+) -> io::Result<bool> {
     let Some((home, _)) = slot.rsplit_once('/') else { return Ok(false) };
     let _probe = probe(disk, home)?;
     let lock = disk.open_lock(&format!("{slot}.lock"))?;
-    let is_free = disk::try_lock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    let is_free = disk::try_lock(&lock, FlockOperation::NonBlockingLockExclusive)?
+        && may_go(disk.stat(slot)?.as_ref());
     if is_free {
         trash::discard(disk, slot)?;
     }

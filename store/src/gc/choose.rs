@@ -8,7 +8,8 @@
 use std::collections::HashSet;
 
 use super::GcPolicy;
-use super::inventory::{Holder, Inventory, Item, ItemKind};
+use super::inventory::Inventory;
+use super::item::{Holder, Item, ItemKind};
 
 /// Milliseconds that even the quickest thing costs: a step has to be started, a server asked.
 const COST_MIN_MS: f64 = 100.0;
@@ -29,18 +30,25 @@ pub(super) fn choose(found: &Inventory, policy: &GcPolicy, now_secs: i64) -> Vec
         }
     }
     let is_asked = policy.all || policy.max_bytes.is_some();
-    if !is_asked || found.total_bytes - choice.bytes <= policy.above_bytes {
+    let kept_bytes = found.kept_bytes();
+    if !is_asked || kept_bytes - choice.bytes <= policy.above_bytes {
         return choice.chosen;
     }
     for at in by_worth(found, now_secs) {
-        if policy.max_bytes.is_some_and(|max| found.total_bytes - choice.bytes <= max) {
+        if policy.max_bytes.is_some_and(|max| kept_bytes - choice.bytes <= max) {
             break;
         }
-        if policy.filter.matches(&found.nodes[at].item, now_secs) {
+        let is_kept = policy.keep_results && is_of_step(found, at);
+        if !is_kept && policy.filter.matches(&found.nodes[at].item, now_secs) {
             choice.take(at);
         }
     }
     choice.chosen
+}
+
+/// Whether the result of a step needs it.
+fn is_of_step(found: &Inventory, at: usize) -> bool {
+    found.nodes[at].users.iter().any(|user| found.users[*user].path.starts_with("records/"))
 }
 
 /// What is worth least first; of equals what stands on others before these.

@@ -5,79 +5,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
 use graph::LayerId;
-use oci::Document;
 
+use super::item::{Holder, Item, ItemKind, Usage};
 use super::protect::{self, Protected};
 use crate::census;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::error::{StoreError, at};
 use crate::images::{self, StoredImage};
 use crate::layout::Store;
 use crate::usage::{self, Counted};
 use crate::{CacheMountId, blobs, cache_mounts, chains, layers, manifests, records};
-
-/// Kinds of things that a collection may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ItemKind {
-    /// A layer that a step has made.
-    Step,
-    /// A layer of an image that came from elsewhere.
-    Base,
-    /// A blob or manifest.
-    Blob,
-    /// A directory of `RUN --mount=type=cache`.
-    Mount,
-    /// What is remembered of URLs and directories that builds read.
-    Source,
-}
-
-/// Who needs something. A collection takes what nobody needs, on request what only an image without a name needs, and
-/// nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Holder {
-    /// Nobody; a later build may be glad of it.
-    Nobody,
-    /// An image without a name.
-    Image,
-    /// A running process.
-    Process,
-    /// An image with a name.
-    Tag,
-}
-
-/// One thing that a collection may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// What it is.
-    pub kind: ItemKind,
-    /// Its name: the layer's id, the blob's digits, the cache mount's digits and number, or a file name.
-    pub id: String,
-    /// The step that made it (`RUN make`), or what a cache mount is called; empty when nothing says so.
-    pub text: String,
-    /// What it takes on the disk.
-    pub bytes: u64,
-    /// When it was made, RFC 3339; empty when nothing says so.
-    pub created: String,
-    /// When it was last used, seconds since 1970.
-    pub used_secs: i64,
-    /// What making it has taken, in milliseconds; 0 when nobody knows.
-    pub took_ms: u64,
-    /// Who needs it.
-    pub holder: Holder,
-}
-
-/// What is in a store, and what it takes on the disk.
-#[derive(Clone, Debug, Default)]
-pub struct Usage {
-    /// Of the whole store.
-    pub total_bytes: u64,
-    /// Everything that could be collected.
-    pub items: Vec<Item>,
-    /// Bytes of everything else, by the directory that it is in: records, images, unfinished work, trash.
-    pub others: BTreeMap<String, u64>,
-    /// Images, named or not.
-    pub images: usize,
-}
 
 /// An item and what a collection has to know of it.
 pub(super) struct Node {
@@ -135,7 +72,7 @@ pub(super) fn take(store: &Store) -> Result<Inventory, StoreError> {
     let images = store.images()?;
     add_users(store, &mut found, &images)?;
     mark_unreached(store, &mut found, &images)?;
-    mark_holders(&mut found, &protect::protected(store)?);
+    mark_holders(&mut found, &protect::protected(store, &images)?);
     add_others(store.disk(), &mut found).map_err(at("list", "."))?;
     found.total_bytes = found.nodes.iter().map(|node| node.item.bytes).sum::<u64>()
         + found.others.values().sum::<u64>();
@@ -143,9 +80,14 @@ pub(super) fn take(store: &Store) -> Result<Inventory, StoreError> {
 }
 
 impl Inventory {
+    /// What the store will take when its trash is deleted: taking more for its sake would free nothing sooner.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.total_bytes - self.others.get("trash").copied().unwrap_or(0)
+    }
+
     /// For the next look, and for whoever wants to know the size without looking.
     pub(super) fn counted(&self) -> Counted {
-        let mut counted = Counted { total_bytes: self.total_bytes, ..Counted::default() };
+        let mut counted = Counted { total_bytes: self.kept_bytes(), ..Counted::default() };
         for node in &self.nodes {
             match (node.item.kind, node.item.id.parse()) {
                 (ItemKind::Step | ItemKind::Base, Ok(id)) if !self.unmeasured.contains(&id) => {
@@ -182,7 +124,7 @@ impl Inventory {
             took_ms: 0,
             holder: Holder::Nobody,
         };
-        let used = (stat.st_mtime, stat.st_mtime_nsec.try_into().unwrap_or(0));
+        let used = disk::modified(&stat);
         self.at.insert(path.clone(), self.nodes.len());
         self.nodes.push(Node {
             item,
@@ -344,13 +286,13 @@ impl Reached {
         for image in images {
             all.extend(images::optional_paths(store, image)?);
             if let Some(manifest) = &image.manifest {
-                listed.extend(listed_blobs(&manifest.bytes, &manifest.media_type));
+                listed.extend(manifests::listed_blobs(&manifest.bytes, &manifest.media_type));
             }
         }
         for path in census::in_dir(disk, "manifests").map_err(at("list", "manifests"))? {
             let bytes = disk.read(&path).map_err(at("read", path.as_str()))?.unwrap_or_default();
             if let Some((media_type, bytes)) = manifests::parse(&path, &bytes) {
-                listed.extend(listed_blobs(&bytes, &media_type));
+                listed.extend(manifests::listed_blobs(&bytes, &media_type));
             }
         }
         for name in disk.list("layers").map_err(at("list", "layers"))? {
@@ -364,17 +306,6 @@ impl Reached {
         }
         all.extend(of_layers.iter().chain(&listed).cloned());
         Ok(Reached { all, of_layers, listed })
-    }
-}
-
-/// Paths of the config and the layers that a manifest names.
-pub(super) fn listed_blobs(bytes: &[u8], media_type: &str) -> Vec<String> {
-    match Document::from_json(bytes, media_type) {
-        Ok(Document::Manifest(manifest)) => {
-            let layers = manifest.layers.iter().map(|layer| blobs::path(&layer.digest));
-            layers.chain([blobs::path(&manifest.config.digest)]).collect()
-        }
-        _ => Vec::new(),
     }
 }
 
@@ -399,7 +330,7 @@ fn add_others(disk: &Disk, found: &mut Inventory) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn image_names(disk: &Disk) -> io::Result<HashSet<String>> {
+fn image_names(disk: &Disk) -> io::Result<HashSet<String>> {
     let names = disk.list("images")?.into_iter();
     Ok(names.filter(|name| !name.ends_with(census::CLOSED_SUFFIX)).collect())
 }

@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use oci::{Digest, ImageId};
+use oci::ImageId;
 
-use super::inventory::{Holder, image_names, listed_blobs};
+use super::item::Holder;
 use crate::error::{StoreError, at};
 use crate::images::{self, StoredImage};
 use crate::layout::Store;
@@ -32,21 +32,26 @@ impl Protected {
     }
 }
 
-/// Reads all leases, tags and images.
-pub(super) fn protected(store: &Store) -> Result<Protected, StoreError> {
+/// Reads all leases and tags; `images` are those that there are.
+pub(super) fn protected(store: &Store, images: &[StoredImage]) -> Result<Protected, StoreError> {
     let running = lease::live_names(store.disk()).map_err(at("read", "leases"))?;
     let mut protected = Protected { running, ..Protected::default() };
     let mut tagged: HashSet<ImageId> = HashSet::new();
     for (_, tag) in store.tags()? {
         tagged.extend(tag.images());
         if let Tagged::Index(TaggedIndex { images, .. }) = &tag {
-            let listed = images.iter().flat_map(|(_, m)| listed_blobs(&m.bytes, &m.media_type));
+            let listed =
+                images.iter().flat_map(|(_, m)| manifests::listed_blobs(&m.bytes, &m.media_type));
             protected.tagged.extend(listed);
         }
     }
-    for image in store.images()? {
+    for list in store.manifest_lists()? {
+        tagged.extend(list.images);
+        protected.tagged.extend(list.blobs.iter().map(blobs::path));
+    }
+    for image in images {
         let path = images::path(&image.id);
-        let needs = needs(store, &image)?;
+        let needs = needs(store, image)?;
         if tagged.contains(&image.id) {
             protected.tagged.extend(needs.into_iter().chain([path]));
         } else if protected.running.contains(&path) {
@@ -58,17 +63,15 @@ pub(super) fn protected(store: &Store) -> Result<Protected, StoreError> {
     Ok(protected)
 }
 
-/// What images need that came after a list of them was made.
+/// What those of the images need that came after a list of their names was made.
 pub(super) fn of_new_images(
     store: &Store,
+    images: &[StoredImage],
     known: &HashSet<String>,
 ) -> Result<HashSet<String>, StoreError> {
     let mut needed = HashSet::new();
-    for name in image_names(store.disk()).map_err(at("list", "images"))?.difference(known) {
-        let Ok(digest) = Digest::from_hex(name) else { continue };
-        if let Some(image) = store.image(&ImageId(digest))? {
-            needed.extend(needs(store, &image)?);
-        }
+    for image in images.iter().filter(|image| !known.contains(&image.id.0.hex())) {
+        needed.extend(needs(store, image)?);
     }
     Ok(needed)
 }
@@ -82,7 +85,7 @@ pub(super) fn needs(store: &Store, image: &StoredImage) -> Result<Vec<String>, S
         paths.extend(notes.iter().map(|blob| blobs::path(&blob.digest)));
     }
     if let Some(manifest) = &image.manifest {
-        paths.extend(listed_blobs(&manifest.bytes, &manifest.media_type));
+        paths.extend(manifests::listed_blobs(&manifest.bytes, &manifest.media_type));
         paths.push(manifests::path(&manifest.digest));
     }
     Ok(paths)

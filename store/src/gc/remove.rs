@@ -4,14 +4,16 @@
 use std::collections::{BTreeSet, HashSet};
 
 use oci::{Digest, ImageId};
+use rustix::fs::Stat;
 
-use super::inventory::{Holder, Inventory, ItemKind, Node, Reached, User};
+use super::inventory::{Inventory, Node, Reached, User};
+use super::item::{Holder, Item, ItemKind};
 use super::{GcPolicy, GcReport, protect};
 use crate::error::{StoreError, at};
 use crate::images::StoredImage;
 use crate::layout::Store;
 use crate::lease::{self, Lease};
-use crate::{boot, cache_mounts, census, images, layers, listings, records, trash};
+use crate::{boot, cache_mounts, census, disk, images, layers, listings, places, records, trash};
 
 /// Objects that are removed while the store is locked once.
 const BATCH: usize = 64;
@@ -29,8 +31,9 @@ pub(super) fn nodes(
     for batch in chosen.chunks(BATCH) {
         let store = lease.store();
         let _locked = store.lock_exclusively()?;
-        let protected = protect::protected(store)?;
-        let new = protect::of_new_images(store, &found.images)?;
+        let images = store.images()?;
+        let protected = protect::protected(store, &images)?;
+        let new = protect::of_new_images(store, &images, &found.images)?;
         let may_go = |node: &&Node| {
             !new.contains(&node.path)
                 && match protected.holder(&node.path) {
@@ -62,11 +65,12 @@ fn take(
     report: &mut GcReport,
 ) -> Result<bool, StoreError> {
     let (disk, path) = (store.disk(), node.path.as_str());
-    let Some(stat) = disk.stat(path).map_err(at("look at", path))? else { return Ok(false) };
+    let is_as_seen = |now: Option<&Stat>| now.is_some_and(|now| disk::modified(now) == node.used);
     if node.item.kind == ItemKind::Mount {
-        return cache_mounts::discard_unused(disk, path).map_err(at("remove", path));
+        let gone = cache_mounts::discard_unused(disk, path, is_as_seen);
+        return gone.map_err(at("remove", path));
     }
-    if node.used != (stat.st_mtime, stat.st_mtime_nsec.try_into().unwrap_or(0)) {
+    if !is_as_seen(disk.stat(path).map_err(at("look at", path))?.as_ref()) {
         return Ok(false);
     }
     for user in &node.users {
@@ -112,7 +116,7 @@ pub(super) fn shared_records(
         let is_there = policy.dry_run
             || lease.disk().unlink(&user.path).map_err(at("remove", user.path.as_str()))?;
         if is_there && told.insert(own) {
-            report.removed.push(super::Item { bytes: 0, ..item.clone() });
+            report.removed.push(Item { bytes: 0, ..item.clone() });
         }
     }
     Ok(())
@@ -137,10 +141,11 @@ pub(super) fn untagged_images(store: &Store) -> Result<usize, StoreError> {
 
 /// Ids of the images without tag and user.
 pub(super) fn untagged(store: &Store) -> Result<Vec<ImageId>, StoreError> {
-    let protected = protect::protected(store)?;
+    let images = store.images()?;
+    let protected = protect::protected(store, &images)?;
     let is_untagged =
         |image: &StoredImage| protected.holder(&images::path(&image.id)) == Holder::Image;
-    Ok(store.images()?.into_iter().filter(is_untagged).map(|image| image.id).collect())
+    Ok(images.into_iter().filter(is_untagged).map(|image| image.id).collect())
 }
 
 /// Removes what needs something that is gone: a record whose maker ended between the look and the removal of a layer.
@@ -168,6 +173,13 @@ pub(super) fn notes(lease: &Lease) -> Result<(), StoreError> {
     let reached = Reached::of(store, &store.images()?)?;
     for path in census::in_dir(disk, "layer-blobs").map_err(at("list", "layer-blobs"))? {
         if !reached.all.contains(&path) && !is_fresh(lease, &path)? {
+            disk.unlink(&path).map_err(at("remove", path))?;
+        }
+    }
+    for path in census::in_dir(disk, places::AREA).map_err(at("list", places::AREA))? {
+        let blob = path.replacen(places::AREA, "blobs/sha256", 1);
+        let is_there = disk.stat(&blob).map_err(at("look at", blob))?.is_some();
+        if !is_there && !is_fresh(lease, &path)? {
             disk.unlink(&path).map_err(at("remove", path))?;
         }
     }

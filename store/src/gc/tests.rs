@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::choose::choose;
-use super::inventory::{Holder, Inventory, Item, ItemKind, Node, User};
+use super::inventory::{Inventory, Node, User};
+use super::item::{Holder, Item, ItemKind};
 use super::{GcFilter, GcPolicy};
 
 const NOW_SECS: i64 = 100 * 3600;
@@ -108,6 +109,19 @@ fn only_as_much_goes_as_must() {
     assert_eq!(chosen(&found, &keep(39)), [0]);
     assert_eq!(chosen(&found, &keep(20)), [0, 1]);
     assert_eq!(chosen(&found, &GcPolicy::default()), [0usize; 0]);
+}
+
+#[test]
+fn what_waits_in_the_trash_makes_nobody_else_go() {
+    let items = (0..4).map(|n| item(ItemKind::Step, 10, 1000 * (n + 1), 1)).collect();
+    let mut found = inventory(items, &[&[0], &[1], &[2], &[3]]);
+    found.others.insert("trash".to_owned(), 25 * MIB);
+    found.total_bytes += 25 * MIB;
+    let keep = |mib: u64| GcPolicy { max_bytes: Some(mib * MIB), ..GcPolicy::default() };
+    assert_eq!(chosen(&found, &keep(40)), [0usize; 0]);
+    assert_eq!(chosen(&found, &keep(30)), [0]);
+    let above = GcPolicy { above_bytes: 40 * MIB, ..keep(0) };
+    assert_eq!(chosen(&found, &above), [0usize; 0]);
 }
 
 #[test]

@@ -7,7 +7,10 @@ use oci::{ChainId, DiffId, Digest};
 
 use super::fixture::*;
 use crate::fault::testing;
-use crate::{LayerBlob, Store, StoreOptions, StoredManifest, Tagged, TaggedIndex, VerifyDepth};
+use crate::{
+    AttachedManifest, LayerBlob, Store, StoreOptions, StoredManifest, Tagged, TaggedIndex,
+    VerifyDepth,
+};
 
 #[test]
 fn opening_makes_a_private_store_and_checks_who_may_write_it() {
@@ -200,10 +203,14 @@ fn chains_manifests_and_layer_blobs_come_back() {
         digest: blob,
         size_bytes,
     };
+    lease.set_tar_files_bytes(diff_id, 7).expect("nothing to add to");
     lease.set_layer_blob(diff_id, &blob).expect("set");
+    assert_eq!(store.tar_files_bytes(diff_id).expect("read"), None);
+    lease.set_tar_files_bytes(diff_id, 7).expect("set");
     let gone = LayerBlob { compression: "zstd".to_owned(), digest: digest("gone"), ..blob.clone() };
     lease.set_layer_blob(diff_id, &gone).expect("set");
     assert_eq!(lease.layer_blobs(diff_id).expect("list"), [blob]);
+    assert_eq!(store.tar_files_bytes(diff_id).expect("read"), Some(7), "a new note keeps it");
 }
 
 #[test]
@@ -253,6 +260,10 @@ fn a_tag_names_an_index_with_all_its_images() {
     let listed = |manifest: &str| TaggedIndex {
         index: document("{\"manifests\":[]}"),
         images: images.iter().map(|image| (image.id, document(manifest))).collect(),
+        attached: vec![AttachedManifest {
+            manifest: document("{\"layers\":[]}"),
+            blobs: vec![document("{}"), document("{\"s\":\"\u{fc}\"}")],
+        }],
     };
     let tag = reference("several:1");
     let tagged = Tagged::Index(listed("{ \"m\": 1}\n"));

@@ -7,7 +7,10 @@ use rustix::fs::FlockOperation;
 
 use super::fixture::*;
 use crate::fault::testing;
-use crate::{CacheRecord, GcPolicy, Holder, ItemKind, Lease, Store, StoredManifest, Tagged, disk};
+use crate::{
+    CacheMountId, CacheMountRequest, CacheRecord, GcPolicy, Holder, ItemKind, Lease, Store,
+    StoredManifest, Tagged, disk,
+};
 
 /// A step's layer with so many bytes, that took so long, filed under a name.
 fn step(lease: &Lease, name: &str, kib: usize, took_ms: u64) -> graph::LayerId {
@@ -54,6 +57,24 @@ fn what_is_worth_least_goes_until_the_disk_has_room() {
     let known = store.estimated_bytes().expect("read").expect("counted");
     let now = store.usage().expect("usage").total_bytes;
     assert!(known.abs_diff(now) < 64 << 10, "{known} {now}");
+}
+
+#[test]
+fn what_results_stand_on_can_be_left() {
+    let root = Root::new();
+    let store = root.open();
+    let lease = store.lease().expect("lease");
+    let base = commit(&lease).expect("commit");
+    let alone = commit(&lease).expect("commit");
+    lease.put_chain(&oci::ChainId(digest("alone")), &[alone]).expect("put");
+    lease.put_record(&keys("on it"), &record(&[base])).expect("put");
+    drop(lease);
+    let policy = GcPolicy { keep_results: true, ..all() };
+    let report = store.gc(&policy).expect("gc");
+    let removed: Vec<&str> = report.removed.iter().map(|item| item.id.as_str()).collect();
+    assert_eq!(removed, [alone.to_string()]);
+    assert!(store.has_layers(&[base]).expect("look"));
+    assert_sound(&store, "after gc");
 }
 
 #[test]
@@ -258,10 +279,86 @@ fn a_build_at_any_moment_of_a_collection_loses_nothing() {
     assert!(builds > 5, "{builds}");
 }
 
+/// A step that uses a cache mount at every moment of a collection: what it leaves there is gone only when the
+/// collection knew of this use.
+#[test]
+fn a_cache_mount_that_was_used_since_the_look_stays() {
+    const OLD_SECS: i64 = 1_000_000_000;
+    let mut uses = 0;
+    for nth in 0.. {
+        let root = Root::in_memory();
+        let store = root.open();
+        let lease = store.lease().expect("lease");
+        let id = CacheMountId { id: "/apt".to_owned(), ..CacheMountId::default() };
+        let home = store.root().join("cache-mounts").join(id.key().hex());
+        let slot = home.join("0");
+        let open = move |lease: &Lease| {
+            let sharing = graph::CacheSharing::Shared;
+            let request = CacheMountRequest { id: &id, sharing, empty: false };
+            lease.cache_mount(&request, &|_| Ok(()), &|| false).expect("a cache mount")
+        };
+        drop(open(&lease));
+        let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(OLD_SECS as u64);
+        let set = std::fs::File::open(&slot).and_then(|dir| dir.set_modified(old));
+        set.expect("the slot's time");
+        let used = Rc::new(std::cell::Cell::new(false));
+        let (done, probe, own) = (used.clone(), home.join("probe"), lease.clone());
+        let use_now = move || {
+            let file = std::fs::File::create(&probe).expect("the lock");
+            let operation = FlockOperation::NonBlockingLockExclusive;
+            if disk::try_lock(&file, operation).expect("try") {
+                drop(file);
+                let mount = open(&own);
+                std::fs::write(mount.path().join("mark"), "").expect("write");
+                done.set(true);
+            }
+        };
+        let (report, passed) = testing::interleaved(nth, use_now, || store.gc(&all()));
+        let report = report.unwrap_or_else(|e| panic!("at {nth}: {e}"));
+        if passed <= nth {
+            break;
+        }
+        let knew = report.removed.iter().all(|item| item.used_secs != OLD_SECS);
+        if used.get() {
+            uses += 1;
+            assert!(knew || slot.join("data/mark").exists(), "at {nth}: {report:?}");
+        }
+    }
+    assert!(uses > 20, "{uses}");
+}
+
 fn assert_whole(store: &Store, id: oci::ImageId, nth: u64) {
     let lease = store.lease().expect("lease");
     let image = lease.image(&id).expect("read").unwrap_or_else(|| panic!("at {nth}: no image"));
     assert!(lease.hold_layers(&image.stack.layers).expect("hold"), "at {nth}: no layers");
     drop(lease);
     assert_sound(store, &format!("at {nth}"));
+}
+
+#[test]
+fn what_a_manifest_list_names_stays() {
+    let root = Root::new();
+    let store = root.open();
+    let lease = store.lease().expect("lease");
+    let name: oci::Reference = "r.test/app:all".parse().expect("a name");
+    let (blob, _) = lease.put_blob(None, &mut &b"a layer's tar"[..]).expect("store");
+    let list = crate::ManifestList {
+        name: name.clone(),
+        images: Vec::new(),
+        blobs: vec![blob],
+        document: "{}".to_owned(),
+    };
+    lease.set_manifest_list(&list).expect("keep");
+    drop(lease);
+    let everything = GcPolicy { max_bytes: Some(0), ..GcPolicy::default() };
+    store.gc(&everything).expect("gc");
+    let lease = store.lease().expect("lease");
+    assert!(lease.has_blob(&blob).expect("look"), "the list names it");
+    assert_eq!(store.manifest_list(&name).expect("read"), Some(list.clone()));
+    assert_eq!(store.manifest_lists().expect("read"), [list]);
+    assert!(store.remove_manifest_list(&name).expect("remove"));
+    assert!(!store.remove_manifest_list(&name).expect("remove"));
+    drop(lease);
+    store.gc(&everything).expect("gc");
+    assert!(!store.lease().expect("lease").has_blob(&blob).expect("look"));
 }

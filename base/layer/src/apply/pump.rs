@@ -18,15 +18,17 @@ pub(super) struct Pumped<T> {
     pub(super) size_bytes: u64,
 }
 
-/// Runs `parse` on a stream that another thread reads and hashes. `parse` must read to the end.
+/// Runs `parse` on a stream that another thread reads and hashes. `parse` must read to the end, which comes with an error
+/// when the stream is longer than `limit_bytes`.
 pub(super) fn hashed<T>(
     src: &mut (dyn Read + Send),
+    limit_bytes: u64,
     parse: impl FnOnce(Chunks) -> Result<T, LayerError>,
 ) -> Result<Pumped<T>, LayerError> {
     std::thread::scope(|scope| {
         let (full_sender, full) = sync_channel(4);
         let (empty, empty_receiver) = channel();
-        let pump = scope.spawn(move || pump(src, &full_sender, &empty_receiver));
+        let pump = scope.spawn(move || pump(src, limit_bytes, &full_sender, &empty_receiver));
         let chunks = Chunks { full, empty, chunk: Vec::new(), used: 0, failed: false };
         let result = parse(chunks);
         let (digest, size_bytes) = pump.join().expect("reading and hashing do not panic");
@@ -36,6 +38,7 @@ pub(super) fn hashed<T>(
 
 fn pump(
     src: &mut (dyn Read + Send),
+    limit_bytes: u64,
     full: &SyncSender<io::Result<Vec<u8>>>,
     empty: &Receiver<Vec<u8>>,
 ) -> (Digest, u64) {
@@ -48,6 +51,10 @@ fn pump(
         let read = (&mut *src).take(CHUNK_BYTES as u64).read_to_end(&mut chunk);
         hasher.update(&chunk);
         total += chunk.len() as u64;
+        let read = match total > limit_bytes {
+            true => Err(io::Error::other(format!("it has more than {limit_bytes} bytes"))),
+            false => read,
+        };
         let ended = chunk.is_empty() || read.is_err();
         // Nobody takes a chunk any more when parsing has failed.
         let taken = (chunk.is_empty() || full.send(Ok(chunk)).is_ok())
@@ -98,5 +105,26 @@ impl Read for Chunks {
         buffer[..len].copy_from_slice(&chunk[..len]);
         self.consume(len);
         Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_without_end_ends_with_an_error() {
+        let read = |length: u64| {
+            let mut stream = io::repeat(0).take(length);
+            let pumped = hashed(&mut stream, 3 << 20, |mut chunks| {
+                let read = io::copy(&mut chunks, &mut io::sink());
+                read.map_err(|source| LayerError::ReadTar { source })
+            });
+            pumped.map(|pumped| pumped.result)
+        };
+        assert_eq!(read(3 << 20).expect("as long as it may be"), 3 << 20);
+        let error = read(u64::MAX).expect_err("without end");
+        let why = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(why.as_deref(), Some("it has more than 3145728 bytes"));
     }
 }

@@ -1,6 +1,7 @@
 //! Forms of flag values: each a pure function from the text to what it means.
 
 mod annotation;
+mod attest;
 mod cache;
 mod csv;
 mod output;
@@ -10,6 +11,7 @@ mod secret;
 mod small;
 
 pub(crate) use annotation::{add_annotation, add_annotation_attribute};
+pub(crate) use attest::attestations;
 pub(crate) use cache::{parse_cache_from, parse_cache_to};
 pub(crate) use csv::fields as csv_fields;
 pub(crate) use output::parse_output;

@@ -1,6 +1,6 @@
 //! `--output` (spec section 8): CSV of attributes, or a directory.
 
-use engine::{Annotations, Compression, Output, OutputDest, OutputKind};
+use engine::{Annotations, AttachForm, Compression, DigestNames, Output, OutputDest, OutputKind};
 use oci::Reference;
 
 use super::{add_annotation_attribute, csv, go_bool, image_name};
@@ -37,8 +37,34 @@ struct Attributes {
     platform_split: Option<bool>,
     delete: bool,
     annotations: Annotations,
+    beside: Beside,
+    is_unkept: bool,
+    insecure: bool,
+    digest_names: DigestNames,
     epoch: Option<i64>,
     warnings: Vec<String>,
+}
+
+/// Where attestations go.
+#[derive(Default)]
+struct Beside {
+    artifact: Option<bool>,
+    referrers: bool,
+    inline: Option<bool>,
+    prefix: String,
+}
+
+impl Beside {
+    fn form(&self) -> Result<AttachForm, UsageError> {
+        match (self.artifact, self.referrers) {
+            (None | Some(true), false) => Ok(AttachForm::Artifact),
+            (Some(false), false) => Ok(AttachForm::Config),
+            (None | Some(true), true) => Ok(AttachForm::Referrers),
+            (Some(false), true) => {
+                Err(UsageError::new("oci-referrers=true conflicts with oci-artifact=false"))
+            }
+        }
+    }
 }
 
 /// Attributes that people write, for those who misspell one.
@@ -135,22 +161,26 @@ impl Attributes {
     ) -> Result<(), UsageError> {
         let refuse = |what: String| Err(UsageError::new(format!("{what} is not supported yet")));
         match key {
-            "store" => drop(switch()?),
+            "store" => self.is_unkept = !switch()?,
+            "oci-artifact" => self.beside.artifact = Some(switch()?),
+            "oci-referrers" => self.beside.referrers = switch()?,
+            "attestation-inline" => self.beside.inline = Some(switch()?),
+            "attestation-prefix" if value.contains('/') => {
+                return Err(UsageError::new(format!("invalid attestation-prefix {value:?}")));
+            }
+            "attestation-prefix" => value.clone_into(&mut self.beside.prefix),
+            "registry.insecure" => self.insecure = switch()?,
+            "name-canonical" => self.digest_names.canonical = switch()?,
+            "danging-name-empty-only" => self.digest_names.only_nameless = switch()?,
+            "dangling-name-prefix" => self.digest_names.prefix = Some(image_name(value)?),
             "unpack" => self.unpack = switch()?,
             "compatibility-version" if value == "30" => {}
             "compatibility-version" => return refuse(format!("compatibility-version={value}")),
-            "oci-artifact"
-            | "attestation-inline"
-            | "name-canonical"
-            | "prefer-nondist-layers"
-            | "registry.insecure"
-            | "danging-name-empty-only" => {
+            "prefer-nondist-layers" => {
                 if switch()? {
-                    self.warnings.push(format!("output attribute {key} has no effect yet"));
+                    let why = "every layer is sent, those of Windows' bases too";
+                    self.warnings.push(format!("output attribute {key} has no effect: {why}"));
                 }
-            }
-            "attestation-prefix" | "dangling-name-prefix" | "context" => {
-                self.warnings.push(format!("output attribute {key} has no effect yet"));
             }
             _ if add_annotation_attribute(key, value, &mut self.annotations)? => {}
             _ => {
@@ -165,7 +195,7 @@ impl Attributes {
 
     fn finish(self, around: &Surroundings) -> Result<OutputValue, UsageError> {
         let tags = match self.kind.as_deref() {
-            Some("image") => self.names.clone(),
+            Some("image") if !self.is_unkept => self.names.clone(),
             _ => Vec::new(),
         };
         let kind = self.kind()?;
@@ -176,11 +206,22 @@ impl Attributes {
             (kind, _) => kind,
         };
         let compression = self.compression()?;
+        let attach = self.beside.form()?;
         let oci_media_types = self.oci_media_types.unwrap_or(true);
         if !oci_media_types && matches!(compression, Compression::Zstd(_)) {
             let message =
                 "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"";
             return Err(UsageError::new(message)); // IMG-43
+        }
+        let is_estargz = matches!(compression, Compression::Estargz(_));
+        if !oci_media_types && is_estargz {
+            let message =
+                "exporter option \"compression=estargz\" conflicts with \"oci-mediatypes=false\"";
+            return Err(UsageError::new(message));
+        }
+        if self.force_compression && is_estargz {
+            let message = "compression=estargz is for layers that are built, not for a base's";
+            return Err(UsageError::new(message).with_hint("leave out force-compression"));
         }
         if self.rewrite_timestamp && self.unpack {
             let message = "exporter option \"rewrite-timestamp\" conflicts with \"unpack\"";
@@ -199,6 +240,12 @@ impl Attributes {
             platform_split: self.platform_split,
             delete: self.delete,
             annotations: self.annotations,
+            attach,
+            takes_inline: self.beside.inline.unwrap_or(kind != OutputKind::Oci),
+            attestation_prefix: self.beside.prefix,
+            is_kept: !self.is_unkept,
+            is_insecure: self.insecure,
+            digest_names: self.digest_names,
         };
         Ok(OutputValue { output, tags, epoch: self.epoch, warnings: self.warnings })
     }
@@ -257,9 +304,9 @@ impl Attributes {
             None | Some("gzip") => Ok(Compression::Gzip(level_up_to(9)?)),
             Some("uncompressed") => Ok(Compression::None),
             Some("zstd") => Ok(Compression::Zstd(level_up_to(22)?)),
-            Some("estargz") => Err(UsageError::new("compression=estargz is not supported yet")),
+            Some("estargz") => Ok(Compression::Estargz(level_up_to(9)?)),
             Some(other) => Err(UsageError::new(format!("unsupported layer compression {other:?}"))
-                .with_hint("use gzip, zstd or uncompressed")),
+                .with_hint("use gzip, zstd, estargz or uncompressed")),
         }
     }
 }

@@ -20,16 +20,19 @@ pub(crate) fn pull_policy(text: &str) -> Result<PullPolicy, String> {
     }
 }
 
-/// A length of time in milliseconds: a number with a unit (`90m`, `1.5h`, `7d`), or several in a row (`1h30m`).
+/// A length of time in milliseconds: a number with a unit (`90m`, `1.5h`, `7d`), or several in a row (`1h30m`). The
+/// units are Go's, days and weeks.
 pub(crate) fn duration_ms(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut sum = 0.0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(digits);
-        let end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);
         let unit_ms = match unit {
+            "ns" => 1e-6,
+            "us" | "µs" | "μs" => 1e-3,
             "ms" => 1.0,
             "s" => 1000.0,
             "m" => 60_000.0,
@@ -106,7 +109,19 @@ mod tests {
         {
             assert_eq!(duration_ms(text), Some(want), "{text}");
         }
-        for text in ["", "24", "h", "24x", "-1h", "1h30", "1..5h", " 1h", "9999999999999999999d"] {
+        for text in [
+            "",
+            "24",
+            "h",
+            "24x",
+            "-1h",
+            "1h30",
+            "1..5h",
+            " 1h",
+            "1 h",
+            "1h-2m",
+            "9999999999999999999d",
+        ] {
             assert_eq!(duration_ms(text), None, "{text}");
         }
     }

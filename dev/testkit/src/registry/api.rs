@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use oci::Digest;
 
-use super::{Shared, auth};
+use super::{Shared, State, auth};
 use crate::http::{Request, Response};
 
 /// Answers a request.
@@ -29,19 +29,24 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Response {
         ("GET" | "HEAD", "manifests") => get_manifest(shared, repository, name),
         ("PUT", "manifests") => put_manifest(shared, repository, name, request),
         ("GET" | "HEAD", "blobs") => get_blob(shared, repository, name, request),
+        ("GET", "uploads") => upload_status(shared, repository, name),
         ("POST", "uploads") => open_upload(shared, repository, request),
         ("PATCH", "uploads") => patch_upload(shared, repository, name, request),
         ("PUT", "uploads") => close_upload(shared, repository, name, request),
-        ("GET", "tags") => tags(shared, repository),
+        ("GET", "tags") => tags(shared, repository, request),
+        ("GET", "referrers") if shared.settings.referrers => referrers(shared, repository, name),
         _ => Response::error(405, "UNSUPPORTED"),
     }
 }
 
 /// `a/b/manifests/tag` into repository, kind and name.
 fn split(rest: &str) -> Option<(&str, &str, &str)> {
-    for (marker, kind) in
-        [("/manifests/", "manifests"), ("/blobs/uploads/", "uploads"), ("/blobs/", "blobs")]
-    {
+    for (marker, kind) in [
+        ("/manifests/", "manifests"),
+        ("/blobs/uploads/", "uploads"),
+        ("/blobs/", "blobs"),
+        ("/referrers/", "referrers"),
+    ] {
         if let Some((repository, name)) = rest.split_once(marker) {
             return Some((repository, kind, name));
         }
@@ -96,9 +101,13 @@ fn put_manifest(shared: &Shared, repository: &str, name: &str, request: &Request
         let value = (media_type.clone(), bytes.clone());
         state.manifests.insert((repository.to_owned(), name), value);
     }
-    Response::new(201)
+    let response = Response::new(201)
         .with("location", format!("/v2/{repository}/manifests/{digest}"))
-        .with("docker-content-digest", digest)
+        .with("docker-content-digest", digest);
+    match parts["subject"]["digest"].as_str() {
+        Some(subject) if shared.settings.referrers => response.with("oci-subject", subject),
+        _ => response,
+    }
 }
 
 fn get_blob(shared: &Shared, repository: &str, name: &str, request: &Request) -> Response {
@@ -133,25 +142,61 @@ fn open_upload(shared: &Shared, repository: &str, request: &Request) -> Response
     let id = format!("upload-{}", state.number());
     state.uploads.insert(id.clone(), Vec::new());
     let base = shared.settings.upload_base.clone().unwrap_or_default();
-    Response::new(202)
+    let response = Response::new(202)
         .with("location", format!("{base}/v2/{repository}/blobs/uploads/{id}?_state=secret"))
-        .with("range", "0-0")
+        .with("range", "0-0");
+    match shared.settings.piece_min_bytes {
+        Some(bytes) => response.with("oci-chunk-min-length", bytes),
+        None => response,
+    }
+}
+
+fn upload_status(shared: &Shared, repository: &str, id: &str) -> Response {
+    match shared.state().uploads.get(id) {
+        Some(upload) => at_upload(Response::new(204), repository, id, upload.len()),
+        None => Response::error(404, "BLOB_UPLOAD_UNKNOWN"),
+    }
+}
+
+fn at_upload(response: Response, repository: &str, id: &str, length: usize) -> Response {
+    response
+        .with("location", format!("/v2/{repository}/blobs/uploads/{id}?_state=secret"))
+        .with("range", format!("0-{}", length.saturating_sub(1)))
+}
+
+/// The answer to a body that is not taken as it is: too long, or cut on its way as a test wanted it.
+fn spoilt(shared: &Shared, state: &mut State, id: &str, request: &Request) -> Option<Response> {
+    if shared.settings.body_max_bytes.is_some_and(|max| request.body.len() > max) {
+        return Some(Response::error(413, "SIZE_INVALID"));
+    }
+    let kept = state.next_upload_keeps.take()?;
+    if let Some(upload) = state.uploads.get_mut(id) {
+        upload.extend(&request.body[..kept.min(request.body.len())]);
+    }
+    Some(Response::error(500, "UNKNOWN"))
 }
 
 fn patch_upload(shared: &Shared, repository: &str, id: &str, request: &Request) -> Response {
     let mut state = shared.state();
+    if let Some(spoilt) = spoilt(shared, &mut state, id, request) {
+        return spoilt;
+    }
     let Some(upload) = state.uploads.get_mut(id) else {
         return Response::error(404, "BLOB_UPLOAD_UNKNOWN");
     };
+    let first = request.header("content-range").and_then(|range| range.split('-').next());
+    if first.is_some_and(|first| first.parse() != Ok(upload.len())) {
+        return Response::error(416, "BLOB_UPLOAD_INVALID");
+    }
     upload.extend(&request.body);
-    let last = upload.len().saturating_sub(1);
-    Response::new(202)
-        .with("location", format!("/v2/{repository}/blobs/uploads/{id}?_state=secret"))
-        .with("range", format!("0-{last}"))
+    at_upload(Response::new(202), repository, id, upload.len())
 }
 
 fn close_upload(shared: &Shared, repository: &str, id: &str, request: &Request) -> Response {
     let mut state = shared.state();
+    if let Some(spoilt) = spoilt(shared, &mut state, id, request) {
+        return spoilt;
+    }
     let Some(mut bytes) = state.uploads.remove(id) else {
         return Response::error(404, "BLOB_UPLOAD_UNKNOWN");
     };
@@ -166,14 +211,47 @@ fn close_upload(shared: &Shared, repository: &str, id: &str, request: &Request) 
         .with("docker-content-digest", digest)
 }
 
-fn tags(shared: &Shared, repository: &str) -> Response {
+fn tags(shared: &Shared, repository: &str, request: &Request) -> Response {
     let state = shared.state();
-    let tags: Vec<&str> = state
+    let last = request.query("last").first().cloned().unwrap_or_default();
+    let mut tags: Vec<&str> = state
         .manifests
         .keys()
-        .filter(|(name, tag)| name == repository && !tag.contains(':'))
+        .filter(|(name, tag)| name == repository && !tag.contains(':') && *tag > last)
         .map(|(_, tag)| tag.as_str())
         .collect();
+    let page = shared.settings.tags_in_page.unwrap_or(usize::MAX);
+    let is_last = tags.len() <= page;
+    tags.truncate(page);
     let body = serde_json::json!({"name": repository, "tags": tags});
-    Response::new(200).with("content-type", "application/json").body(body.to_string().into_bytes())
+    let response = Response::new(200).with("content-type", "application/json");
+    let response = match tags.last() {
+        Some(last) if !is_last => response.with(
+            "link",
+            format!("</v2/{repository}/tags/list?n={page}&last={last}>; rel=\"next\""),
+        ),
+        _ => response,
+    };
+    response.body(body.to_string().into_bytes())
+}
+
+fn referrers(shared: &Shared, repository: &str, subject: &str) -> Response {
+    let state = shared.state();
+    let mut listed = Vec::new();
+    for ((name, tag), (media_type, bytes)) in &state.manifests {
+        let value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+        if name == repository && tag.contains(':') && value["subject"]["digest"] == subject {
+            listed.push(serde_json::json!({
+                "mediaType": media_type,
+                "digest": tag,
+                "size": bytes.len(),
+                "artifactType": value["artifactType"],
+            }));
+        }
+    }
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let body = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type, "manifests": listed,
+    });
+    Response::new(200).with("content-type", media_type).body(body.to_string().into_bytes())
 }

@@ -5,7 +5,7 @@ use registry::Secret;
 use remotecache::{AwsEnvironment, AzblobOptions, GhaOptions, S3Options};
 
 use super::Attributes;
-use crate::args::values::go_bool;
+use crate::args::values::{duration_ms, go_bool};
 use crate::args::{Surroundings, UsageError};
 
 /// An object that is older is touched when it is needed again: one day.
@@ -85,8 +85,8 @@ pub(super) fn gha(
     let url = typed.text("url").or_else(|| variable("ACTIONS_CACHE_URL")).or_else(results);
     let scope = typed.text("scope").filter(|scope| !scope.is_empty());
     let timeout_s = seconds(typed, "timeout", GHA_TIMEOUT_S)?;
-    let repository = typed.text("repository");
-    let gh_token = secret(typed, "ghtoken");
+    // What a client needs to list entries, which this one does not.
+    let _ = (typed.text("repository"), secret(typed, "ghtoken"));
     let url_v2 = url_v2.filter(|url| !url.is_empty() && version != Some(1));
     let url = url.filter(|url| !url.is_empty());
     let (Some(token), true) = (token, url.is_some() || url_v2.is_some()) else { return Ok(None) };
@@ -97,8 +97,6 @@ pub(super) fn gha(
         token,
         scope: scope.unwrap_or_else(|| "buildkit".to_owned()),
         timeout_s,
-        repository,
-        gh_token,
     }))
 }
 
@@ -170,28 +168,11 @@ fn seconds(typed: &mut Attributes, name: &'static str, default: u64) -> Result<u
     })
 }
 
-/// Whole seconds of a duration; `None` when it is none.
+/// Whole seconds of a duration; `None` when it is none. A zero needs no unit; days and weeks are none of Go's.
 pub(super) fn duration_s(text: &str) -> Option<u64> {
-    if text == "0" {
-        return Some(0);
+    match text {
+        "0" => Some(0),
+        text if text.contains(['d', 'w']) => None,
+        text => duration_ms(text).map(|ms| ms / 1000),
     }
-    let (mut rest, mut total) = (text, 0f64);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += number
-            * match &rest[..unit] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" | "µs" | "μs" => 1e-6,
-                "ns" => 1e-9,
-                _ => return None,
-            };
-        rest = &rest[unit..];
-    }
-    (!text.is_empty() && total < 1e15).then_some(total as u64)
 }

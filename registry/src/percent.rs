@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 /// Encodes a name or value.
-pub(crate) fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     encode_but(text, b"-._~")
 }
 
 /// Encodes a path: slashes stay.
-pub(crate) fn encode_path(text: &str) -> String {
+pub fn encode_path(text: &str) -> String {
     encode_but(text, b"-._~/")
 }
 

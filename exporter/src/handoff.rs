@@ -1,0 +1,391 @@
+//! Images to the container engines of this machine, and from them.
+//!
+//! Owns which engine is meant, what it has already, and the form that each takes. What an engine has is not sent again
+//! where its way of loading allows that; an image that it has only gets its names. Refuses to know registries, and to
+//! read the environment: where engines may be is said by the caller.
+
+mod containerd;
+mod docker;
+mod engine_image;
+mod podman;
+mod program;
+mod tars;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use oci::{DiffId, ImageId, Reference};
+use sys::Cancel;
+
+use crate::ExportError;
+use crate::error::{Failure, show};
+use crate::http;
+use crate::image::BuiltImage;
+use crate::job::Job;
+use crate::prepare::Prepared;
+use containerd::Containerd;
+use docker::Docker;
+use podman::Podman;
+
+pub use engine_image::EngineImage;
+
+/// The engine that is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// The first Docker or Podman that answers.
+    #[default]
+    Any,
+    /// Docker, or what answers as Docker does at its socket.
+    Docker,
+    /// Podman: its socket, else its program.
+    Podman,
+    /// containerd, through its program `ctr`.
+    Containerd {
+        /// Its socket; containerd's own default without one.
+        address: Option<PathBuf>,
+        /// The namespace that gets the image; `default` without one.
+        namespace: Option<String>,
+    },
+}
+
+/// Where engines may be, each list in order of preference.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnginePlaces {
+    /// Sockets of either, for [`EngineKind::Any`].
+    pub any: Vec<PathBuf>,
+    /// Sockets of Docker.
+    pub docker: Vec<PathBuf>,
+    /// Sockets of Podman.
+    pub podman: Vec<PathBuf>,
+    /// Whether the program `podman` may stand in for a socket: not when the user has named one.
+    pub podman_program: bool,
+    /// Directories in which the programs `podman` and `ctr` are looked for.
+    pub program_dirs: Vec<PathBuf>,
+    /// What the user's variables name that is no unix socket.
+    pub elsewhere: Option<String>,
+}
+
+/// A container engine that is there.
+pub struct Engine(Kind);
+
+enum Kind {
+    Docker(Docker),
+    Podman(Podman),
+    Containerd(Containerd),
+}
+
+/// What became of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandedOff {
+    /// Layers that were sent.
+    pub layers_sent: usize,
+    /// Layers of the image.
+    pub layers: usize,
+}
+
+/// Makes all documents and blobs of the images, where an engine wants them.
+pub type Prepare<'a> = &'a dyn Fn() -> Result<Prepared, ExportError>;
+
+impl Engine {
+    /// Looks for an engine.
+    ///
+    /// # Errors
+    /// None is there; the error names what was tried.
+    pub fn find(
+        kind: &EngineKind,
+        places: &EnginePlaces,
+        cancel: &Cancel,
+    ) -> Result<Engine, ExportError> {
+        let none = |what: &'static str, tried: Vec<String>| {
+            let elsewhere = places.elsewhere.clone();
+            ExportError::from(Failure::NoEngine { what, tried, elsewhere })
+        };
+        let shown = |sockets: &[PathBuf]| -> Vec<String> {
+            sockets.iter().map(|path| path.display().to_string()).collect()
+        };
+        match kind {
+            EngineKind::Any => first(&places.any, cancel)
+                .ok_or_else(|| none("container engine", shown(&places.any))),
+            EngineKind::Docker => first(&places.docker, cancel)
+                .ok_or_else(|| none("Docker engine", shown(&places.docker))),
+            EngineKind::Podman => {
+                if let Some(engine) = first(&places.podman, cancel) {
+                    return Ok(engine);
+                }
+                let mut tried = shown(&places.podman);
+                if !places.podman_program {
+                    return Err(none("Podman", tried));
+                }
+                tried.push("the program podman".to_owned());
+                let program = Podman::program(&places.program_dirs);
+                program
+                    .map(|podman| Engine(Kind::Podman(podman)))
+                    .ok_or_else(|| none("Podman", tried))
+            }
+            EngineKind::Containerd { address, namespace } => {
+                let found = Containerd::find(address, namespace, &places.program_dirs);
+                let tried = vec!["the program ctr".to_owned()];
+                found
+                    .map(|found| Engine(Kind::Containerd(found)))
+                    .ok_or_else(|| none("way to containerd", tried))
+            }
+        }
+    }
+
+    /// Gives an image its names if the engine has it; false when it has not, or cannot say so of an id.
+    ///
+    /// # Errors
+    /// The engine does not answer, or refuses a name.
+    pub fn tag_if_there(
+        &self,
+        id: &ImageId,
+        names: &[Reference],
+        cancel: &Cancel,
+    ) -> Result<bool, ExportError> {
+        match &self.0 {
+            Kind::Docker(docker) => docker.tag_if_there(id, names, cancel),
+            Kind::Podman(podman) => podman.tag_if_there(id, names, cancel),
+            Kind::Containerd(_) => Ok(false),
+        }
+    }
+
+    /// Hands an image over, under its names. `prepare` is only called for engines that keep manifests.
+    ///
+    /// # Errors
+    /// The engine refuses or goes away, or the image's bytes cannot be had.
+    pub fn take(
+        &self,
+        image: &BuiltImage,
+        names: &[Reference],
+        prepare: Prepare<'_>,
+        job: Job,
+    ) -> Result<HandedOff, ExportError> {
+        let layers = image.layers.len();
+        if self.tag_if_there(&image.id, names, job.cancel)? {
+            return Ok(HandedOff { layers_sent: 0, layers });
+        }
+        let taken = match &self.0 {
+            Kind::Docker(docker) => docker.take(image, names, prepare, job),
+            Kind::Podman(podman) => podman.take(image, names, job),
+            Kind::Containerd(containerd) => containerd.take(&prepare()?, names, job),
+        };
+        // What was stopped has failed for that reason, whatever the engine said of it.
+        job.check()?;
+        Ok(HandedOff { layers_sent: taken?, layers })
+    }
+
+    /// The image that the engine means by a name or an id; `None` when it has none.
+    ///
+    /// # Errors
+    /// The engine does not answer, or is none that can be asked.
+    pub fn image(&self, name: &str, cancel: &Cancel) -> Result<Option<EngineImage>, ExportError> {
+        match &self.0 {
+            Kind::Docker(docker) => docker.inspect(name, cancel),
+            Kind::Podman(podman) => podman.inspect(name, cancel),
+            Kind::Containerd(_) => {
+                Err(Failure::Unsupported("containerd is not asked for images").into())
+            }
+        }
+    }
+
+    /// An archive of an image of the engine.
+    ///
+    /// # Errors
+    /// The engine does not give it.
+    pub fn archive<'a>(
+        &self,
+        image: &EngineImage,
+        cancel: &'a Cancel,
+    ) -> Result<Box<dyn Read + Send + 'a>, ExportError> {
+        match &self.0 {
+            Kind::Docker(docker) => docker.archive(image, cancel),
+            Kind::Podman(podman) => podman.archive(image, cancel),
+            Kind::Containerd(_) => {
+                Err(Failure::Unsupported("containerd is not asked for images").into())
+            }
+        }
+    }
+
+    /// Whether it is worked with through a program, which has to be run where the user is.
+    pub fn is_program(&self) -> bool {
+        match &self.0 {
+            Kind::Docker(_) => false,
+            Kind::Podman(podman) => matches!(podman, Podman::Program(_)),
+            Kind::Containerd(_) => true,
+        }
+    }
+
+    /// What the engine is called in a sentence, with its place.
+    pub fn shown(&self) -> String {
+        match &self.0 {
+            Kind::Docker(docker) => docker.shown(),
+            Kind::Podman(podman) => podman.shown(),
+            Kind::Containerd(containerd) => containerd.shown(),
+        }
+    }
+}
+
+/// The first of some sockets at which an engine answers.
+fn first(sockets: &[PathBuf], cancel: &Cancel) -> Option<Engine> {
+    sockets.iter().find_map(|path| {
+        let answer =
+            http::ping(path, "/_ping", cancel).ok().filter(|answer| answer.status == 200)?;
+        let kind = match answer.header("libpod-api-version") {
+            Some(version) => Kind::Podman(Podman::socket(path, version)),
+            None => Kind::Docker(Docker::new(path)),
+        };
+        Some(Engine(kind))
+    })
+}
+
+/// Names that an engine can keep: with a tag.
+fn tags(names: &[Reference]) -> impl Iterator<Item = (String, &str)> {
+    names.iter().filter_map(|name| Some((name.familiar_name(), name.tag()?)))
+}
+
+/// How many of an image's layers, from the lowest on, are those of one that an engine has.
+fn common(wanted: &[DiffId], has: &[DiffId]) -> usize {
+    wanted.iter().zip(has).take_while(|(wanted, has)| wanted == has).count()
+}
+
+fn diff_ids(image: &BuiltImage) -> Vec<DiffId> {
+    image.layers.iter().map(|layer| layer.diff_id).collect()
+}
+
+/// Asks an engine's socket; `None` when it has no such thing.
+fn asked(
+    socket: &Path,
+    path: &str,
+    cancel: &Cancel,
+) -> Result<Option<serde_json::Value>, ExportError> {
+    let answer =
+        http::get(socket, path, cancel).map_err(|source| io_error("ask", socket, source))?;
+    match answer.status {
+        404 => Ok(None),
+        200 => match serde_json::from_slice(&answer.body) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => Err(refused(socket, error.to_string())),
+        },
+        _ => Err(refused(socket, reason(&answer))),
+    }
+}
+
+/// Has an engine's socket do something.
+fn done(socket: &Path, path: &str, cancel: &Cancel) -> Result<(), ExportError> {
+    let answer = http::command(socket, path, cancel);
+    let answer = answer.map_err(|source| io_error("ask", socket, source))?;
+    match answer.status {
+        200..300 => Ok(()),
+        _ => Err(refused(socket, reason(&answer))),
+    }
+}
+
+/// Posts an archive to an engine's socket; gives what it answered.
+fn posted(
+    socket: &Path,
+    path: &str,
+    job: Job,
+    fill: impl FnOnce(&mut dyn std::io::Write) -> Result<(), ExportError>,
+) -> Result<Vec<u8>, ExportError> {
+    let sent = http::post(socket, path, job.cancel, fill);
+    let (answer, sent) = sent.map_err(|source| io_error("send the image to", socket, source))?;
+    match (refusal(&answer), sent) {
+        // What went wrong on this side is the reason for whatever the engine says of it, but for a broken pipe.
+        (Some(reason), Err(error)) if error.is_broken_pipe() => Err(refused(socket, reason)),
+        (_, Err(error)) => Err(error),
+        (Some(reason), Ok(())) => Err(refused(socket, reason)),
+        (None, Ok(())) => Ok(answer.body),
+    }
+}
+
+fn io_error(operation: &'static str, socket: &Path, source: std::io::Error) -> ExportError {
+    let socket = socket.display().to_string();
+    Failure::EngineIo { operation, socket, source }.into()
+}
+
+fn refused(socket: &Path, reason: String) -> ExportError {
+    Failure::EngineRefused { socket: socket.display().to_string(), reason }.into()
+}
+
+/// Why an engine did not take the image: a bad status, or an error among the lines of a good one.
+fn refusal(answer: &http::Answer) -> Option<String> {
+    let text = |value: &serde_json::Value| {
+        let found = [&value["errorDetail"]["message"], &value["error"], &value["cause"]];
+        found.into_iter().find_map(|v| v.as_str()).map(|text| show(text.as_bytes()))
+    };
+    if let Some(reason) = json_lines(&answer.body).iter().find_map(text) {
+        return Some(reason);
+    }
+    (answer.status >= 300).then(|| reason(answer))
+}
+
+/// What an answer with a bad status says.
+fn reason(answer: &http::Answer) -> String {
+    let lines = json_lines(&answer.body);
+    match lines.iter().find_map(|value| value["message"].as_str()) {
+        Some(message) => show(message.as_bytes()),
+        None => format!("status {}", answer.status),
+    }
+}
+
+/// The JSON values that follow one another in a body; what is none of them is skipped.
+fn json_lines(body: &[u8]) -> Vec<serde_json::Value> {
+    serde_json::Deserializer::from_slice(body).into_iter().map_while(Result::ok).collect()
+}
+
+/// A name or an id in the path of a request.
+fn in_path(name: &str) -> String {
+    let mut out = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'_' | b'.' | b':' | b'@' | b'-' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> http::Answer {
+        http::Answer::new(status, body.as_bytes())
+    }
+
+    #[test]
+    fn a_refusal_is_found_in_answers_of_all_kinds() {
+        let check = |status, body, want: Option<&str>| {
+            assert_eq!(refusal(&answer(status, body)).as_deref(), want, "{body}");
+        };
+        check(200, "{\"stream\":\"Loaded image: a:b\"}", None);
+        check(200, "{\"Names\":[\"localhost/a:b\"]}", None);
+        let late =
+            "{\"stream\":\"x\"}{\"errorDetail\":{\"message\":\"no space\"},\"error\":\"no space\"}";
+        check(200, late, Some("no space"));
+        check(500, "{\"message\":\"b\"}", Some("b"));
+        check(500, "{\"cause\":\"why\",\"message\":\"b\"}", Some("why"));
+        check(403, "", Some("status 403"));
+        check(500, "{\"message\":\"\\u001b[31m\"}", Some("\\u{1b}[31m"));
+    }
+
+    #[test]
+    fn names_in_paths_cannot_be_more_than_names() {
+        assert_eq!(in_path("h:5000/a/b:1@sha256:ab"), "h:5000/a/b:1@sha256:ab");
+        assert_eq!(in_path("a b?c#d%\r\n"), "a%20b%3Fc%23d%25%0D%0A");
+    }
+
+    #[test]
+    fn layers_are_shared_from_the_lowest_on() {
+        let ids = |text: &str| -> Vec<DiffId> {
+            text.bytes().map(|byte| DiffId(oci::Digest::of(&[byte]))).collect()
+        };
+        let check = |wanted, has, count| assert_eq!(common(&ids(wanted), &ids(has)), count);
+        check("abc", "abd", 2);
+        check("abc", "abcd", 3);
+        check("abc", "bc", 0);
+        check("", "a", 0);
+    }
+}
