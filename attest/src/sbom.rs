@@ -1,7 +1,7 @@
 //! What is in a file system: packages by the databases of their managers, and the document that lists them (SPDX).
 //!
-//! Owns which files are looked at and how much of them. All of it may be hostile: sizes, counts and lengths are bounded,
-//! files are read as streams, nothing is executed, and what cannot be read as what it claims to be is no package.
+//! Owns which files are looked at and how much of them. All of it may be hostile: sizes, counts and lengths are
+//! bounded, files are read as streams, nothing is executed, and what is not what it claims to be is no package.
 
 mod apk;
 mod document;

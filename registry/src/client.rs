@@ -268,7 +268,8 @@ impl RegistryClient {
         })
     }
 
-    /// As [`RegistryClient::request`], with the body of an answer 200 in memory: one that breaks off is asked for again.
+    /// As [`RegistryClient::request`], with the body of an answer 200 in memory: one that breaks off is asked for
+    /// again.
     pub(crate) fn request_whole(
         &self,
         session: &Session,

@@ -48,7 +48,8 @@ impl RegistryClient {
             .map_err(|cause| RegistryError::new(Action::FindBlob { name, digest: *digest }, cause))
     }
 
-    /// As [`RegistryClient::push_blob_from`], of content that can only be opened at its start. `open` may be called again.
+    /// As [`RegistryClient::push_blob_from`], of content that can only be opened at its start. `open` may be called
+    /// again.
     pub fn push_blob(
         &self,
         reference: &Reference,
@@ -66,10 +67,10 @@ impl RegistryClient {
             .map(|(pushed, _)| pushed)
     }
 
-    /// Makes sure that the repository has a blob: looks, tries to mount it from other repositories of the same registry,
-    /// else sends it: in one request, or in pieces where that is too much at once. What was cut goes on where the
-    /// registry says that it has come to. `open` gives the content from a byte on and may be called again. Says from
-    /// which repository a blob was mounted.
+    /// Makes sure that the repository has a blob: looks, tries to mount it from other repositories of the same
+    /// registry, else sends it: in one request, or in pieces where that is too much at once. What was cut goes on
+    /// where the registry says that it has come to. `open` gives the content from a byte on and may be called again.
+    /// Says from which repository a blob was mounted.
     ///
     /// # Errors
     /// The registry refuses the blob or cannot be reached, or the content cannot be opened.

@@ -15,7 +15,8 @@ ARG COLOUR=red
 COPY file /file
 COPY --from=two /two /twin /
 COPY --from=one /one /one
-RUN mkdir -p /var/lib/dpkg && printf 'Package: p\\nVersion: 1\\n' > /var/lib/dpkg/status && echo $COLOUR > /colour
+RUN mkdir -p /var/lib/dpkg && printf 'Package: p\\nVersion: 1\\n' > /var/lib/dpkg/status
+RUN echo $COLOUR > /colour
 ";
 
 /// A base in a registry, so that two stores mean the same by its name.

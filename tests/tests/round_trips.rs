@@ -279,6 +279,20 @@ fn as_many_layers_as_there_may_be_and_none() {
             assert_eq!(came_back(&world, "two.tar", NAME), first, "{theirs}");
             std::fs::remove_file(world.path("two.tar")).unwrap();
         }
+        // docker takes neither: it has at most 125 layers, and no image without one.
+        if testkit::need::is_met(&["root", "podman"]) {
+            let storage = Storage::new();
+            storage.run(&world, "podman", &["load", "-q", "-i", "../one.tar"]).ok();
+            let save = ["save", "-q", "--format", "oci-archive", "-o", "../podman.tar", NAME];
+            storage.run(&world, "podman", &save).ok();
+            let name = "localhost/zoo:1";
+            let other = World::new();
+            let path = world.path("podman.tar");
+            let loaded = other.shale(&["load", "-i", path.to_str().unwrap()]).ok().to_owned();
+            let name = if loaded.ends_with(name) { name } else { NAME };
+            assert_eq!(image(&other, name), first);
+            std::fs::remove_file(path).unwrap();
+        }
     }
 }
 

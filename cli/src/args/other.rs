@@ -51,7 +51,7 @@ pub(crate) struct SaveArgs {
     /// File to write (default: standard output)
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Form: oci, oci-dir for a layout's directory, or docker for archives that also `docker load` of old versions reads
+    /// Form: oci, oci-dir for a layout's directory, or docker for what every version of `docker load` reads
     #[arg(long, value_name = "FORM", default_value = "docker")]
     pub(crate) format: String,
     /// Of images of several platforms only this one, such as linux/arm64

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::{
-    Attestations, BuildRequest, CacheRules, ContextInput, DockerfileInput, EnginePlaces, Output, OutputDest, OutputKind,
-    ProvenanceMode,
+    Attestations, BuildRequest, CacheRules, ContextInput, DockerfileInput, EnginePlaces, Output,
+    OutputDest, OutputKind, ProvenanceMode,
 };
 use graph::Limits;
 use planner::{ContextValue, GitForm, LowerRequest, NamedContext, SourcePolicy, parse_git};
@@ -428,8 +428,7 @@ fn named_contexts(
 }
 
 /// What a named context may be.
-const CONTEXT_FORMS: &str =
-    "name a directory, docker-image://IMAGE, docker-daemon:IMAGE, containers-storage:IMAGE, oci-layout://DIRECTORY, \
+const CONTEXT_FORMS: &str = "name a directory, docker-image://IMAGE, docker-daemon:IMAGE, containers-storage:IMAGE, oci-layout://DIRECTORY, \
      target:STAGE or a URL";
 
 /// Why a path is no directory that can be read; `None` for one.

@@ -1,6 +1,6 @@
 //! `shale save`, `shale load`, `shale import` and `shale export`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use engine::{
     ArchiveInput, BuildError, ExportRequest, ImportFrom, ImportRequest, SaveFormat, SaveRequest,
@@ -167,7 +167,7 @@ pub(crate) fn export(process: &mut Process, typed: &ExportArgs) -> Done {
 }
 
 /// A directory that is there, or that is written as one.
-fn is_directory(path: &PathBuf) -> bool {
+fn is_directory(path: &Path) -> bool {
     path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 

@@ -25,7 +25,10 @@ const HEADINGS: [(&str, &str); 5] = [
 /// Searches a registry: by its search, or in the list of its repositories where it has none.
 pub(crate) fn search(process: &mut Process, typed: &SearchArgs) -> Done {
     let filter = Filter::new(&typed.filter)?;
-    let bad = |error: TemplateError| UsageError::new(format!("template parsing error: {error}"));
+    let bad = |error: TemplateError| {
+        let text = format!("template parsing error: {error}");
+        BuildError::new(BuildErrorKind::Files, text)
+    };
     let format = Format::new(typed.format.as_deref(), COLUMNS, COLUMNS).map_err(bad)?;
     let (registry, term) = split(&typed.term);
     let client = client(process)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::image::gzip;
 use crate::registry::{Fault, FaultKind};
-use crate::wire::{Answered, Piece, Wire};
+use crate::wire::{Answered, Make, Piece, Wire};
 
 /// Longer than any time limit of a test.
 const FOR_EVER: Duration = Duration::from_secs(20);
@@ -113,7 +113,6 @@ fn soon() -> String {
 
 /// The right answer, broken on its way.
 fn broken(name: &str, rest: &str) -> Option<Wire> {
-    type Make = Box<dyn Fn(&Answered) -> Vec<Piece> + Send + Sync>;
     let place = rest.to_owned();
     let wait = if name.starts_with("slow") { millis(rest) } else { FOR_EVER };
     let upto = move |a: &Answered| match a.method {
@@ -121,7 +120,7 @@ fn broken(name: &str, rest: &str) -> Option<Wire> {
         _ => a.body[..place_of(&place, a.body.len())].to_vec(),
     };
     let head_and = |a: &Answered, body: Vec<u8>| Piece::Bytes([a.head(), body].concat());
-    let make: Make = match name {
+    let make: Box<Make> = match name {
         "cut" => Box::new(move |a| vec![head_and(a, upto(a))]),
         "reset-after" => Box::new(move |a| {
             // What was sent must be read before the reset throws it away.

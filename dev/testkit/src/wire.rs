@@ -17,8 +17,10 @@ use crate::http::{Request, Response, write_head};
 pub struct Wire {
     /// Whether the request has its effect all the same, so that its right answer is known.
     pub(crate) has_effect: bool,
-    make: Arc<dyn Fn(&Answered) -> Vec<Piece> + Send + Sync>,
+    make: Arc<Make>,
 }
+
+pub(crate) type Make = dyn Fn(&Answered) -> Vec<Piece> + Send + Sync;
 
 /// A request and its right answer.
 pub struct Answered<'a> {

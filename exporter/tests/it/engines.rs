@@ -4,8 +4,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use exporter::{Engine, EngineKind, EnginePlaces, ExportErrorKind as Kind, HandedOff};
+use exporter::{
+    BuiltImage, Engine, EngineKind, EnginePlaces, ExportErrorKind as Kind, HandedOff, LayerSource,
+};
+use layer::{Compression, Encoding};
+use oci::{DiffId, Digest, History, ImageConfig};
+use store::LayerBlob;
 use sys::Cancel;
+use testkit::rootfs::TarBuilder;
 
 use crate::fixture::{Fixture, chain, names};
 
@@ -48,7 +54,7 @@ fn check(engine: &Engine, fixture: &Fixture, list: &mut Command) {
     let image = fixture.sample();
     let id = image.id;
     let prepare = || Ok(fixture.prepared());
-    let take = |image, name| {
+    let take = |image: &BuiltImage, name: &str| {
         let taken = engine.take(image, &names(&[name]), &prepare, fixture.job());
         taken.unwrap_or_else(|e| panic!("{}", chain(&e)))
     };
@@ -60,8 +66,12 @@ fn check(engine: &Engine, fixture: &Fixture, list: &mut Command) {
         .unwrap()
         .replacen('{', "{\"author\":\"x\",", 1)
         .into();
-    other.id = oci::ImageId(oci::Digest::of(&other.config));
+    other.id = oci::ImageId(Digest::of(&other.config));
     assert_eq!(take(&other, "localhost/other:1"), HandedOff { layers_sent: 0, layers });
+    for (name, cut) in [("localhost/whole:1", 0), ("localhost/parts:1", 512)] {
+        let packed = packed(fixture, name, cut);
+        assert_eq!(take(&packed, name), HandedOff { layers_sent: 1, layers: 1 }, "{name}");
+    }
     let output = list.args(["images", "--quiet", "--no-trunc"]).output().expect("list images");
     let shown = String::from_utf8_lossy(&output.stdout);
     for id in [id, other.id] {
@@ -70,6 +80,36 @@ fn check(engine: &Engine, fixture: &Fixture, list: &mut Command) {
         assert_eq!(found.expect("it is there").layers.len(), layers);
     }
     assert_eq!(engine.image("localhost/none:1", &Cancel::new()).expect("asked"), None);
+}
+
+/// An image whose layer is there as a gzip blob alone. In two pieces, of which the first holds `cut` bytes, its last bytes
+/// say a wrong length that could be the right one.
+fn packed(fixture: &Fixture, content: &str, cut: usize) -> BuiltImage {
+    let tar = TarBuilder::new().file("content", 0o644, content.as_bytes()).finish();
+    let (first, second) = tar.split_at(cut);
+    let mut blob = Vec::new();
+    for mut part in [first, second].into_iter().filter(|part| !part.is_empty()) {
+        layer::compress(Compression::gzip(), &mut part, &mut blob).expect("compress");
+    }
+    let lease = &fixture.lease;
+    let (digest, size_bytes) = lease.put_blob(None, &mut blob.as_slice()).expect("put");
+    let mut image = fixture.image(&[], "linux/amd64");
+    let diff_id = DiffId(Digest::of(&tar));
+    let mut config = ImageConfig::from_json(&image.config).expect("a config");
+    config.rootfs.diff_ids.push(diff_id);
+    config.history.push(History::default());
+    (image.id, image.config) = (config.id(), config.to_json());
+    let media_type = oci::media::OCI_LAYER_GZIP.to_owned();
+    let own = LayerBlob { compression: "gzip".to_owned(), media_type, digest, size_bytes };
+    image.layers.push(LayerSource {
+        diff_id,
+        layer: None,
+        encoding: Encoding::default(),
+        is_base: true,
+        own: Some(own),
+        pulled_from: None,
+    });
+    image
 }
 
 #[test]

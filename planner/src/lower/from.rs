@@ -622,7 +622,7 @@ fn next_step(kind: SourceErrorKind, registry: &str) -> Option<String> {
             Some(format!("look at the certificate of {registry}, and at this machine's clock"))
         }
         SourceErrorKind::Blocked => {
-            Some("`shale registry explain` shows what speaks of an image".to_owned())
+            Some("`shale registry explain IMAGE` shows which files speak of it".to_owned())
         }
         SourceErrorKind::NotAsked => {
             Some("bring it with `shale pull`, or leave out --pull=never".to_owned())

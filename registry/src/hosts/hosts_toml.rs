@@ -88,7 +88,8 @@ pub(super) fn find(dirs: &[PathBuf], registry: &str) -> Result<Option<HostsToml>
     for path in paths.by_ref() {
         if let Some(text) = super::read(&path)? {
             let mut file = parse(&path, &text)?;
-            let unread = paths.filter(|other| other.exists());
+            // A default is there to be hidden.
+            let unread = paths.filter(|p| !p.ends_with("_default/hosts.toml") && p.exists());
             file.unread = unread.map(|other| super::not_read(&other, &path)).collect();
             return Ok(Some(file));
         }

@@ -50,6 +50,24 @@ fn faults_of_lists_and_digests() {
     });
 }
 
+#[test]
+fn what_must_not_happen_would_be_seen() {
+    let leaks = |request: &str| {
+        let scene = Scene::new("basic");
+        scene.send_elsewhere(request);
+        scene.leaks().len()
+    };
+    assert_eq!(leaks("GET /x HTTP/1.1\r\nhost: x\r\n\r\n"), 0);
+    assert_eq!(leaks("GET /x HTTP/1.1\r\nAuthorization: Bearer t\r\n\r\n"), 1);
+    assert_eq!(leaks("GET /x HTTP/1.1\r\nCookie: a=b\r\n\r\n"), 1);
+    assert_eq!(leaks("GET /x?p=pass-S3CR3T-word HTTP/1.1\r\n\r\n"), 1);
+    let scene = Scene::new("open").stocked();
+    let case = |outcome| case::read(&format!("x | open | GET /none/ 1: close | {outcome} |"));
+    assert!(judge(&case("NotFound")[0], scene, Scene::pull).is_err());
+    let scene = Scene::new("open");
+    assert!(judge(&case("right")[0], scene, Scene::pull).is_err());
+}
+
 /// Runs cases side by side and reports all that went wrong.
 fn run_all<T: Named + Sync>(cases: &[T], run: impl Fn(&T) -> Result<(), String> + Sync) {
     let (next, wrong) = (Mutex::new(0..cases.len()), Mutex::new(Vec::new()));

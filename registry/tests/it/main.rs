@@ -3,6 +3,7 @@
 mod auth;
 mod faults;
 mod hosts;
+mod interop;
 mod mirrors;
 mod pull;
 mod push;

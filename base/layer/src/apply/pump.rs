@@ -18,8 +18,8 @@ pub(super) struct Pumped<T> {
     pub(super) size_bytes: u64,
 }
 
-/// Runs `parse` on a stream that another thread reads and hashes. `parse` must read to the end, which comes with an error
-/// when the stream is longer than `limit_bytes`.
+/// Runs `parse` on a stream that another thread reads and hashes. `parse` must read to the end, which comes with an
+/// error when the stream is longer than `limit_bytes`.
 pub(super) fn hashed<T>(
     src: &mut (dyn Read + Send),
     limit_bytes: u64,

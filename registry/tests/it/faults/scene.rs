@@ -185,6 +185,14 @@ impl Scene {
         self.home.log().iter().filter(fits).count()
     }
 
+    /// What a careless client would do.
+    pub(super) fn send_elsewhere(&self, request: &str) {
+        let mut stream = std::net::TcpStream::connect(self.other.host()).expect("connect");
+        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("write");
+        stream.shutdown(std::net::Shutdown::Write).expect("shut down");
+        std::io::copy(&mut stream, &mut std::io::sink()).expect("read");
+    }
+
     /// What another host has learnt that it must not: credentials, tokens, cookies.
     pub(super) fn leaks(&self) -> Vec<String> {
         let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! Every kind of fault at every request of a pull and of a push: the right bytes or an error of a kind that is meant for
-//! it (spec/security.md FT7). Which of the two does not matter here; the tables say it for the cases that do.
+//! Every kind of fault at every request of a pull and of a push: the right bytes or an error of a kind that is meant
+//! for it (spec/security.md FT7). Which of the two does not matter here; the tables say it for the cases that do.
 
 use super::scene::Scene;
 use super::{Run, run_all, run_through};
