@@ -1,7 +1,7 @@
 //! Images to the container engines of this machine: the output of a build, and an image of the store.
 //!
-//! Owns what is looked at before any layer is opened: an engine that has the image only gets its names. How engines take
-//! images is the exporter's business.
+//! Owns what is looked at before any layer is opened: an engine that has the image only gets its names. How engines
+//! take images is the exporter's business.
 
 use std::sync::Arc;
 
@@ -57,16 +57,19 @@ pub fn find_engine(
         let hint = match (&places.elsewhere, kind) {
             (Some(_), _) => {
                 "engines of this machine are spoken to through a unix socket: forward one \
-                 (`ssh -nNT -L /tmp/engine.sock:/var/run/docker.sock HOST`) and name it as unix:///tmp/engine.sock, \
-                 or pipe `shale save IMAGE | docker load`"
+                 (`ssh -nNT -L /tmp/engine.sock:/var/run/docker.sock HOST`) and name it as \
+                 unix:///tmp/engine.sock, or pipe `shale save IMAGE | docker load`"
             }
             (None, EngineKind::Podman) => {
-                "start its socket (`systemctl --user start podman.socket`), name one in CONTAINER_HOST, or install podman"
+                "start its socket (`systemctl --user start podman.socket`), name one in \
+                 CONTAINER_HOST, or install podman"
             }
-            (None, EngineKind::Containerd { .. }) => "install containerd's program ctr and have it in PATH",
+            (None, EngineKind::Containerd { .. }) => {
+                "install containerd's program ctr and have it in PATH"
+            }
             (None, EngineKind::Any | EngineKind::Docker) => {
-                "start the engine, or name its socket in DOCKER_HOST (unix:///path); `shale save IMAGE -o FILE` writes \
-                 an archive that every engine reads"
+                "start the engine, or name its socket in DOCKER_HOST (unix:///path); \
+                 `shale save IMAGE -o FILE` writes an archive that every engine reads"
             }
         };
         BuildError::export(error).with_hint(hint)

@@ -26,8 +26,8 @@ pub fn metadata(prepared: &Prepared, names: &[Reference]) -> Map<String, Value> 
     out
 }
 
-/// The members for an image that an engine got, which calls it by the digest of its config, as that engine's own builder
-/// says them.
+/// The members for an image that an engine got, which calls it by the digest of its config, as that engine's own
+/// builder says them.
 pub fn engine_metadata(id: &ImageId, names: &[Reference]) -> Map<String, Value> {
     let mut out = Map::new();
     for name in ["containerimage.config.digest", "containerimage.digest"] {

@@ -74,7 +74,7 @@ mod tests {
             assert_eq!(got, want, "{text}");
         };
         let (docker, podman) = (LocalEngine::Docker, LocalEngine::Podman);
-        check("docker-daemon:app", Some((docker, "app", Some("docker.io/library/app:latest"))));
+        check("docker-daemon:app", Some((docker, "app", Some("docker.io/library/app"))));
         check("docker-daemon://h/app:1", Some((docker, "h/app:1", Some("h/app:1"))));
         let id = "a".repeat(64);
         check(&format!("docker-daemon:sha256:{id}"), Some((docker, &format!("sha256:{id}"), None)));

@@ -1,5 +1,5 @@
-//! Real registry servers: with and without TLS, with passwords and with signed tokens. What is said of them here is what
-//! their access logs say.
+//! Real registry servers: with and without TLS, with passwords and with signed tokens. What they were asked is in their
+//! access logs.
 
 use testkit::cutting::{CuttingWay, Direction};
 use testkit::need;
@@ -184,7 +184,7 @@ fn transfers_that_were_cut_go_on_where_they_were() {
     way.cut_after(Direction::Up, 3 << 20);
     world.shale(&["push", &name]).ok();
     assert_eq!(way.cuts(), 1);
-    // This server forgets what had come of the cut upload (its log has a refused question); the push goes on all the same.
+    // This server forgets what had come of the cut upload; the push goes on all the same.
     let before = registry.requests().len();
     // All of it is there: a push that is done again sends the manifest and no blob.
     world.shale(&["push", &name]).ok();

@@ -6,6 +6,8 @@ use crate::value::Value;
 
 /// Go refuses wider fields too.
 const WIDTH_MAX: usize = 1_000_000;
+/// No number has more digits that are not zeros behind them; the standard library prints no more than 65,535.
+const DIGITS_MAX: usize = 1100;
 
 /// Values one after the other, with a blank between two that are no texts.
 pub(crate) fn print(values: &[Value]) -> String {
@@ -72,9 +74,11 @@ pub(crate) fn printf(format: &str, values: &[Value]) -> Result<String, String> {
             out.push_str("%!(NOVERB)");
             break;
         };
-        if form.width.max(form.precision).is_some_and(|amount| amount > WIDTH_MAX) {
+        if form.width.take_if(|width| *width > WIDTH_MAX).is_some() {
             out.push_str("%!(BADWIDTH)");
-            form.width = None;
+        }
+        if form.precision.take_if(|precision| *precision > WIDTH_MAX).is_some() {
+            out.push_str("%!(BADPREC)");
         }
         match (verb, values.get(next)) {
             ('%', _) => out.push('%'),
@@ -187,14 +191,19 @@ fn whole(form: &Form, verb: char, number: i64) -> Option<String> {
 fn real(form: &Form, verb: char, number: f64) -> Option<String> {
     let size = number.abs();
     let digits = match verb {
-        'f' | 'F' => format!("{size:.*}", form.precision.unwrap_or(6)),
+        'f' | 'F' => {
+            let precision = form.precision.unwrap_or(6);
+            zeros(precision, format!("{size:.*}", precision.min(DIGITS_MAX)))
+        }
         'g' => match form.precision {
             Some(precision) => significant(size, precision),
             None => float(size),
         },
         'e' => {
-            let text = format!("{size:.*e}", form.precision.unwrap_or(6));
+            let precision = form.precision.unwrap_or(6);
+            let text = format!("{size:.*e}", precision.min(DIGITS_MAX));
             let (digits, exponent) = text.split_once('e')?;
+            let digits = zeros(precision, digits.to_owned());
             let (sign, exponent) = match exponent.strip_prefix('-') {
                 Some(exponent) => ('-', exponent),
                 None => ('+', exponent),
@@ -206,9 +215,14 @@ fn real(form: &Form, verb: char, number: f64) -> Option<String> {
     Some(signed(form, number < 0.0, &digits))
 }
 
+/// Digits with the zeros up to `precision` that [`DIGITS_MAX`] has left out.
+fn zeros(precision: usize, digits: String) -> String {
+    digits + &"0".repeat(precision.saturating_sub(DIGITS_MAX))
+}
+
 /// So many digits that count, without zeros at the end.
 fn significant(size: f64, precision: usize) -> String {
-    let precision = precision.max(1);
+    let precision = precision.clamp(1, DIGITS_MAX);
     let scaled = format!("{size:.*e}", precision - 1);
     let (digits, exponent) = scaled.split_once('e').unwrap_or((&scaled, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);

@@ -1,4 +1,5 @@
-//! `shale manifest`, `shale join` and `shale search` as they are typed, and the two questions about a registry's content.
+//! `shale manifest`, `shale join` and `shale search` as they are typed, and the two questions about what a registry
+//! has.
 
 use std::path::PathBuf;
 

@@ -164,10 +164,10 @@ fn rm(process: &mut Process, typed: &ManifestRmArgs) -> Done {
     let environment = environment(process, [])?;
     let mut failed = None;
     for name in &names {
-        if let Err(error) = engine::remove_list(name, &environment) {
-            if let Some(earlier) = failed.replace(error) {
-                say(&format!("error: {}\n", plain_text(&BuildError::to_string(&earlier))));
-            }
+        let Err(error) = engine::remove_list(name, &environment) else { continue };
+        // The last one is told as the command's own.
+        if let Some(earlier) = failed.replace(error) {
+            say(&format!("error: {}\n", plain_text(&BuildError::to_string(&earlier))));
         }
     }
     match failed {

@@ -3,9 +3,9 @@
 //! Owns what each name does to an answer. Knows nothing of registries' meaning: a fault falls upon whatever would have
 //! been answered.
 //!
-//! `GET /blobs/ 2: cut middle ; GET /blobs/ 3+: no-range` are two faults: of the requests with this method and this part
-//! in their path, counted from 1, the second, and the third with all that follow. `*` stands for any method, `2-4` for
-//! a range.
+//! `GET /blobs/ 2: cut middle ; GET /blobs/ 3+: no-range` are two faults: of the requests with this method and this
+//! part in their path, counted from 1, the second, and the third with all that follow. `*` stands for any method, `2-4`
+//! for a range.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Images of the container engines of this machine as bases: asked for by name each time, brought when the store does not
-//! have the image of that id.
+//! Images of the container engines of this machine as bases: asked for by name each time, brought when the store does
+//! not have the image of that id.
 //!
 //! Owns that what comes from an engine is checked as an archive of anybody's is, and is the image that was asked for.
 

@@ -1,7 +1,7 @@
 //! containerd, through its program `ctr`.
 //!
-//! It keeps blobs and manifests as they are, so it gets the image as a registry would: an OCI archive, without the blobs
-//! that it has.
+//! It keeps blobs and manifests as they are, so it gets the image as a registry would: an OCI archive, without the
+//! blobs that it has.
 
 use std::collections::HashSet;
 use std::path::PathBuf;

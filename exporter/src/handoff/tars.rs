@@ -1,7 +1,7 @@
 //! Layers as plain tars: what engines unpack fastest, and know layers by.
 //!
-//! Owns where a tar comes from: written from the layer's directory as it is sent, or unpacked from the store's blob. Its
-//! length must be known when it begins: gzip says it in its last bytes, for blobs of one piece below 4 GiB. What is
+//! Owns where a tar comes from: written from the layer's directory as it is sent, or unpacked from the store's blob.
+//! Its length must be known when it begins: gzip says it in its last bytes, for blobs of one piece below 4 GiB. What is
 //! found not to be so as it is sent is sent anew, with lengths that were counted by unpacking once for nothing.
 
 use std::io::{self, Read as _, Write};

@@ -82,8 +82,8 @@ fn check(engine: &Engine, fixture: &Fixture, list: &mut Command) {
     assert_eq!(engine.image("localhost/none:1", &Cancel::new()).expect("asked"), None);
 }
 
-/// An image whose layer is there as a gzip blob alone. In two pieces, of which the first holds `cut` bytes, its last bytes
-/// say a wrong length that could be the right one.
+/// An image whose layer is there as a gzip blob alone. In two pieces, of which the first holds `cut` bytes, its last
+/// bytes say a wrong length that could be the right one.
 fn packed(fixture: &Fixture, content: &str, cut: usize) -> BuiltImage {
     let tar = TarBuilder::new().file("content", 0o644, content.as_bytes()).finish();
     let (first, second) = tar.split_at(cut);

@@ -15,7 +15,8 @@ use crate::outline::BaseKind;
 use crate::scope::{DEFAULT_PATH, Variables};
 use crate::site::{Fail, Site};
 use crate::{
-    ContextValue, EngineName, LocalEngine, NamedContext, OciLayout, SourceErrorKind, context_value, lint,
+    ContextValue, EngineName, LocalEngine, NamedContext, OciLayout, SourceErrorKind, context_value,
+    lint,
 };
 
 /// Images asked for so far: a tag means one image during a build (FROM-17).
@@ -643,9 +644,9 @@ fn engine_next_step(kind: SourceErrorKind, name: &EngineName) -> Option<String> 
     };
     match kind {
         SourceErrorKind::NotFound => Some(format!("`{list}` lists what is there")),
-        SourceErrorKind::Unreachable => Some(format!(
-            "start the engine, or name its socket in {variable} (unix:///path)"
-        )),
+        SourceErrorKind::Unreachable => {
+            Some(format!("start the engine, or name its socket in {variable} (unix:///path)"))
+        }
         _ => None,
     }
 }

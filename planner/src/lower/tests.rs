@@ -14,8 +14,8 @@ use parser::{Diagnostic, Severity, SourceText};
 
 use super::{Lowered, lower};
 use crate::{
-    EngineName, Findings, LowerRequest, NamedContext, OciLayout, ResolvedImage, SourceError, SourceErrorKind,
-    Sources, TimedSource, outline,
+    EngineName, Findings, LowerRequest, NamedContext, OciLayout, ResolvedImage, SourceError,
+    SourceErrorKind, Sources, TimedSource, outline,
 };
 
 /// A few images, each for any platform unless it says so itself.

@@ -87,6 +87,9 @@ fn run_all<T: Named + Sync>(cases: &[T], run: impl Fn(&T) -> Result<(), String> 
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
+/// A scene afterwards, what its operation came to, and how long it took.
+type Ended = (Arc<Scene>, Result<(), Failure>, Duration);
+
 /// An operation of a scene's client.
 type Run = fn(&Scene) -> Result<(), Failure>;
 
@@ -142,11 +145,7 @@ fn judge(case: &Case, scene: Scene, run: Run) -> Result<(), String> {
 }
 
 /// What an operation came to, and how long it took; an error when it hangs or tells secrets.
-fn run_through(
-    scene: Scene,
-    faults: &str,
-    run: Run,
-) -> Result<(Arc<Scene>, Result<(), Failure>, Duration), String> {
+fn run_through(scene: Scene, faults: &str, run: Run) -> Result<Ended, String> {
     for fault in scene.filled(faults).split(" ; ") {
         let (host, fault) = match fault.strip_prefix("cdn ") {
             Some(fault) => (&scene.other, fault),

@@ -217,7 +217,9 @@ fn what_has_no_effect_is_said() {
     assert_eq!(warned(&["--compress", "--force-rm", "-D", "--builder", "x", "tmp"]), 0); // CLI-46, CLI-48
     assert_eq!(warned(&["--squash", "--isolation", "hyperv", "--security-opt", "a", "tmp"]), 3);
     assert_eq!(warned(&["--provenance=false", "--sbom=false", "tmp"]), 0);
-    assert_eq!(warned(&["--provenance", "--sbom", "--attest", "type=sbom", "tmp"]), 3);
+    assert_eq!(warned(&["--provenance", "--sbom", "--attest", "type=sbom", "tmp"]), 0); // ATT-01
+    assert_eq!(warned(&["--sbom", "--load", "tmp"]), 1);
+    assert_eq!(warned(&["--provenance=inline-only=true", "--load", "tmp"]), 0);
     bad(&["--policy", "p", "tmp"], "--policy is not supported yet");
 }
 
