@@ -1,4 +1,5 @@
-//! Manifests beside the images of a result: attestations, in the index or as what refers to an image (ATT-03 to ATT-08).
+//! Manifests beside the images of a result: attestations, in the index or as what refers to an image (ATT-03 to
+//! ATT-08).
 
 use std::collections::BTreeMap;
 

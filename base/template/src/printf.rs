@@ -282,3 +282,23 @@ fn kind(value: &Value) -> &'static str {
         other => other.type_name(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_width_or_precision_is_too_large() {
+        let check = |format: &str, value: Value, length: usize, end: &str| {
+            let text = printf(format, &[value]).expect("a text");
+            assert_eq!((text.len(), text.ends_with(end)), (length, true), "{format}");
+        };
+        check("%.70000f", Value::Float(1.5), 70_002, "0");
+        check("%.70000e", Value::Float(1.5), 70_006, "0e+00");
+        check("%.70000g", Value::Float(1.5), 3, "1.5");
+        check("%70000d", Value::Int(1), 70_000, " 1");
+        check("%.99999999999d", Value::Int(1), 12, "%!(BADPREC)1");
+        check("%.99999999999f", Value::Float(1.5), 19, "%!(BADPREC)1.500000");
+        check("%99999999999.1f", Value::Float(1.5), 15, "%!(BADWIDTH)1.5");
+    }
+}

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use registry::HostsSource;
 
-use super::lists::{RegistryRmArgs, RegistryTagsArgs};
 use super::Surroundings;
+use super::lists::{RegistryRmArgs, RegistryTagsArgs};
 
 /// `shale login`.
 #[derive(Args, Debug)]

@@ -3,8 +3,8 @@
 mod build;
 mod cache;
 mod call;
-mod image;
 mod hand_off;
+mod image;
 mod images;
 mod lists;
 mod login;
@@ -27,11 +27,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ::registry::RegistryClient;
 use clap::Parser as _;
 use engine::{BuildError, BuildErrorKind, Environment, Facts};
 use executor::WorkerOptions;
 use executor::process::{EngineProcess, EngineStart, engine_started, run_engine, watch_signals};
-use ::registry::RegistryClient;
 use store::{Store, StoreOptions};
 use sys::Cancel;
 
