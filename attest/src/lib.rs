@@ -12,7 +12,7 @@ mod purl;
 mod sbom;
 mod statement;
 
-pub use mask::mask_url;
+pub use mask::{MASK, mask_urls};
 pub use provenance::{
     Dependency, Given, Mode, Provenance, SlsaVersion, SourceText, Step, predicate,
     predicate_for_metadata,

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use oci::{Descriptor, Platform};
 use serde_json::{Map, Value, json};
 
+use crate::mask::{scrub, scrubbed};
+
 /// Version of the predicate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlsaVersion {
@@ -37,7 +39,7 @@ pub enum Mode {
     Max,
 }
 
-/// The facts. Texts that may be URLs are masked by the caller's choice of [`mask_url`](crate::mask_url).
+/// The facts. Users and passwords of URLs are masked in all of their texts (ATT-13).
 #[derive(Clone, Debug)]
 pub struct Provenance {
     /// Form of the document.
@@ -64,6 +66,8 @@ pub struct Provenance {
     pub config_path: String,
     /// What the caller asked for: `build-arg:NAME`, `label:NAME`, `target` and so on.
     pub args: BTreeMap<String, String>,
+    /// Values that are masked wherever they stand: the caller told them, and may not want them told.
+    pub withheld: Vec<String>,
     /// Secrets that steps mount, by id (ATT-13).
     pub secrets: Vec<Given>,
     /// Agents that steps mount, by id.
@@ -127,15 +131,18 @@ const FRONTEND: &str = "dockerfile.v0";
 
 /// The predicate.
 pub fn predicate(facts: &Provenance) -> Value {
-    match facts.version {
+    let mut value = match facts.version {
         SlsaVersion::V1 => v1(facts),
         SlsaVersion::V02 => v02(facts),
-    }
+    };
+    scrub(&mut value, &facts.withheld);
+    value
 }
 
 /// What --metadata-file has of it: version 0.2; without metadata when it is the least (OUT-41).
 pub fn predicate_for_metadata(facts: &Provenance) -> Value {
     let mut value = v02(facts);
+    scrub(&mut value, &facts.withheld);
     if facts.mode == Mode::Min
         && let Some(members) = value.as_object_mut()
     {
@@ -228,7 +235,8 @@ fn is_told_in_min(name: &str) -> bool {
 }
 
 fn is_whole_request(facts: &Provenance) -> bool {
-    facts.mode == Mode::Max || facts.args.keys().all(|name| is_told_in_min(name))
+    let is_told = facts.mode == Mode::Max || facts.args.keys().all(|name| is_told_in_min(name));
+    is_told && facts.withheld.is_empty()
 }
 
 fn config_source(facts: &Provenance, path: &str) -> Value {
@@ -323,7 +331,7 @@ fn source_members(facts: &Provenance, source: &SourceText) -> Value {
     let info = json!({
         "filename": source.name,
         "language": "Dockerfile",
-        "data": STANDARD.encode(&source.text),
+        "data": STANDARD.encode(scrubbed(&source.text, &facts.withheld)),
     });
     json!({ "locations": locations, "infos": [info] })
 }
@@ -349,6 +357,7 @@ mod tests {
             config_uri: None,
             config_path: "Dockerfile".to_owned(),
             args: [pair("build-arg:A", "1"), pair("label:l", "2"), pair("target", "t")].into(),
+            withheld: vec![],
             secrets: vec![Given { id: "s".to_owned(), optional: true }],
             ssh: vec![Given { id: "default".to_owned(), optional: false }],
             locals: vec!["context".to_owned()],
@@ -382,6 +391,27 @@ mod tests {
                 assert!(!text.contains(word), "{word}: {text}"); // ATT-11
             }
             assert!(text.contains("\"target\":\"t\""));
+        }
+    }
+
+    #[test]
+    fn what_is_withheld_is_nowhere() {
+        for version in [SlsaVersion::V1, SlsaVersion::V02] {
+            let mut facts = facts(version, Mode::Max);
+            facts.withheld = vec!["hunter2".to_owned()];
+            facts.args.insert("build-arg:B".to_owned(), "x hunter2 https://u:word@h".to_owned());
+            facts.steps[0].op = json!({ "cwd": "/hunter2", "args": ["get 'https://u:word@h/'"] });
+            facts.dependencies[0].uri = "https://h/?t=hunter2".to_owned();
+            let text = "FROM a\nRUN get https://u:word@h/hunter2".to_owned();
+            facts.source = Some(SourceText { name: "Dockerfile".to_owned(), text });
+            let metadata = predicate_for_metadata(&facts).to_string();
+            let text = predicate(&facts).to_string();
+            assert!(!(text.clone() + &metadata).contains("hunter2"), "{text}"); // ATT-13
+            assert!(!(text.clone() + &metadata).contains("word"), "{text}");
+            let source = STANDARD.encode("FROM a\nRUN get https://xxxxx:xxxxx@h/xxxxx");
+            assert!(text.contains(&source), "{text}");
+            let whole = ["\"request\":true", "\"parameters\":true"];
+            assert!(!whole.iter().any(|said| text.contains(said)), "{text}");
         }
     }
 

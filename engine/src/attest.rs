@@ -138,6 +138,7 @@ impl<'a> Attesting<'a> {
             config_uri,
             config_path: request::dockerfile_name(&self.session.request),
             args: request::arguments(&self.session.request),
+            withheld: request::withheld(&self.session.request),
             secrets: mounted.secrets,
             ssh: mounted.ssh,
             locals: sources::locals(self.session, self.graph(), target),
@@ -152,7 +153,7 @@ impl<'a> Attesting<'a> {
         }
         facts.invocation_id = match epoch {
             // Nothing that differs between two builds of the same.
-            true => short_id(format!("{facts:?}").as_bytes()),
+            true => short_id(::attest::predicate(&facts).to_string().as_bytes()),
             false => self.session.invocation_id.clone(),
         };
         facts

@@ -137,9 +137,14 @@ impl BuildError {
         self.hint.as_deref()
     }
 
-    /// The user stopped the build.
+    /// What caused it, also where the sentence is the cause's own: `source()` leaves such a one out.
+    pub fn own_cause(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        self.cause.as_deref()
+    }
+
+    /// The user stopped the build, or whatever else was done.
     pub fn cancelled() -> BuildError {
-        BuildError::new(BuildErrorKind::Cancelled, "the build was cancelled")
+        BuildError::new(BuildErrorKind::Cancelled, "cancelled")
     }
 
     /// A store operation failed: the kind follows from the store's own words.

@@ -24,7 +24,7 @@ use crate::value::{Bottom, LazyImage, LazyStack, StackValue};
 
 pub(crate) use blob::bring as bring_blob;
 pub(crate) use fetch::{download_all, fetch};
-pub(crate) use noted::{described, layer_blob, note};
+pub(crate) use noted::{described, layer_blob, note, note_within};
 pub(crate) use own::Base;
 pub(crate) use resolve::{ImageSources, config_bytes, fitting, named};
 pub(crate) use stored::fetch as fetch_stored;

@@ -55,11 +55,23 @@ pub fn find_tagged(lease: &Lease, text: &str) -> Result<Tagged, BuildError> {
     }
 }
 
-/// What `name@digest` means: what a tag of the name means, if registries know that by the digest.
-fn by_digest(lease: &Lease, text: &str) -> Result<Option<Tagged>, StoreError> {
+/// What `name@digest` means: what was pulled from there or pushed there under the digest, or else what a tag of the
+/// name means, if its manifest has the digest.
+pub(crate) fn by_digest(lease: &Lease, text: &str) -> Result<Option<Tagged>, StoreError> {
     let Ok(reference) = text.parse::<Reference>() else { return Ok(None) };
     let Some(digest) = reference.digest() else { return Ok(None) };
-    for (name, tagged) in lease.store().tags()? {
+    let tags = lease.store().tags()?;
+    let asked = reference.with_digest(digest);
+    for (object, _) in lease.store().repo_digests()?.iter().filter(|(_, name)| *name == asked) {
+        if let Some((_, tagged)) = tags.iter().find(|(_, tagged)| tagged.object() == *object) {
+            return Ok(Some(tagged.clone()));
+        }
+        // Its name may mean another one by now.
+        if let Some(image) = lease.image(&ImageId(*object))? {
+            return Ok(Some(Tagged::Image(image.id)));
+        }
+    }
+    for (name, tagged) in tags {
         if name.name() != reference.name() {
             continue;
         }

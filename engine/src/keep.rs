@@ -62,6 +62,9 @@ fn keep(session: &Arc<Session>, built: &[Built], reports: &Reports) -> Result<()
         let names = names(session, reports).into_iter();
         let tags: Vec<(Reference, Tagged)> = names.map(|tag| (tag, tagged.clone())).collect();
         session.lease.set_tags(&tags).map_err(store)?;
+        for name in &reports.pushed {
+            session.lease.note_repo_digest(&tagged.object(), name).map_err(store)?;
+        }
     }
     Ok(())
 }

@@ -48,6 +48,8 @@ pub(crate) struct Reports {
     pub(crate) attached: Vec<AttachedManifest>,
     /// What names and digests point to, if an output made it.
     pub(crate) target: Option<Descriptor>,
+    /// What registries got: names with their digests.
+    pub(crate) pushed: Vec<Reference>,
     /// The members of --metadata-file.
     pub(crate) metadata: serde_json::Map<String, serde_json::Value>,
 }
@@ -229,6 +231,10 @@ fn image(
     };
     let sent = send(session, output, &prepared, names, job);
     fetcher.end(sent.map_err(BuildError::export))?;
+    if output.kind == OutputKind::Registry {
+        let digest = prepared.target.digest;
+        reports.pushed.extend(names.iter().map(|name| name.with_digest(digest)));
+    }
     if reports.target.is_none() {
         reports.manifests = prepared.images.iter().map(|image| Some(kept(image))).collect();
         reports.index = prepared.index.as_ref().map(|bytes| StoredManifest {

@@ -109,4 +109,12 @@ impl Session {
     pub(crate) fn check_cancelled(&self) -> Result<(), BuildError> {
         if self.cancel.is_cancelled() { Err(BuildError::cancelled()) } else { Ok(()) }
     }
+
+    /// What work came to. When it was stopped that is the reason of whatever broke.
+    pub(crate) fn unless_cancelled<T, E: From<BuildError>>(
+        &self,
+        result: Result<T, E>,
+    ) -> Result<T, E> {
+        result.map_err(|error| self.check_cancelled().map_or_else(E::from, |()| error))
+    }
 }

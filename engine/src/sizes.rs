@@ -42,7 +42,7 @@ pub fn count_layers(
             .map(|_| {
                 scope.spawn(|| {
                     while let Some((diff_id, blob)) = next() {
-                        image::note(&session, diff_id, &blob)?;
+                        image::note_within(&session, diff_id, &blob, limit(&blob))?;
                     }
                     Ok(())
                 })
@@ -50,6 +50,12 @@ pub fn count_layers(
             .collect();
         readers.into_iter().try_for_each(|reader| reader.join().unwrap_or(Ok(())))
     })
+}
+
+/// How far a blob is read for its size. One that unpacks to far more than it is may be a bomb, which would be read
+/// through for every list: it counts as it is.
+fn limit(blob: &Descriptor) -> u64 {
+    blob.size_bytes.saturating_mul(100).saturating_add(1 << 30).min(layer::SIZE_MAX_BYTES)
 }
 
 /// The layers of an image that are neither unpacked nor counted, where their blobs are here.

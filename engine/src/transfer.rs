@@ -2,6 +2,7 @@
 //!
 //! Owns what a pull and a push are. How bytes move is the registry client's and the exporter's.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use exporter::{Job, Prepared};
@@ -16,7 +17,7 @@ use crate::cap;
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::image::{self, ImageSources};
-use crate::images::{fetch_of, find_tagged, keep_pulled, prepared, whole};
+use crate::images::{by_digest, fetch_of, find_tagged, keep_pulled, prepared, whole};
 use crate::internal::{self, Internal};
 use crate::output;
 use crate::request::PullPolicy;
@@ -53,10 +54,19 @@ pub fn pull(
     let pulled = internal::step(events, Internal::ResolveImages, &name, || {
         let failed = format!("cannot pull {}", reference.familiar());
         let named = image::named(&session, reference, platform);
-        let named = named.map_err(|error| error.saying(failed))?;
-        let before = session.lease.tag(reference);
+        let named = session.unless_cancelled(named).map_err(|error| match error.kind() {
+            BuildErrorKind::Cancelled => error,
+            _ if error.source().is_some() => error.saying(failed),
+            // Its own sentence is the cause.
+            kind => BuildError::new(kind, failed).because(error),
+        })?;
+        let before = match reference.digest() {
+            Some(_) => by_digest(&session.lease, &reference.to_string()),
+            None => session.lease.tag(reference),
+        };
         let before = before.map_err(|e| BuildError::store("cannot look for the image", e))?;
         let resolved = ImageSources { session: &session }.resolve_image(reference, platform);
+        session.check_cancelled()?;
         let resolved = resolved.map_err(|error| {
             let text = format!("cannot pull {}: {error}", reference.familiar());
             BuildError::new(BuildErrorKind::Registry, text)
@@ -69,6 +79,7 @@ pub fn pull(
         };
         image::download_all(&session, &source, Internal::ResolveImages.vertex())?;
         let id = keep_pulled(&session, &source, reference)?;
+        note(&session, &id.0, &reference.with_digest(named.digest))?;
         let is_new = !before.is_some_and(|before| before.images().contains(&id));
         Ok(Pulled { id, digest: named.digest, is_new })
     });
@@ -138,13 +149,24 @@ pub fn push(
         let names = std::slice::from_ref(reference);
         let fetch = fetch_of(&session);
         let job = Job { fetch: Some(&fetch), ..output::job(&session) };
-        exporter::push(&prepared, names, false, &session.registry, job)
-            .map_err(BuildError::export)?;
+        let sent = exporter::push(&prepared, names, false, &session.registry, job);
+        session.unless_cancelled(sent.map_err(BuildError::export))?;
+        let object = match (platform, &prepared.images[..]) {
+            (Some(_), [image]) => image.config_descriptor.digest,
+            _ => tagged.object(),
+        };
+        note(&session, &object, &reference.with_digest(prepared.target.digest))?;
         Ok(Pushed { digest: prepared.target.digest, size_bytes: prepared.target.size_bytes })
     });
     // Layers were compressed for it.
     cap::settle(&session);
     whole(pushed)
+}
+
+/// Notes under which digest a repository has an image or index.
+fn note(session: &Session, object: &Digest, name: &Reference) -> Result<(), BuildError> {
+    let noted = session.lease.note_repo_digest(object, name);
+    noted.map_err(|e| BuildError::store("cannot note the image's digest", e))
 }
 
 /// What a name means, or of several platforms the image for one. `name` is for people.

@@ -134,12 +134,13 @@ impl Watched<'_> {
     fn patiently<T>(&self, mut work: impl FnMut(&UnixStream) -> io::Result<T>) -> io::Result<T> {
         let begun = Instant::now();
         loop {
+            // An engine may go on answering for ever.
+            if self.cancel.is_cancelled() {
+                return Err(io::Error::other("stopped"));
+            }
             match work(&self.stream) {
                 Err(error) if is_timeout(&error) => {}
                 done => return done,
-            }
-            if self.cancel.is_cancelled() {
-                return Err(io::Error::other("stopped"));
             }
             if self.patience.is_some_and(|patience| begun.elapsed() >= patience) {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer"));

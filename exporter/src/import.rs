@@ -21,8 +21,8 @@ use source::Source;
 
 /// Documents may be this long (spec/security.md C7).
 const DOCUMENT_MAX_BYTES: u64 = 4 << 20;
-/// Layers of one image.
-const LAYERS_MAX: usize = 500;
+/// Layers of one image (spec/security.md C7).
+pub const LAYERS_MAX: usize = 500;
 
 /// An OCI layout or an archive.
 pub struct ImageArchive {

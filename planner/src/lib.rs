@@ -28,11 +28,12 @@ pub use context_value::{ContextValue, ContextValueError, NamedContext, OciLayout
 pub use engine_name::{EngineName, LocalEngine};
 pub use frontend::check_frontend;
 pub use git::{GitError, GitForm, parse_git, parse_git_context};
-pub use lint::{Findings, Rule};
+pub use lint::{Findings, Rule, is_secret};
 pub use lower::{Lowered, lower, without_user};
 pub use outline::{Outline, outline};
 pub use parameters::{Access, Argument, Parameters};
 pub use policy::{PolicyAction, PolicyRule, SourcePolicy};
 pub use request::{Entitlement, LowerRequest};
+pub use scope::is_proxy;
 pub use sources::{ResolvedImage, SourceError, SourceErrorKind, Sources, TimedSource};
 pub use targets::{TargetFacts, targets};

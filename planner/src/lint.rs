@@ -20,6 +20,7 @@ use crate::site::{Fail, Site, nowhere};
 
 pub(crate) use file::whole;
 pub(crate) use from::{base_platform, default_names, platform_flag, undeclared_arguments};
+pub use instruction::is_secret;
 pub(crate) use instruction::{
     Said, copied_from_context, exposed_port, instruction, relative_workdir, secret_key,
     undefined_variables,

@@ -134,10 +134,17 @@ pub(crate) fn predefined(request: &LowerRequest, target: &Platform, stage: &str)
     variables
 }
 
+const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
+
+/// Whether a variable says what the network of the caller is like, and often with which password (EXP-96).
+pub fn is_proxy(name: &str) -> bool {
+    PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
+}
+
 /// Proxy variables of RUN: both spellings of each name, the lower-case argument decides (EXP-96).
 pub(crate) fn proxies(request: &LowerRequest) -> Vec<(String, String)> {
     let mut proxies = Vec::new();
-    for name in ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"] {
+    for name in PROXIES {
         let upper = name.to_ascii_uppercase();
         if let Some(value) = request.build_arg(name).or_else(|| request.build_arg(&upper)) {
             proxies.push((upper, value.to_owned()));

@@ -95,6 +95,8 @@ pub enum SourceErrorKind {
     Unreachable,
     /// The registry's certificate is not accepted.
     Untrusted,
+    /// The registry wants to know who asks, or does not give it to whom it knows.
+    NotAllowed,
     /// This machine's configuration forbids to ask for it.
     Blocked,
     /// The directory that a named context names is not there.

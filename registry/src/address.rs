@@ -26,12 +26,25 @@ fn is_loopback(address: IpAddr) -> bool {
     plain(address).is_loopback()
 }
 
-/// An IPv4 address in IPv6 clothes is what it is inside.
+/// An IPv4 address in IPv6 clothes is what it is inside: mapped (RFC 4291), or behind a translator (RFC 6052).
 fn plain(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
-        IpAddr::V4(_) => address,
-    }
+    let IpAddr::V6(v6) = address else { return address };
+    let translated = match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
+        }
+        _ => v6.to_ipv4_mapped(),
+    };
+    translated.map_or(address, IpAddr::V4)
+}
+
+/// Whether a name is an address to some but not to all: `2852039166`, `0xa9fea9fe`, `169.254.43518`. A proxy may take
+/// it for one that is forbidden.
+pub(crate) fn is_odd_address(host: &str) -> bool {
+    let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
+    let is_hex = last.get(..2).is_some_and(|head| head.eq_ignore_ascii_case("0x"));
+    let is_number = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
+    literal(host).is_none() && (is_hex || is_number)
 }
 
 /// Whether a registry may send this client to `address` (spec/security.md C2): never to link-local addresses,
@@ -111,12 +124,24 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_no_names() {
+        for odd in ["2852039166", "0xa9fea9fe", "169.254.43518", "a.0X1", "127.1", "1."] {
+            assert!(is_odd_address(odd), "{odd}");
+        }
+        for good in ["127.0.0.1", "[::1]", "a.example", "1password.example", "r2", "0.example"] {
+            assert!(!is_odd_address(good), "{good}");
+        }
+    }
+
+    #[test]
     fn a_registry_cannot_send_us_to_metadata_services() {
         let check = |text: &str, local, expect| {
             assert_eq!(is_forbidden(text.parse().expect(text), local), expect, "{text}");
         };
         check("169.254.169.254", true, true); // security.md C2
         check("::ffff:169.254.169.254", true, true);
+        check("64:ff9b::169.254.169.254", true, true);
+        check("64:ff9b::192.0.2.1", false, false);
         check("fe80::1", false, true);
         check("fd00:ec2::254", false, true);
         check("0.0.0.0", true, true);

@@ -244,7 +244,10 @@ fn request_token(
     };
     // Token servers must not redirect: the next one would get what the credential is worth (C2). Tries are
     // repeated by the request that needs the token.
-    let answer = transport.send_directly(&call)?;
+    let mut answer = transport.send_directly(&call)?;
+    if let Credential::IdentityToken(token) = credential {
+        answer = answer.hiding(token);
+    }
     match answer.status {
         200 => parse_token(&answer.read("the token answer", TOKEN_MAX_BYTES)?),
         300..=399 => Err(Cause::Unsafe {

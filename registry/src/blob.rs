@@ -92,9 +92,10 @@ impl Read for BlobReader {
             match body.read(buffer) {
                 // All bytes are there, whatever went wrong behind them.
                 Ok(0) | Err(_) if self.done_bytes == self.size_bytes => {
-                    self.finished = true;
                     self.body = None;
                     self.verify().map_err(|cause| io::Error::other(self.error(cause)))?;
+                    // Only now: who reads on after an error must not find an end.
+                    self.finished = true;
                     return Ok(0);
                 }
                 Ok(0) => self.cut(None).map_err(|cause| io::Error::other(self.error(cause)))?,

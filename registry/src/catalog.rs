@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::auth::Scopes;
 use crate::client::get;
 use crate::error::{Action, Cause, printable};
-use crate::tags::{PAGE_MAX_BYTES, PAGES_MAX, next_page};
+use crate::tags::{PAGE_MAX_BYTES, Pages};
 use crate::{RegistryClient, RegistryError};
 
 /// A repository that a search has found.
@@ -62,25 +62,23 @@ impl RegistryClient {
             repositories: Vec<String>,
         }
         let session = self.session(registry)?;
-        let mut next = Some(session.url("/v2/_catalog"));
+        let whole = ("the list of repositories", PAGE_MAX_BYTES);
+        let mut pages = Pages::new(whole.0, session.url("/v2/_catalog"));
         let mut all: Vec<String> = Vec::new();
-        for _ in 0..PAGES_MAX {
-            let Some(url) = next.take() else { return Ok(all) };
-            let answer = self.request(&session, "", &Scopes::catalog(), &get(url))?;
+        while let Some(url) = pages.next()? {
+            let answer = self.request_whole(&session, "", &Scopes::catalog(), &get(url), whole)?;
             if answer.status != 200 {
                 return Err(answer.into_cause());
             }
             let place = answer.url.redacted();
-            next = next_page(&answer)?;
-            let bytes = answer.read("the list of repositories", PAGE_MAX_BYTES)?;
+            let bytes = pages.read(answer)?;
             let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
                 Cause::Malformed(place, format!("the list of repositories is not JSON: {error}"))
             })?;
             // Such names cannot be asked for, and are shown to people.
             all.extend(page.repositories.into_iter().filter(|name| is_repository(name)));
         }
-        let text = "the list of repositories has no end".to_owned();
-        Err(Cause::Malformed(session.home.to_string(), text))
+        Ok(all)
     }
 
     fn try_search(

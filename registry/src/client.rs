@@ -11,7 +11,7 @@ use crate::agents::{Agents, Trust, lock};
 use crate::auth::{AuthState, Scopes};
 use crate::challenge::{self, Challenge};
 use crate::credentials::Credential;
-use crate::error::{Action, Cause, is_temporary_status};
+use crate::error::{Action, Cause, Identity, is_temporary_status};
 use crate::hosts::{Link, Scheme};
 use crate::places::Mirrors;
 use crate::transport::{self, Answer, Call, Content, Transport};
@@ -41,8 +41,12 @@ pub(crate) struct Session {
     /// Its settings, where they are not the client's.
     options: Option<RegistryOptions>,
     pub(crate) auth: AuthState,
-    credentials: Mutex<HashMap<String, Credential>>,
+    /// For each repository, with where it comes from.
+    credentials: Mutex<HashMap<String, Sent>>,
 }
+
+/// A credential, and what people are told of it.
+type Sent = (Credential, Option<String>);
 
 impl RegistryClient {
     /// Makes a client. Nothing is read or contacted before the first request.
@@ -288,7 +292,8 @@ impl RegistryClient {
         })
     }
 
-    /// As [`RegistryClient::request`], but a temporary failure is the caller's to handle.
+    /// As [`RegistryClient::request`], but a temporary failure is the caller's to handle. Other origins, to which an
+    /// answer has led, get no credential and no say in how the registry is authenticated to (spec/security.md C1).
     pub(crate) fn request_once(
         &self,
         session: &Session,
@@ -296,14 +301,43 @@ impl RegistryClient {
         scopes: &Scopes,
         call: &Call,
     ) -> Result<Answer, Cause> {
+        let result = self.request_as(session, repository, scopes, call);
+        let is_refused = match &result {
+            Ok(answer) => matches!(answer.status, 401 | 403) && answer.url.origin() == session.home,
+            Err(cause) => matches!(cause, Cause::Token { .. }),
+        };
+        if !is_refused {
+            return result;
+        }
+        // What was asked for before: a helper is not run again.
+        let known = lock(&session.credentials).get(repository).cloned();
+        let identity =
+            Identity { registry: session.registry.clone(), sent: known.and_then(|(_, told)| told) };
+        match result {
+            Ok(answer) => Ok(answer.asked_by(identity)),
+            Err(cause) => Err(cause.asked_by(identity)),
+        }
+    }
+
+    fn request_as(
+        &self,
+        session: &Session,
+        repository: &str,
+        scopes: &Scopes,
+        call: &Call,
+    ) -> Result<Answer, Cause> {
         let transport = self.transport(session);
+        if call.url.origin() != session.home {
+            return transport.send_once(call);
+        }
         let was_known = session.auth.is_known();
         let mut call = call.clone();
         if was_known {
             call.authorization = self.authorization(session, repository, scopes)?;
         }
         let answer = transport.send_once(&call)?;
-        if answer.status != StatusCode::UNAUTHORIZED.as_u16() {
+        let is_home = answer.url.origin() == session.home;
+        if answer.status != StatusCode::UNAUTHORIZED.as_u16() || !is_home {
             return Ok(answer);
         }
         let challenge = match challenge::choose(&answer.headers) {
@@ -323,7 +357,7 @@ impl RegistryClient {
 
     /// Some registries say only at the root of their API how they want to be authenticated to.
     fn ask_for_challenge(&self, session: &Session) -> Result<Option<Challenge>, Cause> {
-        let answer = self.transport(session).send_once(&get(session.url("/v2/")))?;
+        let answer = self.transport(session).send_directly(&get(session.url("/v2/")))?;
         Ok(challenge::choose(&answer.headers))
     }
 
@@ -333,13 +367,13 @@ impl RegistryClient {
         repository: &str,
         scopes: &Scopes,
     ) -> Result<Option<String>, Cause> {
-        let credential = self.credential(session, repository)?;
+        let (credential, _) = self.credential(session, repository)?;
         let transport = self.transport(session);
         session.auth.authorization(&transport, &session.registry, &credential, scopes)
     }
 
     /// The credential for a repository; helpers are asked once.
-    fn credential(&self, session: &Session, repository: &str) -> Result<Credential, Cause> {
+    fn credential(&self, session: &Session, repository: &str) -> Result<Sent, Cause> {
         let mut known = lock(&session.credentials);
         if let Some(credential) = known.get(repository) {
             return Ok(credential.clone());
@@ -348,7 +382,7 @@ impl RegistryClient {
             .0
             .options
             .credentials
-            .get(&session.registry, repository)
+            .get_with_place(&session.registry, repository)
             .map_err(RegistryError::into_cause)?;
         known.insert(repository.to_owned(), credential.clone());
         Ok(credential)

@@ -128,17 +128,32 @@ impl Credentials {
     /// # Errors
     /// A helper cannot be run, or fails. What it printed is not shown: it may be a password.
     pub fn get(&self, registry: &str, repository: &str) -> Result<Credential, RegistryError> {
+        self.get_with_place(registry, repository).map(|(credential, _)| credential)
+    }
+
+    /// As [`Credentials::get`], with what people are told of it: what it is and where it comes from.
+    pub(crate) fn get_with_place(
+        &self,
+        registry: &str,
+        repository: &str,
+    ) -> Result<(Credential, Option<String>), RegistryError> {
+        let told = |credential: &Credential, place: &str| match credential {
+            Credential::Anonymous => None,
+            credential => Some(format!("{} from {place}", credential.kind())),
+        };
         for file in &self.0.files {
             if let Some((helper, _)) = file.helper(registry)
                 && let Some(credential) = self.ask(helper, registry)?
             {
-                return Ok(credential);
+                let place = format!("{} (named in {})", program_name(helper), file.origin);
+                let told = told(&credential, &place);
+                return Ok((credential, told));
             }
             if let Some((_, credential)) = file.stored(registry, repository) {
-                return Ok(credential.clone());
+                return Ok((credential.clone(), told(credential, &file.origin)));
             }
         }
-        Ok(Credential::Anonymous)
+        Ok((Credential::Anonymous, None))
     }
 
     /// Where the credential for a repository is kept: helpers that would be asked, in this order, and at the end the

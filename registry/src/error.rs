@@ -98,11 +98,26 @@ pub(crate) enum Action {
     RunHelper { server: String, program: String },
 }
 
+/// Who was refused.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// Whose credentials were looked for.
+    pub(crate) registry: String,
+    /// What was found, and where; `None` for nobody.
+    pub(crate) sent: Option<String>,
+}
+
 /// Why it failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
-    #[error("{url}: {}{}", status_text(*.status), with_colon(.diagnostics))]
-    Status { url: String, status: u16, retry_after: Option<Duration>, diagnostics: String },
+    #[error("{url}: {}{}{}", status_text(*.status), with_colon(.diagnostics), shown_identity(*.status, .identity.as_deref()))]
+    Status {
+        url: String,
+        status: u16,
+        retry_after: Option<Duration>,
+        diagnostics: String,
+        identity: Option<Box<Identity>>,
+    },
     // Not a `source`: it would say the same once more.
     #[error("{origin}: {}", transport_text(.error))]
     Transport { origin: String, error: Box<ureq::Error> },
@@ -152,6 +167,15 @@ impl RegistryError {
         self.0.cause.kind()
     }
 
+    /// What to do next, where the cause says it: log in, or trust whoever signed the certificate.
+    pub fn hint(&self) -> Option<String> {
+        match self.0.action {
+            // There the answer is another password, as everybody knows.
+            Action::Login(_) => self.0.cause.trust_hint(),
+            _ => self.0.cause.login_hint().or_else(|| self.0.cause.trust_hint()),
+        }
+    }
+
     /// Whether the registry, or the repository, does not have what was asked for.
     pub fn is_not_found(&self) -> bool {
         self.kind() == RegistryErrorKind::NotFound
@@ -178,7 +202,8 @@ impl Error for RegistryError {
 impl Cause {
     #[cfg(test)]
     pub(crate) fn status(status: u16, retry_after: Option<Duration>, text: String) -> Cause {
-        Cause::Status { url: "http://test".to_owned(), status, retry_after, diagnostics: text }
+        let url = "http://test".to_owned();
+        Cause::Status { url, status, retry_after, diagnostics: text, identity: None }
     }
 
     pub(crate) fn kind(&self) -> RegistryErrorKind {
@@ -216,6 +241,55 @@ impl Cause {
             Cause::Service { is_temporary, .. } => *is_temporary,
             _ => false,
         }
+    }
+
+    /// The same, with who was refused.
+    pub(crate) fn asked_by(self, who: Identity) -> Cause {
+        match self {
+            Cause::Status { url, status, retry_after, diagnostics, .. } => {
+                let identity = Some(Box::new(who));
+                Cause::Status { url, status, retry_after, diagnostics, identity }
+            }
+            Cause::Token { origin, cause } => {
+                Cause::Token { origin, cause: Box::new(cause.asked_by(who)) }
+            }
+            other => other,
+        }
+    }
+
+    fn login_hint(&self) -> Option<String> {
+        let (status, identity) = match self {
+            Cause::Status { status, identity: Some(identity), .. } => (*status, identity),
+            Cause::Token { cause, .. } => return cause.login_hint(),
+            _ => return None,
+        };
+        let login = format!("`shale login {}`", identity.registry);
+        Some(match (status, &identity.sent) {
+            (401 | 403, None) => format!("log in first: {login}"),
+            (401, Some(_)) => format!("log in again: {login}"),
+            (403, Some(_)) => format!("log in as a user who may do this: {login}"),
+            _ => return None,
+        })
+    }
+
+    fn trust_hint(&self) -> Option<String> {
+        use rustls::{CertificateError, Error as Tls};
+        let Cause::Transport { origin, error } = self else { return None };
+        let tls = match &**error {
+            ureq::Error::Io(io) => tls_error(io)?,
+            ureq::Error::Rustls(tls) => tls,
+            _ => return None,
+        };
+        if !matches!(tls, Tls::InvalidCertificate(CertificateError::UnknownIssuer)) {
+            return None;
+        }
+        let host = origin.split(' ').next().unwrap_or(origin).trim_start_matches("https://");
+        Some(format!(
+            "if its authority is to be trusted, put the authority's certificate into \
+             /etc/containers/certs.d/{host}/ca.crt (or below ~/.config); \
+             `shale registry explain {host}/NAME` \
+             shows what is read"
+        ))
     }
 
     /// Whether the other side said nothing for as long as the client waits.
@@ -330,6 +404,19 @@ fn status_text(status: u16) -> String {
     match status {
         ..400 => format!("{text} is no answer to this request"),
         _ => text,
+    }
+}
+
+/// Whether a refusal was meant for somebody.
+fn shown_identity(status: u16, identity: Option<&Identity>) -> String {
+    match identity {
+        Some(Identity { sent: Some(sent), .. }) if matches!(status, 401 | 403) => {
+            format!(" (sent: {sent})")
+        }
+        Some(Identity { registry, sent: None }) if matches!(status, 401 | 403) => {
+            format!(" (no credentials for {registry} were sent)")
+        }
+        _ => String::new(),
     }
 }
 

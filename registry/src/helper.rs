@@ -110,7 +110,11 @@ fn find(name: &str, dirs: &[PathBuf]) -> Result<PathBuf, String> {
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(&file))
         .find(|path| is_program(path))
-        .ok_or_else(|| "no such program in PATH".to_owned())
+        .ok_or_else(|| {
+            format!(
+                "there is no {file} in PATH: install it, or take `{name}` out of the file that names it"
+            )
+        })
 }
 
 fn is_program(path: &Path) -> bool {

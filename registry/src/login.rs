@@ -16,7 +16,7 @@ impl RegistryClient {
     }
 
     fn try_login(&self, registry: &str) -> Result<Credential, Cause> {
-        let session = self.session(registry)?;
+        let session = self.session_itself(registry)?;
         self.ping_session(&session, "")?;
         let credential =
             self.options().credentials.get(registry, "").map_err(RegistryError::into_cause)?;

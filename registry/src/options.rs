@@ -109,7 +109,12 @@ impl ProxySettings {
         let https = link.scheme == Scheme::Https;
         let host = crate::client::api_host(&link.host);
         let (name, port) = split_port(&host)?;
-        let proxy = self.proxy_for(https, name, port.unwrap_or(if https { 443 } else { 80 }))?;
+        self.shown(https, name, port.unwrap_or(if https { 443 } else { 80 }))
+    }
+
+    /// The proxy for a host, without its user and password.
+    pub(crate) fn shown(&self, https: bool, host: &str, port: u16) -> Option<String> {
+        let proxy = self.proxy_for(https, host, port)?;
         let (scheme, rest) = proxy.split_once("://").unwrap_or(("http", proxy));
         let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         Some(format!("{scheme}://{}", crate::error::printable(rest)))

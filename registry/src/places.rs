@@ -64,7 +64,9 @@ impl RegistryClient {
         let options = &self.0.options;
         let mut plan = options.hosts.plan(reference, asked)?;
         let named = |list: &[String]| list.iter().any(|name| name == reference.registry());
-        for link in plan.endpoints.iter_mut().filter(|e| e.is_origin).map(|e| &mut e.link) {
+        // Not for another host that a file has stand for it (spec/security.md C14).
+        let is_it = |e: &&mut Endpoint| e.is_origin && e.link.host == reference.registry();
+        for link in plan.endpoints.iter_mut().filter(is_it).map(|e| &mut e.link) {
             if named(&self.0.insecure) {
                 link.insecure();
             }
@@ -98,13 +100,25 @@ impl RegistryClient {
 
     /// The registry itself, for questions that are about no repository.
     pub(crate) fn session(&self, registry: &str) -> Result<Arc<Session>, Cause> {
-        let reference: Reference = format!("{registry}/library/any").parse().map_err(
-            |error: oci::ParseReferenceError| Cause::Configuration {
-                what: format!("registry {registry}"),
-                reason: error.to_string(),
-            },
-        )?;
-        Ok(self.origin(&reference, Asked::Push)?.session)
+        Ok(self.origin(&any_of(registry)?, Asked::Push)?.session)
+    }
+
+    /// The registry itself, not what stands for it: where a credential that is kept under its name may go.
+    pub(crate) fn session_itself(&self, registry: &str) -> Result<Arc<Session>, Cause> {
+        let reference = any_of(registry)?;
+        for asked in [Asked::Push, Asked::Manifest] {
+            let plan = self.plan(&reference, asked).map_err(RegistryError::into_cause)?;
+            if let Some(by) = plan.blocked {
+                return Err(Cause::Blocked { name: registry.to_owned(), by: by.to_string() });
+            }
+            if let Some(own) = plan.endpoints.iter().find(|e| e.link.host == registry) {
+                return self.session_at(&own.link, true);
+            }
+        }
+        let reason = "files have another host stand for it (`shale registry explain`): \
+                      that one has credentials of its own";
+        let what = format!("registry {registry}");
+        Err(Cause::Configuration { what, reason: reason.to_owned() })
     }
 
     /// The place that is searched: the registry itself, or the index that Docker Hub has for it.
@@ -112,8 +126,12 @@ impl RegistryClient {
         let session = self.session(registry)?;
         match registry {
             "docker.io" => {
-                let host = format!("index.{registry}");
-                self.session_at(&Link { host, ..session.link.clone() }, true)
+                // What a file says of another host, headers above all, is not for this one.
+                let mut link = Link::plain(&format!("index.{registry}"));
+                if session.link.host == registry {
+                    link.files.ca.clone_from(&session.link.files.ca);
+                }
+                self.session_at(&link, true)
             }
             _ => Ok(session),
         }
@@ -225,4 +243,13 @@ impl RegistryClient {
         }
         Ok(())
     }
+}
+
+/// A name at a registry, for questions that are about no repository.
+fn any_of(registry: &str) -> Result<Reference, Cause> {
+    let name = format!("{registry}/library/any");
+    name.parse().map_err(|error: oci::ParseReferenceError| Cause::Configuration {
+        what: format!("registry {registry}"),
+        reason: error.to_string(),
+    })
 }

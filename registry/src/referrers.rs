@@ -8,7 +8,7 @@ use crate::client::get;
 use crate::error::{Action, Cause};
 use crate::hosts::Asked;
 use crate::places::Place;
-use crate::tags::{PAGE_MAX_BYTES, PAGES_MAX, next_page};
+use crate::tags::{PAGE_MAX_BYTES, Pages};
 use crate::{RegistryClient, RegistryError};
 
 impl RegistryClient {
@@ -73,13 +73,12 @@ impl RegistryClient {
         if let Some(wanted) = artifact_type {
             url = url.with_query("artifactType", wanted);
         }
-        let mut next = Some(url);
+        let whole = ("the list of referrers", PAGE_MAX_BYTES);
+        let mut pages = Pages::new(whole.0, url);
         let mut all = Vec::new();
-        for _ in 0..PAGES_MAX {
-            let Some(url) = next.take() else { return Ok(Some(all)) };
+        while let Some(url) = pages.next()? {
             let mut call = get(url);
             call.headers.push(("accept", media::OCI_INDEX.to_owned()));
-            let whole = ("the list of referrers", PAGE_MAX_BYTES);
             let answer =
                 self.request_whole(&session, reference.repository(), &scopes, &call, whole)?;
             match answer.status {
@@ -95,12 +94,10 @@ impl RegistryClient {
                 return Ok(None);
             }
             let place = answer.url.redacted();
-            next = next_page(&answer)?;
-            let bytes = answer.read("the list of referrers", PAGE_MAX_BYTES)?;
+            let bytes = pages.read(answer)?;
             all.extend(index(&bytes, place)?.manifests);
         }
-        let text = "the list of referrers has no end".to_owned();
-        Err(Cause::Malformed(session.home.to_string(), text))
+        Ok(Some(all))
     }
 
     fn tagged_referrers(

@@ -1,5 +1,7 @@
 //! The list of a repository's tags, page by page.
 
+use std::collections::HashSet;
+
 use oci::Reference;
 
 use crate::auth::Scopes;
@@ -13,8 +15,45 @@ use crate::{RegistryClient, RegistryError};
 
 /// One page may be this long (spec/security.md C7).
 pub(crate) const PAGE_MAX_BYTES: u64 = 4 << 20;
+/// All pages of a list together may be this long: lists are held in memory.
+const LIST_MAX_BYTES: u64 = 16 << 20;
 /// A list that goes on for longer than this leads nowhere.
-pub(crate) const PAGES_MAX: usize = 1000;
+const PAGES_MAX: usize = 1000;
+
+/// A list that comes page by page. Owns that it has an end.
+pub(crate) struct Pages {
+    /// What errors call it: "the list of tags".
+    what: &'static str,
+    next: Option<Url>,
+    asked: HashSet<String>,
+    left_bytes: u64,
+}
+
+impl Pages {
+    pub(crate) fn new(what: &'static str, first: Url) -> Pages {
+        Pages { what, next: Some(first), asked: HashSet::new(), left_bytes: LIST_MAX_BYTES }
+    }
+
+    /// Where the next page is; `None` behind the last one.
+    pub(crate) fn next(&mut self) -> Result<Option<Url>, Cause> {
+        let Some(url) = self.next.take() else { return Ok(None) };
+        if self.asked.len() == PAGES_MAX || !self.asked.insert(url.to_string()) {
+            let text = format!("{} has no end", self.what);
+            return Err(Cause::Malformed(url.origin().to_string(), text));
+        }
+        Ok(Some(url))
+    }
+
+    /// The content of a page that was asked for; what it says of the next one is remembered.
+    pub(crate) fn read(&mut self, answer: Answer) -> Result<Vec<u8>, Cause> {
+        self.next = next_page(&answer)?;
+        let bytes = answer.read(self.what, PAGE_MAX_BYTES)?;
+        let (what, limit_bytes) = (self.what, LIST_MAX_BYTES);
+        let left = self.left_bytes.checked_sub(bytes.len() as u64);
+        self.left_bytes = left.ok_or(Cause::TooLarge { what, limit_bytes })?;
+        Ok(bytes)
+    }
+}
 
 impl RegistryClient {
     /// All tags of a repository, in the registry's order.
@@ -35,31 +74,28 @@ impl RegistryClient {
         let Place { session, reference } = self.origin(reference, Asked::Manifest)?;
         let reference = &reference;
         let scopes = Scopes::pull(reference.repository());
-        let mut next = Some(session.repository_url(reference, "tags/list"));
+        let whole = ("the list of tags", PAGE_MAX_BYTES);
+        let mut pages = Pages::new(whole.0, session.repository_url(reference, "tags/list"));
         let mut tags: Vec<String> = Vec::new();
-        for _ in 0..PAGES_MAX {
-            let Some(url) = next.take() else { return Ok(tags) };
-            let whole = ("the list of tags", PAGE_MAX_BYTES);
+        while let Some(url) = pages.next()? {
             let answer =
                 self.request_whole(&session, reference.repository(), &scopes, &get(url), whole)?;
             if answer.status != 200 {
                 return Err(answer.into_cause());
             }
             let place = answer.url.redacted();
-            next = next_page(&answer)?;
-            let bytes = answer.read("the list of tags", PAGE_MAX_BYTES)?;
+            let bytes = pages.read(answer)?;
             let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
                 Cause::Malformed(place, format!("the list of tags is not JSON: {error}"))
             })?;
             tags.extend(page.tags.unwrap_or_default());
         }
-        let text = "the list of tags has no end".to_owned();
-        Err(Cause::Malformed(session.home.to_string(), text))
+        Ok(tags)
     }
 }
 
 /// Where a list goes on: what `Link` calls next, on the same origin.
-pub(crate) fn next_page(answer: &Answer) -> Result<Option<Url>, Cause> {
+fn next_page(answer: &Answer) -> Result<Option<Url>, Cause> {
     let Some(link) = answer.header("link") else { return Ok(None) };
     let malformed = |why: &str| Cause::Malformed(answer.url.redacted(), why.to_owned());
     let next = link.split(',').find(|one| {

@@ -6,18 +6,20 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ureq::http::{HeaderMap, Request, header};
 use ureq::{Body, SendBody};
 
+use crate::address;
 use crate::agents::{Agents, Trust};
 use crate::credentials::Secret;
 use crate::dns::{ForbiddenTarget, Guard};
-use crate::error::{Cause, diagnostics, printable};
+use crate::error::{Cause, Identity, diagnostics, printable};
 use crate::options::RegistryOptions;
 use crate::pace::Paced;
 use crate::retry::{RetryPolicy, now, parse_retry_after};
 use crate::url::{Origin, Url};
-use crate::{address, url};
 
 /// Error bodies are read up to this (spec/security.md C7).
 const ERROR_BODY_MAX_BYTES: u64 = 64 << 10;
@@ -55,6 +57,10 @@ pub(crate) struct Answer {
     body: Body,
     /// How long one read may stand still.
     patience: Duration,
+    /// What the server was sent and people must not see, should it say it again (spec/security.md E3).
+    hidden: Vec<Secret>,
+    /// Who asked, where that may be why it was refused.
+    identity: Option<Box<Identity>>,
 }
 
 /// A body on its way.
@@ -94,9 +100,10 @@ impl Answer {
     /// The same answer with its body in memory, which must not be longer than `limit_bytes`.
     pub(crate) fn buffered(self, what: &'static str, limit_bytes: u64) -> Result<Answer, Cause> {
         let Answer { status, patience, .. } = self;
-        let (headers, url) = (self.headers.clone(), self.url.clone());
+        let (headers, url, hidden) = (self.headers.clone(), self.url.clone(), self.hidden.clone());
+        let identity = self.identity.clone();
         let body = Body::builder().data(self.read(what, limit_bytes)?);
-        Ok(Answer { status, headers, url, body, patience })
+        Ok(Answer { status, headers, url, body, patience, hidden, identity })
     }
 
     /// Nothing that a registry has comes encoded: digests are those of the bytes on the wire (spec/security.md C8).
@@ -114,6 +121,17 @@ impl Answer {
         Paced::new(self.body.into_with_config().limit(u64::MAX).reader(), self.patience)
     }
 
+    /// The same answer, of which people are not shown this.
+    pub(crate) fn hiding(mut self, secret: &Secret) -> Answer {
+        self.hidden.push(secret.clone());
+        self
+    }
+
+    /// The same answer, with who was refused.
+    pub(crate) fn asked_by(self, identity: Identity) -> Answer {
+        Answer { identity: Some(Box::new(identity)), ..self }
+    }
+
     /// The answer as the cause of a failure, with what its body says.
     pub(crate) fn into_cause(self) -> Cause {
         self.into_cause_with(diagnostics)
@@ -124,10 +142,15 @@ impl Answer {
         let status = self.status;
         let retry_after = self.header("retry-after").and_then(|v| parse_retry_after(v, now()));
         let url = self.url.redacted();
+        let hidden = self.hidden.clone();
+        let identity = self.identity.clone();
         let mut body = Vec::new();
         // A body that breaks off still says something.
         let _ = self.into_reader().take(ERROR_BODY_MAX_BYTES).read_to_end(&mut body);
-        Cause::Status { url, status, retry_after, diagnostics: text(&body) }
+        // Twice: it may be written in JSON's own way, or be cut off in what is shown.
+        let shown = text(&masked(body, &hidden)).into_bytes();
+        let diagnostics = String::from_utf8_lossy(&masked(shown, &hidden)).into_owned();
+        Cause::Status { url, status, retry_after, diagnostics, identity }
     }
 }
 
@@ -193,9 +216,10 @@ impl Transport<'_> {
     pub(crate) fn send_once(&self, call: &Call) -> Result<Answer, Cause> {
         let may_follow = matches!(call.method, "GET" | "HEAD");
         let mut url = call.url.clone();
+        let mut authorization = call.authorization.as_deref();
         for _ in 0..=REDIRECTS_MAX {
-            let authorization =
-                call.authorization.as_deref().filter(|_| url.origin() == call.url.origin());
+            // Once gone from there it stays away: another host must not choose what is asked for with it.
+            authorization = authorization.filter(|_| url.origin() == call.url.origin());
             let answer = self.exchange(call, &url, authorization)?;
             if !may_follow || !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
@@ -273,7 +297,12 @@ impl Transport<'_> {
         let (parts, body) = result.map_err(transport)?.into_parts();
         let status = parts.status.as_u16();
         let patience = self.options.idle_timeout;
-        Ok(Answer { status, headers: parts.headers, url: url.clone(), body, patience })
+        let mut hidden: Vec<Secret> = authorization.map(secrets_of).unwrap_or_default();
+        if url.origin() == *self.home {
+            hidden.extend(self.headers.iter().map(|(_, value)| value.clone()));
+        }
+        let (headers, url) = (parts.headers, url.clone());
+        Ok(Answer { status, headers, url, body, patience, hidden, identity: None })
     }
 
     /// How far a URL is trusted: fully on the host that the user named, else only to public places.
@@ -283,9 +312,7 @@ impl Transport<'_> {
         }
         let registry_is_loopback = address::is_loopback_host(&self.home.host);
         // Proxies resolve names themselves, so an address that is spelt out is checked here too.
-        let forbidden =
-            url_address(target).is_some_and(|a| address::is_forbidden(a, registry_is_loopback));
-        if forbidden {
+        if is_forbidden(target, registry_is_loopback) {
             return Err(forbidden_target(target));
         }
         Ok((Guard::Foreign { registry_is_loopback }, Trust::default()))
@@ -300,12 +327,45 @@ impl Transport<'_> {
         if self.agents.is_stopped() {
             return Cause::Cancelled;
         }
-        Cause::Transport { origin: url.origin().to_string(), error: Box::new(source) }
+        // It may be the proxy that is not there.
+        let proxy = self.options.proxy.shown(url.https, &url.host, url.port);
+        let through = proxy.map(|proxy| format!(" through proxy {proxy}")).unwrap_or_default();
+        Cause::Transport { origin: format!("{}{through}", url.origin()), error: Box::new(source) }
     }
 }
 
-fn url_address(url: &url::Url) -> Option<std::net::IpAddr> {
-    address::literal(&url.host)
+/// What is secret in the value of an `Authorization` header: a token, or a password in both its forms.
+fn secrets_of(authorization: &str) -> Vec<Secret> {
+    let (kind, value) = authorization.split_once(' ').unwrap_or(("", authorization));
+    let decoded = STANDARD.decode(value).ok().filter(|_| kind.eq_ignore_ascii_case("basic"));
+    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let password = decoded.as_deref().and_then(|text| text.split_once(':')).map(|(_, p)| p);
+    [Some(value), password].into_iter().flatten().map(|text| Secret::new(text.to_owned())).collect()
+}
+
+/// Shorter ones are found in any text: to hide them would tell them.
+const SECRET_MIN_BYTES: usize = 6;
+
+/// A text without secrets that were sent to whoever says it.
+fn masked(text: Vec<u8>, hidden: &[Secret]) -> Vec<u8> {
+    let mut text = text;
+    for secret in hidden.iter().map(|secret| secret.reveal().as_bytes()) {
+        if secret.len() < SECRET_MIN_BYTES {
+            continue;
+        }
+        let mut from = 0;
+        while let Some(at) = text[from..].windows(secret.len()).position(|part| part == secret) {
+            text.splice(from + at..from + at + secret.len(), *b"***");
+            from += at + 3;
+        }
+    }
+    text
+}
+
+/// Whether a URL spells out an address that a server must not name.
+fn is_forbidden(url: &Url, registry_is_loopback: bool) -> bool {
+    address::literal(&url.host).is_some_and(|a| address::is_forbidden(a, registry_is_loopback))
+        || address::is_odd_address(&url.host)
 }
 
 /// How far a URL is trusted that a download leads to: fully when the user named its host.
@@ -314,7 +374,7 @@ pub(crate) fn guard_of_redirect(target: &Url, first: Option<&Url>) -> Result<Gua
         return Ok(Guard::Open);
     };
     let registry_is_loopback = address::is_loopback_host(&first.host);
-    match url_address(target).is_some_and(|a| address::is_forbidden(a, registry_is_loopback)) {
+    match is_forbidden(target, registry_is_loopback) {
         true => Err(forbidden_target(target)),
         false => Ok(Guard::Foreign { registry_is_loopback }),
     }

@@ -59,7 +59,8 @@ impl<'a, 'c> Upload<'a, 'c> {
     /// Whether more has arrived since this was asked last: a try that got further is no failed one.
     pub(crate) fn has_advanced(&mut self) -> bool {
         let has = self.done_bytes >= self.counted_bytes + RESUME_MIN_BYTES;
-        self.counted_bytes = self.done_bytes;
+        // Never less: who loses and takes the same bytes over and over gets nowhere.
+        self.counted_bytes = self.counted_bytes.max(self.done_bytes);
         has
     }
 
@@ -228,8 +229,12 @@ impl<'a, 'c> Upload<'a, 'c> {
         self.done_bytes = match arrived(&answer) {
             // Some count the bytes where the last one's number is wanted. The digest tells whether all is there.
             Some(arrived) if arrived == end + 1 && end == self.blob.size_bytes => end,
-            // Fewer than were sent are sent again; none at all is no progress.
-            Some(arrived) if arrived <= from_byte || arrived > self.blob.size_bytes => {
+            // Fewer than were sent are sent again; none at all is no progress, nor are a few each time.
+            Some(arrived)
+                if arrived <= from_byte
+                    || arrived > self.blob.size_bytes
+                    || (arrived < end && arrived - from_byte < PIECE_MIN_BYTES) =>
+            {
                 let why = "the registry does not say how much of the piece has arrived";
                 return Err(Cause::Malformed(answer.url.redacted(), why.to_owned()));
             }
@@ -265,10 +270,7 @@ impl<'a, 'c> Upload<'a, 'c> {
     /// Storage elsewhere gets the content and no credential (spec/security.md C1).
     fn request(&self, call: &Call) -> Result<Answer, Cause> {
         let Target { client, session, reference, scopes } = self.to;
-        match self.is_home(&call.url) {
-            true => client.request_once(session, reference.repository(), scopes, call),
-            false => client.transport(session).send_once(call),
-        }
+        client.request_once(session, reference.repository(), scopes, call)
     }
 
     fn is_home(&self, url: &Url) -> bool {

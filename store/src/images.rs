@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Failure, StoreError, at};
 use crate::layout::Store;
 use crate::lease::Lease;
-use crate::{blobs, chains, layers, manifests, records, seal};
+use crate::{blobs, chains, layers, manifests, records, repo_digests, seal};
 
 const KIND: &str = "image";
 /// Shortest prefix of an id that [`Store::images_by_prefix`] takes.
@@ -107,6 +107,22 @@ impl Lease {
         self.store().image(id)
     }
 
+    /// Forgets an image that no name and no list leads to and nobody else uses, not even somebody who is about to name
+    /// it. `false` when it stays, or is not there.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn forget_image(&self, id: &ImageId) -> Result<bool, StoreError> {
+        let store = self.store();
+        let _locked = store.lock_exclusively()?;
+        let is_named = store.tags()?.iter().any(|(_, tagged)| tagged.images().contains(id))
+            || store.manifest_lists()?.iter().any(|list| list.images.contains(id));
+        if is_named || self.is_held_by_others(&path(id))? {
+            return Ok(false);
+        }
+        store.remove_image(id)
+    }
+
     /// [`Store::images`].
     ///
     /// # Errors
@@ -192,7 +208,13 @@ impl Store {
         let path = path(id);
         let mark = closed_mark(&path);
         self.disk().unlink(&mark).map_err(at("remove", mark))?;
-        self.disk().unlink(&path).map_err(at("remove", path))
+        let removed = self.disk().unlink(&path).map_err(at("remove", path))?;
+        for note in self.repo_digest_paths()? {
+            if repo_digests::object_of(&note) == Some(&*id.0.hex()) {
+                self.disk().unlink(&note).map_err(at("remove", note))?;
+            }
+        }
+        Ok(removed)
     }
 }
 

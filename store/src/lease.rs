@@ -301,6 +301,12 @@ impl Lease {
         self.inner.store.disk()
     }
 
+    /// Whether another lease that lives has named a path. Only meaningful while the store is locked exclusively.
+    pub(crate) fn is_held_by_others(&self, path: &str) -> Result<bool, StoreError> {
+        let names = names_but(self.disk(), Some(&self.inner.id)).map_err(at("read", "leases"))?;
+        Ok(names.contains(path))
+    }
+
     pub(crate) fn missing(what: &'static str, id: impl ToString) -> StoreError {
         Failure::Missing { what, id: id.to_string() }.into()
     }
@@ -349,9 +355,16 @@ fn lock_of_dead(disk: &Disk, path: &str) -> io::Result<Option<File>> {
 
 /// Every path that a living process has named. Only meaningful while the store is locked exclusively.
 pub(crate) fn live_names(disk: &Disk) -> io::Result<HashSet<String>> {
+    names_but(disk, None)
+}
+
+fn names_but(disk: &Disk, own: Option<&str>) -> io::Result<HashSet<String>> {
     let mut names = HashSet::new();
     for name in disk.list("leases")? {
         let path = format!("leases/{name}");
+        if own == Some(name.as_str()) {
+            continue;
+        }
         if lock_of_dead(disk, &path)?.is_some() {
             continue;
         }

@@ -39,6 +39,7 @@ mod partial;
 mod places;
 mod records;
 mod refs;
+mod repo_digests;
 mod seal;
 mod trash;
 mod trust;

@@ -52,6 +52,14 @@ impl Tagged {
             Tagged::Index(index) => index.images.iter().map(|(image, _)| *image).collect(),
         }
     }
+
+    /// The digest by which the store tells it from others: that of the config, or of the index.
+    pub fn object(&self) -> Digest {
+        match self {
+            Tagged::Image(image) => image.0,
+            Tagged::Index(index) => index.index.digest,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -109,7 +109,7 @@ fn attestations_stay_with_their_index() {
     set_up(&world, &base);
     let address = registry.address();
     let name = format!("{address}/team/app:1");
-    world.build(&["-t", &name, "--provenance=true", "--sbom=true", "-o", "type=image"]).ok();
+    world.build(&["-t", &name, "--provenance=true", "--sbom=true"]).ok();
     world.shale(&["push", &name]).ok(); // ATT-03
     let repository = format!("http://{address}/v2/team/app");
     let index = fetch(&world, &format!("{repository}/manifests/1"));

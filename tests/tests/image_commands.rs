@@ -383,6 +383,55 @@ fn an_image_of_a_registry_has_its_digest() {
 }
 
 #[test]
+fn digests_are_those_of_repositories() {
+    need!("docker-registry");
+    let world = World::new();
+    let registry = Registry::start(&world);
+    let name = |name: &str| format!("{}/{name}", registry.address());
+    let digests = |world: &World, of: &str| {
+        world.shale(&["inspect", "-f", "{{join .RepoDigests \" \"}}", of]).ok().to_owned()
+    };
+    let sent = |output: &str| {
+        let (_, digest) = output.split_once("digest: ").expect("a digest");
+        digest.split_whitespace().next().unwrap_or_default().to_owned()
+    };
+    // What met no registry has none, whatever it is called.
+    world.dockerfile("FROM scratch\nLABEL a=b\n");
+    let (ci, other) = (name("ci:1"), name("other:1"));
+    world.build(&["-t", &ci, "-t", &other]).ok();
+    assert_eq!(digests(&world, &ci), "");
+    let digest = sent(world.shale(&["push", &ci]).ok());
+    let known = format!("{}@{digest}", name("ci"));
+    assert_eq!(digests(&world, &ci), known);
+    let format = ["images", "--digests", "--format", "{{.Repository}} {{.Digest}}"];
+    let rows = world.shale(&format);
+    assert!(rows.ok().contains(&format!("{} {digest}", name("ci"))), "{}", rows.ok());
+    assert!(rows.ok().contains(&format!("{} <none>", name("other"))), "{}", rows.ok());
+    world.shale(&["push", "-a", "-q", &name("other")]).ok();
+    assert_eq!(digests(&world, &ci), format!("{known} {}@{digest}", name("other")));
+    // The name may mean something else by now: the digest does not.
+    world.dockerfile("FROM scratch\nLABEL a=c\n");
+    world.build(&["-t", &ci]).ok();
+    let label = world.shale(&["inspect", "-f", "{{.Config.Labels.a}}", &known]);
+    assert_eq!(label.ok(), "b");
+    assert_eq!(digests(&world, &ci), "");
+    // An index is known by its own digest, also where one image of it was pulled.
+    let both = name("both:1");
+    world.build(&["--platform", "linux/amd64,linux/arm64", "-t", &both]).ok();
+    let index = format!("{}@{}", name("both"), sent(world.shale(&["push", &both]).ok()));
+    assert_eq!(digests(&world, &both), index);
+    let puller = World::new();
+    assert!(puller.shale(&["pull", &both]).ok().contains("Downloaded newer image"));
+    assert_eq!(digests(&puller, &both), index);
+    assert_eq!(digests(&puller, &index), index);
+    assert!(puller.shale(&["pull", &index]).ok().contains("Image is up to date"));
+    puller.shale(&["tag", &both, "elsewhere"]).ok();
+    let removed = puller.shale(&["rmi", &both]);
+    assert_eq!(removed.ok(), format!("Untagged: {both}\nUntagged: {index}"));
+    assert_eq!(digests(&puller, "elsewhere"), "");
+}
+
+#[test]
 fn ids_may_be_short_and_must_be_clear() {
     let world = World::new();
     let mut names = Vec::new();

@@ -222,8 +222,21 @@ fn a_login_is_tried_then_kept_in_the_file() {
     let run = world.shale(&["logout", &format!("https://{host}/v2/")]);
     assert_eq!(run.ok(), format!("Removing login credentials for {host}"));
     assert!(!world.read("home/.docker/config.json").contains(&encoded()));
-    world.shale(&["pull", &name]).fails(4, &["401"]);
+    let (unsent, hint) = (format!("no credentials for {host}"), format!("`shale login {host}`"));
+    world.shale(&["pull", &name]).fails(4, &["401", &unsent, &hint]);
+    let file = world.write("refused/Dockerfile", format!("FROM {host}/other\n"));
+    world
+        .shale(&["build", file.parent().unwrap().to_str().unwrap()])
+        .fails(4, &["401", &unsent, &hint]);
     assert_eq!(world.shale(&["logout", &host]).ok(), format!("Not logged in to {host}"));
+    // A file that is not docker's own stays as it is, and still counts.
+    let entry = format!(r#"{{"auths": {{"{host}": {{"auth": "dTpw"}}}}}}"#);
+    let other = world.write("home/.config/containers/auth.json", entry).display().to_string();
+    let run = world.shale(&["logout", &host]);
+    assert_eq!(run.ok(), format!("Not logged in to {host}"));
+    assert!(run.stderr.contains(&format!("{other} still has credentials for {host}")), "{run}");
+    let sent = format!("sent: password of u from {other}");
+    world.shale(&["pull", &name]).fails(4, &["401", &sent, &hint]);
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! Pull and push: docker's words, what was cut goes on, what a registry has is not sent.
 
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use testkit::image::{TestImage, descriptor};
 use testkit::need;
 use testkit::registry::{Fault, FaultKind, Settings, TestRegistry};
 use testkit::rootfs::TarBuilder;
-use world::{Registry, World};
+use testkit::wire::{Piece, Wire};
+use world::{Registry, Run, World};
 
 /// Bytes that do not compress.
 fn noise(length: usize, seed: u64) -> Vec<u8> {
@@ -225,6 +229,68 @@ fn one_platform_of_an_index_can_be_pushed_alone() {
     world.shale(&["push", &name]).ok();
     let (media_type, _) = registry.manifest("app", "1").unwrap();
     assert_eq!(media_type, "application/vnd.oci.image.index.v1+json");
+}
+
+#[test]
+fn a_platform_that_is_not_there_is_told_with_those_that_are() {
+    let world = World::new();
+    let registry = TestRegistry::start();
+    world.dockerfile("FROM scratch\nENV A=b\n");
+    let name = registry.name("app:1");
+    world.build(&["--platform", "linux/amd64,linux/arm64", "-t", &name, "--push"]).ok();
+    world.shale(&["pull", "--platform", "linux/s390x", &name]).fails(
+        4,
+        &["cannot pull", "no match for platform", "linux/s390x", "linux/amd64, linux/arm64"],
+    );
+}
+
+/// Stops a transfer at a registry that does not answer; gives its exit code and its words.
+fn stopped(world: &World, registry: &TestRegistry, signal: &str, arguments: &[&str]) -> Run {
+    let before = registry.log().len();
+    let mut command = world.command(arguments);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let moving = command.spawn().unwrap();
+    let asked = Instant::now();
+    while registry.log().len() == before {
+        assert!(asked.elapsed() < Duration::from_secs(30), "nothing was asked for");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    world.program("kill", &[signal, &moving.id().to_string()]).ok();
+    let output = moving.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run {
+        line: format!("{arguments:?}"),
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+        took: asked.elapsed(),
+    }
+}
+
+#[test]
+fn a_stopped_transfer_has_its_own_code_and_no_other_reason() {
+    let world = World::new();
+    let registry = TestRegistry::start();
+    image(5_000_000, 31).push_to(&registry, "app", "1");
+    let silent = || FaultKind::Wire(Wire::instead(vec![Piece::Pause(Duration::from_secs(60))]));
+    let name = registry.name("app:1");
+    world.shale(&["pull", &name]).ok();
+    world.shale(&["tag", &name, &registry.name("new:1")]).ok();
+    registry.fail_with("GET", "/blobs/", 100, silent());
+    registry.fail_with("POST", "/blobs/", 100, silent());
+    let (new, other) = (registry.name("new:1"), World::new());
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let pull = stopped(&other, &registry, signal, &["pull", &name]);
+        let push = stopped(&world, &registry, signal, &["push", &new]);
+        for run in [pull, push] {
+            run.fails(code, &["cancelled"]);
+            assert!(
+                !run.stderr.contains("cannot") && !run.stderr.contains("content to push"),
+                "{run}"
+            );
+        }
+    }
 }
 
 #[test]

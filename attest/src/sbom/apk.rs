@@ -19,7 +19,7 @@ struct Paragraph {
 
 pub(super) fn scan(tree: &dyn Tree, into: &mut Inventory) -> Result<(), TreeError> {
     for place in PLACES {
-        let Some(mut lines) = read::lines(tree, place.as_bytes())? else { continue };
+        let Some(mut lines) = read::lines(tree, place.as_bytes(), into)? else { continue };
         let mut paragraph = Paragraph::default();
         while let Some(line) = lines.next_line()? {
             if line.is_empty() {

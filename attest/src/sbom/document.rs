@@ -158,7 +158,11 @@ mod tests {
             found_in: format!("n/{name}/package.json"),
         };
         let packages = [package("a", "1"), package("a", "2"), package("ü/ x", "3")];
-        Inventory { packages: packages.into(), unlisted: vec!["x".to_owned()], distribution: None }
+        Inventory {
+            packages: packages.into(),
+            unlisted: vec!["x".to_owned()],
+            ..Inventory::default()
+        }
     }
 
     fn text(value: &Value, member: &str) -> String {

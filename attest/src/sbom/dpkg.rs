@@ -20,10 +20,10 @@ struct Stanza {
 }
 
 pub(super) fn scan(tree: &dyn Tree, into: &mut Inventory) -> Result<(), TreeError> {
-    if let Some(lines) = read::lines(tree, STATUS.as_bytes())? {
+    if let Some(lines) = read::lines(tree, STATUS.as_bytes(), into)? {
         stanzas(lines, STATUS, into)?;
     }
-    let Some(dir) = tree::resolve(tree, PARTS.as_bytes(), true)? else { return Ok(()) };
+    let Some(dir) = read::found(tree, PARTS.as_bytes())? else { return Ok(()) };
     if !tree.entry(&dir)?.is_some_and(|entry| entry.is_dir()) {
         return Ok(());
     }
@@ -32,7 +32,7 @@ pub(super) fn scan(tree: &dyn Tree, into: &mut Inventory) -> Result<(), TreeErro
             continue;
         }
         let path = tree::join(&dir, &name);
-        if let Some(lines) = read::lines(tree, &path)? {
+        if let Some(lines) = read::lines(tree, &path, into)? {
             stanzas(lines, &String::from_utf8_lossy(&path), into)?;
         }
     }

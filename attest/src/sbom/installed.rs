@@ -63,7 +63,7 @@ fn is_node_module(dir: &[u8]) -> bool {
 }
 
 fn python(tree: &dyn Tree, path: &[u8], into: &mut Inventory) -> Result<(), TreeError> {
-    let Some(mut lines) = read::lines(tree, path)? else { return Ok(()) };
+    let Some(mut lines) = read::lines(tree, path, into)? else { return Ok(()) };
     let (mut name, mut version, mut license) = (String::new(), String::new(), None);
     for _ in 0..HEADERS_MAX {
         let Some(line) = lines.next_line()? else { break };
@@ -96,7 +96,7 @@ fn is_short(license: &str) -> bool {
 }
 
 fn node(tree: &dyn Tree, path: &[u8], into: &mut Inventory) -> Result<(), TreeError> {
-    let Some(bytes) = read::small(tree, path, JSON_MAX_BYTES)? else { return Ok(()) };
+    let Some(bytes) = read::small(tree, path, JSON_MAX_BYTES, into)? else { return Ok(()) };
     let Ok(document) = serde_json::from_slice::<Value>(&bytes) else { return Ok(()) };
     let text = |member: &str| document.get(member).and_then(Value::as_str).map(str::to_owned);
     let (Some(name), Some(version)) = (text("name"), text("version")) else { return Ok(()) };
@@ -153,8 +153,7 @@ mod tests {
             ("var/lib/rpm/rpmdb.sqlite", "x"),
         ]);
         let found = scan(&*tree).expect("readable");
-        assert!(found.packages.len() <= 1, "{}", found.packages.len());
-        assert!(found.packages.iter().all(|package| package.name.len() <= 64 << 10));
+        assert!(found.packages.is_empty(), "{}", found.packages.len());
         assert_eq!(found.unlisted, ["packages of the rpm database in /var/lib/rpm"]);
     }
 }

@@ -6,6 +6,8 @@ use std::io::{self, BufRead, BufReader, Read, Take};
 use layer::EntryKind;
 use tree::{Tree, TreeError};
 
+use super::Inventory;
+
 /// Of a database no more than this is read.
 const FILE_MAX_BYTES: u64 = 256 << 20;
 /// A line is cut there.
@@ -17,9 +19,16 @@ pub(crate) struct Lines {
     reader: BufReader<Take<File>>,
 }
 
-/// The lines of a regular file; links are followed inside the tree. `None` when there is none.
-pub(crate) fn lines(tree: &dyn Tree, path: &[u8]) -> Result<Option<Lines>, TreeError> {
-    let Some(path) = regular(tree, path)? else { return Ok(None) };
+/// The lines of a regular file; links are followed inside the tree. `None` when there is none, or enough was read.
+pub(crate) fn lines(
+    tree: &dyn Tree,
+    path: &[u8],
+    into: &mut Inventory,
+) -> Result<Option<Lines>, TreeError> {
+    let Some((path, size_bytes)) = regular(tree, path)? else { return Ok(None) };
+    if !into.may_read(size_bytes.min(FILE_MAX_BYTES)) {
+        return Ok(None);
+    }
     let reader = BufReader::new(tree.open(&path)?.take(FILE_MAX_BYTES));
     Ok(Some(Lines { path, reader }))
 }
@@ -29,25 +38,35 @@ pub(crate) fn small(
     tree: &dyn Tree,
     path: &[u8],
     max_bytes: u64,
+    into: &mut Inventory,
 ) -> Result<Option<Vec<u8>>, TreeError> {
-    let Some(path) = regular(tree, path)? else { return Ok(None) };
+    let Some((path, size_bytes)) = regular(tree, path)? else { return Ok(None) };
+    if size_bytes > max_bytes || !into.may_read(size_bytes) {
+        return Ok(None);
+    }
     let mut bytes = Vec::new();
     let read = tree.open(&path)?.take(max_bytes + 1).read_to_end(&mut bytes);
     read.map_err(|error| TreeError::new("read", &path, error))?;
     Ok((bytes.len() as u64 <= max_bytes).then_some(bytes))
 }
 
-fn regular(tree: &dyn Tree, path: &[u8]) -> Result<Option<Vec<u8>>, TreeError> {
-    let resolved = match tree::resolve(tree, path, true) {
-        Ok(resolved) => resolved,
+/// Where a path leads inside the tree; `None` when that is nowhere.
+pub(crate) fn found(tree: &dyn Tree, path: &[u8]) -> Result<Option<Vec<u8>>, TreeError> {
+    match tree::resolve(tree, path, true) {
         // Links that lead nowhere or in circles.
-        Err(error) if error.source.raw_os_error().is_some() => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let Some(path) = resolved else { return Ok(None) };
+        Err(error) if error.source.raw_os_error().is_some() => Ok(None),
+        resolved => resolved,
+    }
+}
+
+/// Where a regular file is, and its length.
+fn regular(tree: &dyn Tree, path: &[u8]) -> Result<Option<(Vec<u8>, u64)>, TreeError> {
+    let Some(path) = found(tree, path)? else { return Ok(None) };
     let entry = tree.entry(&path)?;
-    let is_file = entry.is_some_and(|entry| matches!(entry.kind, EntryKind::File { .. }));
-    Ok(is_file.then_some(path))
+    Ok(entry.and_then(|entry| match entry.kind {
+        EntryKind::File { size_bytes, .. } => Some((path, size_bytes)),
+        _ => None,
+    }))
 }
 
 impl Lines {

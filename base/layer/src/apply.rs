@@ -27,7 +27,7 @@ use tree::{Name, Tree};
 
 const BUFFER_BYTES: usize = 128 * 1024;
 /// A layer that unpacks to more is a bomb (security.md B9).
-const SIZE_MAX_BYTES: u64 = 64 << 30;
+pub const SIZE_MAX_BYTES: u64 = 64 << 30;
 
 /// How a tar is applied.
 pub struct ApplyOptions<'a> {

@@ -30,10 +30,13 @@ pub fn file_bytes(entries: &[Entry], block_bytes: u64) -> u64 {
     let mut groups = HashSet::new();
     let once = entries.iter().filter(|e| e.link_group.is_none_or(|group| groups.insert(group)));
     let sizes = once.map(|entry| match entry.kind {
-        EntryKind::File { size_bytes, .. } => size_bytes.next_multiple_of(block_bytes),
+        EntryKind::File { size_bytes, .. } => {
+            size_bytes.checked_next_multiple_of(block_bytes).unwrap_or(u64::MAX)
+        }
         _ => 0,
     });
-    sizes.sum()
+    // Sparse files can be of any length.
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// Kinds of entries.

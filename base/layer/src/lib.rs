@@ -27,7 +27,7 @@ mod toc_format;
 mod unpack;
 mod write_layer;
 
-pub use apply::{Applied, ApplyOptions, apply_tar};
+pub use apply::{Applied, ApplyOptions, SIZE_MAX_BYTES, apply_tar};
 pub use compress::{BlockWriter, Compression, compress};
 pub use content::{content_id, digest_files};
 pub use decompress::{decompress, detect_archive, is_archive};

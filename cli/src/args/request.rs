@@ -69,6 +69,7 @@ pub(crate) fn build_command(
     }
     let cache = caches(typed, &plan, around, &mut warnings)?;
     let attest = attestations(typed, &plan, around)?;
+    keep_attested(&attest, &mut outputs, around, &mut warnings)?;
     warnings.extend(left_out(&attest, &outputs.outputs));
     let request = BuildRequest {
         context,
@@ -86,11 +87,7 @@ pub(crate) fn build_command(
         engines: engine_places(around),
         cache_from: cache.0,
         cache_to: cache.1,
-        cache_rules: CacheRules {
-            no_cache_from: values::steps("--no-cache-from", &typed.no_cache_from)?,
-            max_age: values::max_ages(&typed.max_age)?,
-            expect_cached: values::steps("--expect-cached", &typed.expect_cached)?,
-        },
+        cache_rules: cache_rules(typed)?,
         attest,
         tool_env: tool_env(around),
     };
@@ -110,6 +107,14 @@ pub(crate) fn build_command(
     })
 }
 
+fn cache_rules(typed: &BuildArgs) -> Result<CacheRules, UsageError> {
+    Ok(CacheRules {
+        no_cache_from: values::steps("--no-cache-from", &typed.no_cache_from)?,
+        max_age: values::max_ages(&typed.max_age)?,
+        expect_cached: values::steps("--expect-cached", &typed.expect_cached)?,
+    })
+}
+
 /// What is to be said of the result, and what the metadata file says of the build (ATT-01, OUT-41).
 fn attestations(
     typed: &BuildArgs,
@@ -126,6 +131,25 @@ fn attestations(
         other => (values::go_bool(other) != Ok(false)).then_some(ProvenanceMode::Min),
     };
     Ok(wanted)
+}
+
+/// A name that is to have attestations is one of an index, which the build has to make (OUT-40).
+fn keep_attested(
+    wanted: &Attestations,
+    outputs: &mut Outputs,
+    around: &Surroundings,
+    warnings: &mut Vec<String>,
+) -> Result<(), UsageError> {
+    let is_wanted = wanted.provenance.is_some() || wanted.sbom.is_some();
+    match is_wanted && outputs.outputs.is_empty() {
+        false => {}
+        true if outputs.tags.is_empty() => warnings.push(
+            "attestations are kept with an image's name: without -t or --output there are none"
+                .to_owned(),
+        ),
+        true => outputs.outputs.push(values::parse_output("type=image", around)?.output),
+    }
+    Ok(())
 }
 
 /// Outputs that cannot hold what is asked for.

@@ -11,7 +11,7 @@ mod sizes;
 mod tag;
 
 use engine::{BuildError, BuildErrorKind, Environment};
-use oci::{ImageConfig, Platform, Reference};
+use oci::{Digest, ImageConfig, Platform, Reference};
 use store::{Lease, StoreError, StoredImage, Tagged};
 use template::TemplateError;
 
@@ -73,6 +73,19 @@ impl Shelf {
         self.lease.store().tags().map_err(store_error("cannot list the names"))
     }
 
+    /// Under which digests repositories have what they got from here, or gave: what it is, and its name there.
+    fn repo_digests(&self) -> Result<Vec<(Digest, Reference)>, Failure> {
+        let failed = store_error("cannot list the digests");
+        let mut all = self.lease.store().repo_digests().map_err(failed)?;
+        // A name by digest says it itself.
+        for (name, tagged) in self.tags()? {
+            all.extend(name.digest().map(|digest| (tagged.object(), name.with_digest(digest))));
+        }
+        all.sort_by(|(_, a), (_, b)| a.cmp(b));
+        all.dedup();
+        Ok(all)
+    }
+
     /// The image of a name or id; of several platforms the one that was asked for, else this machine's.
     fn find(&self, text: &str, platform: Option<&Platform>) -> Result<StoredImage, Failure> {
         let Some(platform) = platform else {
@@ -102,12 +115,4 @@ fn shown_id(id: &str, whole: bool) -> String {
         return id.to_owned();
     }
     id.strip_prefix("sha256:").unwrap_or(id).chars().take(SHORT_ID).collect()
-}
-
-/// The digest under which a registry has what a name means, as far as it is known.
-fn digest_of(tagged: &Tagged, image: Option<&StoredImage>) -> Option<oci::Digest> {
-    match tagged {
-        Tagged::Index(index) => Some(index.index.digest),
-        Tagged::Image(_) => Some(image?.manifest.as_ref()?.digest),
-    }
 }

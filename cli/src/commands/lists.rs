@@ -183,7 +183,7 @@ fn ls(process: &mut Process) -> Done {
         let mut name = name.familiar();
         for entry in entries {
             let platform = entry.platform.normal().to_string();
-            table.row(&[&name, &platform, &entry.reference().familiar()]);
+            table.row(&[&name, &plain_text(&platform), &entry.reference().familiar()]);
             // Lines below the first are of the same list.
             name.clear();
         }
@@ -204,7 +204,9 @@ pub(crate) fn join(process: &mut Process, typed: &JoinArgs) -> Done {
     if !typed.quiet {
         for entry in &joined.entries {
             let from = entry.reference().familiar();
-            say(&format!("{} is {from}\n", entry.platform.normal()));
+            // What an image says that it is for is its maker's word.
+            let platform = entry.platform.normal().to_string();
+            say(&format!("{} is {from}\n", plain_text(&platform)));
         }
     }
     match typed.dry_run {

@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use ::registry::{
-    Credential, Credentials, Keeper, LoginConfig, RegistryClient, RegistryError, RegistryErrorKind,
+    Credential, Credentials, Keeper, LoginConfig, RegistryError, RegistryErrorKind,
     RegistryOptions, Secret, server_name,
 };
 use engine::{BuildError, BuildErrorKind};
@@ -42,14 +42,21 @@ pub(crate) fn logout(process: &mut Process, typed: &LogoutArgs) -> Done {
     let helper_dirs = DockerConfig::helper_dirs(&process.around);
     let had_entry = file.has(&registry).map_err(no_registry)?;
     if !file.forget(&registry, &helper_dirs).map_err(no_registry)? {
+        warn_of_kept(process, &registry)?;
         return print(&format!("Not logged in to {shown}\n"));
     }
     if had_entry {
         write_config(&path, &file.to_text())?;
     }
-    let left = kept_elsewhere(process, &registry)?;
-    left.iter().for_each(|place| warn(&format!("{place} still has credentials for {registry}")));
+    warn_of_kept(process, &registry)?;
     print(&format!("Removing login credentials for {shown}\n"))
+}
+
+/// Says where credentials are that this command does not remove: they are used from now on.
+fn warn_of_kept(process: &Process, registry: &str) -> Result<(), Failure> {
+    let left = kept_elsewhere(process, registry)?;
+    left.iter().for_each(|place| warn(&format!("{place} still has credentials for {registry}")));
+    Ok(())
 }
 
 /// The credential of flags and standard input; `None` when there is none.
@@ -90,7 +97,7 @@ fn again_or_asked(
         |user: &String| matches!(&kept, Credential::Basic { user: kept, .. } if kept != user);
     if kept != Credential::Anonymous && !typed.username.as_ref().is_some_and(is_other) {
         say("Authenticating with existing credentials...\n");
-        match RegistryClient::new(options.clone()).login(registry) {
+        match process.client(options.clone()).login(registry) {
             Ok(_) => return print("Login Succeeded\n"),
             Err(error) if error.kind() == RegistryErrorKind::Unauthorized => {
                 say("They are not accepted any more.\n");
@@ -122,7 +129,7 @@ fn tried_and_kept(
     }
     let credential = Credential::Basic { user: user.to_owned(), password };
     let credentials = Credentials::only(registry, credential);
-    let client = RegistryClient::new(RegistryOptions { credentials, ..options.clone() });
+    let client = process.client(RegistryOptions { credentials, ..options.clone() });
     let credential = client.login(registry).map_err(no_registry)?;
     let keeper = file.keeper(registry);
     let helper_dirs = DockerConfig::helper_dirs(&process.around);

@@ -27,11 +27,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ::registry::RegistryClient;
+use ::registry::{RegistryClient, RegistryError, RegistryOptions};
 use clap::Parser as _;
 use engine::{BuildError, BuildErrorKind, Environment, Facts};
 use executor::WorkerOptions;
 use executor::process::{EngineProcess, EngineStart, engine_started, run_engine, watch_signals};
+use rustix::event::{PollFd, PollFlags, poll};
 use store::{Store, StoreOptions};
 use sys::Cancel;
 
@@ -214,15 +215,30 @@ impl Process {
         let registry = config
             .registry_options(&self.around)
             .map_err(|error| BuildError::of(BuildErrorKind::Dockerfile, error))?;
+        let registry = self.client(registry);
         // Facts that cannot be read are asked for again.
         let facts = self.engine.as_mut().and_then(|engine| read_handed(engine, "facts"));
         Ok(Environment {
             store: self.store()?,
-            registry: Arc::new(RegistryClient::new(registry)),
+            registry: Arc::new(registry),
             worker: self.engine.as_ref().map(|engine| Arc::new(engine.worker(options)) as _),
             facts: Facts::from_json(&facts.unwrap_or_default()),
             cache_max: cache_max(self.cache_max.as_deref(), &self.around)?,
         })
+    }
+
+    /// A client whose transfers end when the command is told to stop: a registry that does not answer must not hold
+    /// it up.
+    pub(crate) fn client(&self, options: RegistryOptions) -> RegistryClient {
+        let client = RegistryClient::new(options);
+        let (ended, cancel) = (client.clone(), self.cancel.clone());
+        // It lives as long as the process. Without it a stop takes as long as the next answer.
+        let _ = std::thread::Builder::new().spawn(move || {
+            let watch = || PollFd::from_borrowed_fd(cancel.fd(), PollFlags::IN);
+            while poll(&mut [watch()], None) == Err(rustix::io::Errno::INTR) {}
+            ended.stop();
+        });
+        client
     }
 
     /// Does the command again in a process that can run steps; its exit code is ours.
@@ -260,6 +276,8 @@ impl Process {
                 Exit::Usage
             }
             Failure::Engine(error) => {
+                let stopped = self.cancel.signal().and_then(|_| stopped(error));
+                let error = stopped.as_ref().unwrap_or(error);
                 let text = render_report(&engine_report(error), self.style());
                 match self.cancel.signal() {
                     Some(_) => say_soon(text),
@@ -270,6 +288,13 @@ impl Process {
             }
         }
     }
+}
+
+/// What a command really failed with that had been told to stop: streams and transfers that end then look broken.
+/// What a step or a Dockerfile is to blame for has come before.
+fn stopped(error: &BuildError) -> Option<BuildError> {
+    let is_moving = matches!(error.kind(), BuildErrorKind::Files | BuildErrorKind::Registry);
+    is_moving.then(BuildError::cancelled)
 }
 
 /// A store that does not open for another reason than a full disk or its version is the machine's fault, not the
@@ -305,9 +330,27 @@ fn engine_report(error: &BuildError) -> Report<'_> {
     let usual = (error.kind() == BuildErrorKind::DiskFull).then_some(NO_SPACE);
     Report {
         diagnostics: error.diagnostics(),
-        hint: error.hint().or(usual).map(str::to_owned),
+        hint: error.hint().or(usual).map(str::to_owned).or_else(|| registry_hint(error)),
         ..Report::of(error)
     }
+}
+
+/// What the registry's own error says is to be done, wherever in the chain it is.
+fn registry_hint(error: &BuildError) -> Option<String> {
+    let own = error.own_cause();
+    let mut next = own.map(|cause| cause as &(dyn std::error::Error + 'static));
+    while let Some(cause) = next {
+        if let Some(refused) = cause.downcast_ref::<RegistryError>() {
+            return refused.hint();
+        }
+        // The error that an I/O error carries is not among its sources.
+        let carried = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match carried {
+            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
+            None => cause.source(),
+        };
+    }
+    None
 }
 
 /// Writes to standard output. A reader that went away is no reason to fail.

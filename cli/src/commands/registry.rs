@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use ::registry::{Asked, RegistryClient, RegistryError};
+use ::registry::{Asked, RegistryError};
 use engine::{BuildError, BuildErrorKind};
 use oci::Reference;
 
@@ -25,7 +25,7 @@ fn explain(process: &Process, typed: &ExplainArgs) -> Done {
     let config = DockerConfig::read(&process.around);
     config.warning.iter().for_each(|warning| warn(warning));
     let failed = |error| Failure::Engine(BuildError::of(BuildErrorKind::Registry, error));
-    let client = RegistryClient::new(config.registry_options(&process.around).map_err(failed)?);
+    let client = process.client(config.registry_options(&process.around).map_err(failed)?);
     let asked = if typed.push { Asked::Push } else { Asked::Manifest };
     let plan = client.plan(&reference, asked).map_err(failed)?;
     let mut places = Vec::new();

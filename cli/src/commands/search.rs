@@ -81,6 +81,8 @@ fn split(term: &str) -> (&str, &str) {
             "index.docker.io" => ("docker.io", rest),
             host => (host, rest),
         },
+        // Nothing else that is looked for has a port: all that the registry has.
+        None if term.contains(':') => (term, ""),
         _ => ("docker.io", term),
     }
 }
@@ -149,10 +151,12 @@ impl Filter {
 pub(crate) fn tags(process: &mut Process, typed: &RegistryTagsArgs) -> Done {
     let name = image_name(&typed.name)?;
     let client = client(process)?;
-    let tags = client.tags(&name).map_err(|error| {
+    let mut tags = client.tags(&name).map_err(|error| {
         let text = format!("cannot list the tags of {}", name.familiar_name());
         BuildError::new(BuildErrorKind::Registry, text).because(error)
     })?;
+    // Registries list them in orders of their own.
+    tags.sort_unstable();
     print(&tags.iter().map(|tag| format!("{}\n", plain_text(tag))).collect::<String>())
 }
 
@@ -202,7 +206,7 @@ fn client(process: &mut Process) -> Result<RegistryClient, Failure> {
     let options = config
         .registry_options(&process.around)
         .map_err(|error| BuildError::of(BuildErrorKind::Dockerfile, error))?;
-    Ok(RegistryClient::new(options))
+    Ok(process.client(options))
 }
 
 #[cfg(test)]
@@ -216,6 +220,7 @@ mod tests {
             ("bitnami/redis", ("docker.io", "bitnami/redis")),
             ("r.test/redis", ("r.test", "redis")),
             ("localhost:5000/", ("localhost:5000", "")),
+            ("localhost:5000", ("localhost:5000", "")),
             ("index.docker.io/a/b", ("docker.io", "a/b")),
         ] {
             assert_eq!(split(term), want, "{term}");

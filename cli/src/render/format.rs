@@ -10,6 +10,8 @@ use super::plain_text;
 /// Narrowest column with its gap, and the gap.
 const COLUMN_MIN: usize = 10;
 const GAP: usize = 3;
+/// Tabs behind so many make no column: texts of images may be full of them.
+const COLUMNS_MAX: usize = 200;
 
 /// What the rows of a list are written with.
 pub(crate) struct Format {
@@ -125,6 +127,9 @@ fn block(
     column: usize,
     range: std::ops::Range<usize>,
 ) {
+    if column >= COLUMNS_MAX {
+        return;
+    }
     let mut at = range.start;
     while at < range.end {
         if lines[at].len() <= column + 1 {
@@ -197,6 +202,8 @@ mod tests {
         let text = "A\tB\nlonger than ten\tx\nalone\nc\td\te\n";
         let want = "A                 B\nlonger than ten   x\nalone\nc         d         e\n";
         assert_eq!(columns(text), want);
+        // As from an image whose texts are full of tabs.
+        assert_eq!(columns(&"\t".repeat(1_000_000)).len(), COLUMNS_MAX * COLUMN_MIN);
         assert_eq!(columns("a\t字\tb\nx\ty\tz"), "a         字        b\nx         y         z");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ::attest::mask_url;
+use ::attest::{MASK, mask_urls};
 
 use crate::request::{BuildRequest, DockerfileInput};
 
@@ -20,8 +20,24 @@ pub(super) fn dockerfile_name(request: &BuildRequest) -> String {
             inside.map_or_else(name, |inside| inside.display().to_string())
         }
         DockerfileInput::InContext(path) => path.clone(),
-        DockerfileInput::Http(url) => mask_url(url),
+        DockerfileInput::Http(url) => mask_urls(url),
     }
+}
+
+/// What is said of a variable's value: nothing when its name sounds like a secret's.
+pub(super) fn told(name: &str, value: &str) -> String {
+    if planner::is_secret(name) && !value.is_empty() { MASK.to_owned() } else { mask_urls(value) }
+}
+
+/// Values of build arguments that are told nowhere: secrets by their names, and proxies.
+pub(super) fn withheld(request: &BuildRequest) -> Vec<String> {
+    // Where no proxy is used is no secret, and names of hosts stand in many places.
+    let is_proxy = |name: &str| planner::is_proxy(name) && !name.eq_ignore_ascii_case("no_proxy");
+    let is_withheld = |name: &str| planner::is_secret(name) || is_proxy(name);
+    let args = request.plan.build_args.iter();
+    args.filter(|(name, value)| is_withheld(name) && !value.is_empty())
+        .map(|(_, value)| value.clone())
+        .collect()
 }
 
 /// Arguments by the names that BuildKit's frontend knows them by (ATT-10).
@@ -29,9 +45,9 @@ pub(super) fn arguments(request: &BuildRequest) -> BTreeMap<String, String> {
     let plan = &request.plan;
     let mut out = BTreeMap::new();
     for (name, value) in &plan.build_args {
-        // What asks for the document is no part of what it describes.
-        if !name.starts_with("BUILDKIT_ATTEST_") {
-            out.insert(format!("build-arg:{name}"), mask_url(value));
+        // What asks for the document is no part of what it describes, and proxies are the caller's alone.
+        if !name.starts_with("BUILDKIT_ATTEST_") && !planner::is_proxy(name) {
+            out.insert(format!("build-arg:{name}"), told(name, value));
         }
     }
     for (name, value) in &plan.labels {

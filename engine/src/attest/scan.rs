@@ -40,6 +40,8 @@ const OUT: &str = "/run/out";
 const END: &str = ".spdx.json";
 /// A larger document of a scanner is refused.
 const DOCUMENT_MAX_BYTES: u64 = 40 << 20;
+/// More than this in all of its documents, too.
+const DOCUMENTS_MAX_BYTES: u64 = 160 << 20;
 
 /// What was found for one target.
 pub(super) struct Found {
@@ -119,6 +121,7 @@ fn written(session: &Arc<Session>, value: &StackValue, name: &str) -> Result<Vec
         Stop::Failed(BuildError::new(BuildErrorKind::Files, text))
     };
     let mut scans = Vec::new();
+    let mut all_bytes = 0;
     for (entry, _) in tree.list(dir).map_err(failed)? {
         let file = String::from_utf8_lossy(entry.name()).into_owned();
         let is_file = matches!(entry.kind, layer::EntryKind::File { .. });
@@ -130,6 +133,10 @@ fn written(session: &Arc<Session>, value: &StackValue, name: &str) -> Result<Vec
         content.take(DOCUMENT_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > DOCUMENT_MAX_BYTES {
             return Err(unreadable(format!("{file}, which has more than 40 MiB")));
+        }
+        all_bytes += bytes.len() as u64;
+        if all_bytes > DOCUMENTS_MAX_BYTES {
+            return Err(unreadable("documents of more than 160 MiB".to_owned()));
         }
         match serde_json::from_slice::<Json>(&bytes) {
             Ok(document) if ::attest::is_spdx(&document) => {

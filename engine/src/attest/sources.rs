@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ::attest::{Dependency, Given, image_purl, mask_url};
+use ::attest::{Dependency, Given, image_purl, mask_urls};
 use graph::{Graph, ImageOrigin, ImageSource, MountKind, Network, Op, Target, Vertex, VertexId};
 use oci::Reference;
 
@@ -99,13 +99,13 @@ pub(super) fn context(session: &Session) -> (ConfigUri, Option<Dependency>) {
             let known = source.and_then(|source| {
                 lock(&session.facts).resolved(&source).map(|git| git.commit.clone())
             });
-            (mask_url(text), known.map(|commit| commit_digest(&commit)))
+            (mask_urls(text), known.map(|commit| commit_digest(&commit)))
         }
         ContextInput::Http(url) => {
             let facts = lock(&session.facts);
             let file = facts.download(url).map(|download| &download.file);
             let digest = file.or(facts.unchanged(url)).map(|file| file.digest);
-            (mask_url(url), digest.map(|digest| ("sha256".to_owned(), digest.hex())))
+            (mask_urls(url), digest.map(|digest| ("sha256".to_owned(), digest.hex())))
         }
         ContextInput::Nothing | ContextInput::Directory(_) | ContextInput::Stream(_) => {
             return (None, None);
@@ -126,12 +126,12 @@ pub(super) fn dependencies(graph: &Graph, target: &Target, values: &[Value]) -> 
                 None => source.remote.clone(),
             };
             let digest = Some(commit_digest(&git.resolved.commit));
-            Some(Dependency { uri: mask_url(&uri), digest })
+            Some(Dependency { uri: mask_urls(&uri), digest })
         }
         (Op::Http(source), Some(Value::Http(file))) => {
             let digest = lock(&file.seen).digest.hex();
             let digest = Some(("sha256".to_owned(), digest));
-            Some(Dependency { uri: mask_url(&source.url), digest })
+            Some(Dependency { uri: mask_urls(&source.url), digest })
         }
         _ => None,
     };

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use ::attest::{Step, mask_url};
+use ::attest::Step;
 use graph::{
     Copy, CopySource, Graph, Mount, MountKind, Network, Op, Run, Security, Target, Vertex,
 };
@@ -11,6 +11,7 @@ use oci::{Descriptor, Platform};
 use parser::SourceText;
 use serde_json::{Value, json};
 
+use super::request::told;
 use super::sources::reached;
 
 pub(super) fn steps(
@@ -71,8 +72,8 @@ fn op(vertex: &Vertex) -> Value {
         }
         Op::Local(local) if local.name.is_empty() => source_op("local://context"),
         Op::Local(local) => source_op(&format!("local://{}", local.name)),
-        Op::Http(http) => source_op(&mask_url(&http.url)),
-        Op::Git(git) => source_op(&format!("git://{}", mask_url(&git.remote))),
+        Op::Http(http) => source_op(&http.url),
+        Op::Git(git) => source_op(&format!("git://{}", git.remote)),
         Op::Run(run) => json!({ "exec": exec(run) }),
         Op::Copy(copy) => json!({ "file": { "actions": copies(copy) } }),
         Op::Mkdir(mkdir) => json!({
@@ -88,20 +89,20 @@ fn source_op(identifier: &str) -> Value {
 }
 
 fn exec(run: &Run) -> Value {
-    let pairs = |list: &[(String, String)], sign: &str| {
-        let pair = |(name, value): &(String, String)| format!("{name}{sign}{}", mask_url(value));
-        list.iter().map(pair).collect::<Vec<_>>()
-    };
+    let variables = run.env.iter().filter(|(name, _)| !planner::is_proxy(name));
+    let env: Vec<String> =
+        variables.map(|(name, value)| format!("{name}={}", told(name, value))).collect();
     let mut meta = json!({
         "args": run.argv,
-        "env": pairs(&run.env, "="),
+        "env": env,
         "cwd": run.workdir,
     });
     if !run.user.is_empty() {
         meta["user"] = run.user.as_str().into();
     }
     if !run.extra_hosts.is_empty() {
-        meta["extraHosts"] = pairs(&run.extra_hosts, ":").into();
+        let hosts = run.extra_hosts.iter();
+        meta["extraHosts"] = hosts.map(|(name, address)| format!("{name}:{address}")).collect();
     }
     let mounts: Vec<Value> = run.mounts.iter().map(mount).collect();
     let mut out = json!({ "meta": meta, "mounts": mounts });

@@ -102,7 +102,7 @@ fn once<E: From<BuildError>>(
     if is_there()? {
         return Ok(());
     }
-    work()
+    session.unless_cancelled(work())
 }
 
 fn fill(

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use exporter::import::ImageArchive;
 use graph::{ImageOrigin, ImageSource, LayerId, Stack};
@@ -28,7 +29,7 @@ pub(crate) fn fetch(session: &Arc<Session>, lazy: &LazyImage, vertex: u32) -> Re
     let image = &lazy.image;
     let diff_ids = &image.config.rootfs.diff_ids;
     let blobs = layer_descriptors(session, image)?;
-    let permits = Slots::new(DOWNLOADS_MAX);
+    let downloads = Downloads::new();
     let mut layers: Vec<LayerId> = Vec::new();
     std::thread::scope(|scope| {
         let mut chain = None;
@@ -36,22 +37,27 @@ pub(crate) fn fetch(session: &Arc<Session>, lazy: &LazyImage, vertex: u32) -> Re
         for (descriptor, diff_id) in blobs.iter().zip(diff_ids) {
             let next = chain.map_or(ChainId(diff_id.0), |chain: ChainId| chain.then(*diff_id));
             chain = Some(next);
-            let permits = &permits;
+            let downloads = &downloads;
             let download = scope.spawn(move || {
                 if known_stack_layers(session, next)?.is_some() {
-                    return Ok(());
+                    return Ok(true);
                 }
-                let _permit = permits.take();
-                download(session, image, descriptor, vertex)
+                downloads.run(|| download(session, image, descriptor, vertex))
             });
             jobs.push((next, descriptor, *diff_id, download));
         }
-        for (chain, descriptor, diff_id, download) in jobs {
-            joined(download.join())?;
+        let mut jobs = jobs.into_iter();
+        while let Some((chain, descriptor, diff_id, download)) = jobs.next() {
+            if !joined(download.join())? {
+                // One behind it has failed.
+                jobs.try_for_each(|(.., other)| joined(other.join()).map(drop))?;
+                return Err(ended_by_bug().into());
+            }
             let created = image.config.created.as_deref().unwrap_or_default();
             let malformed = |why: &str| malformed(image, why);
             let packed = Packed { descriptor, diff_id, created, malformed: &malformed };
-            let id = unpack(session, &packed, &layers, chain)?;
+            let id = unpack(session, &packed, &layers, chain);
+            let id = id.inspect_err(|_| downloads.begin_no_more())?;
             layers.push(id);
         }
         Ok::<_, Stop>(())
@@ -74,24 +80,53 @@ pub(crate) fn download_all(
     // A blob may be there several times: the same empty layer.
     let mut seen = HashSet::new();
     blobs.retain(|blob| seen.insert(blob.digest));
-    let permits = Slots::new(DOWNLOADS_MAX);
+    let downloads = Downloads::new();
     std::thread::scope(|scope| {
-        let downloads = blobs.iter().map(|blob| {
-            let permits = &permits;
-            scope.spawn(move || {
-                let _permit = permits.take();
-                download(session, image, blob, vertex)
-            })
+        let jobs = blobs.iter().map(|blob| {
+            let downloads = &downloads;
+            scope.spawn(move || downloads.run(|| download(session, image, blob, vertex)))
         });
-        let downloads: Vec<_> = downloads.collect();
-        Ok(downloads.into_iter().try_for_each(|download| joined(download.join()))?)
+        let jobs: Vec<_> = jobs.collect();
+        Ok(jobs.into_iter().try_for_each(|job| joined(job.join()).map(drop))?)
     })
 }
 
+/// The downloads of one image: a few at a time, and no further one once one has failed.
+struct Downloads {
+    permits: Slots,
+    has_failed: AtomicBool,
+}
+
+impl Downloads {
+    fn new() -> Downloads {
+        Downloads { permits: Slots::new(DOWNLOADS_MAX), has_failed: AtomicBool::new(false) }
+    }
+
+    /// Runs one when its turn comes. False when it was not begun because another one had failed.
+    fn run(&self, download: impl FnOnce() -> Result<(), BuildError>) -> Result<bool, BuildError> {
+        let _permit = self.permits.take();
+        if self.has_failed.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let result = download();
+        if result.is_err() {
+            self.begin_no_more();
+        }
+        result.map(|()| true)
+    }
+
+    fn begin_no_more(&self) {
+        self.has_failed.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The result of a thread; one that panicked met a bug.
-fn joined(result: std::thread::Result<Result<(), BuildError>>) -> Result<(), BuildError> {
-    let bug = || BuildError::new(BuildErrorKind::Files, "a download ended by a bug in shale");
-    result.unwrap_or_else(|_| Err(bug()))
+fn joined<T>(result: std::thread::Result<Result<T, BuildError>>) -> Result<T, BuildError> {
+    result.unwrap_or_else(|_| Err(ended_by_bug()))
+}
+
+fn ended_by_bug() -> BuildError {
+    BuildError::new(BuildErrorKind::Files, "a download ended by a bug in shale")
 }
 
 /// The blobs of an image's layers: from its manifest, else those that the store has.

@@ -21,6 +21,17 @@ pub(crate) fn note(
     diff_id: DiffId,
     descriptor: &Descriptor,
 ) -> Result<bool, BuildError> {
+    note_within(session, diff_id, descriptor, layer::SIZE_MAX_BYTES)
+}
+
+/// As [`note`]; a tar longer than `limit_bytes` is taken for another one. None is unpacked that is longer than
+/// [`layer::SIZE_MAX_BYTES`] (security.md B9).
+pub(crate) fn note_within(
+    session: &Session,
+    diff_id: DiffId,
+    descriptor: &Descriptor,
+    limit_bytes: u64,
+) -> Result<bool, BuildError> {
     let store = |e| BuildError::store("cannot look at a layer's blob", e);
     let known = session.lease.layer_blobs(diff_id).map_err(store)?;
     if known.iter().any(|blob| blob.digest == descriptor.digest) {
@@ -39,8 +50,8 @@ pub(crate) fn note(
         return Ok(false);
     };
     let body = layer::decompress(blob);
-    let mut tar =
-        BufReader::with_capacity(BUFFER_BYTES, Hashing { body, hasher: Hasher::new(), session });
+    let hashing = Hashing { body, hasher: Hasher::new(), session, left_bytes: limit_bytes };
+    let mut tar = BufReader::with_capacity(BUFFER_BYTES, hashing);
     // What other readers refuse counts by its blob.
     let files_bytes = TarReader::new(&mut tar).file_bytes().ok();
     // One that cannot be read to its end is no tar at all.
@@ -138,6 +149,8 @@ struct Hashing<'a, R> {
     body: R,
     hasher: Hasher,
     session: &'a Session,
+    /// How long the tar may still be.
+    left_bytes: u64,
 }
 
 impl<R: Read> Read for Hashing<'_, R> {
@@ -146,6 +159,10 @@ impl<R: Read> Read for Hashing<'_, R> {
             return Err(io::Error::other("the build was cancelled"));
         }
         let count = self.body.read(buffer)?;
+        self.left_bytes = match self.left_bytes.checked_sub(count as u64) {
+            Some(left) => left,
+            None => return Err(io::Error::other("the layer unpacks to too much")),
+        };
         self.hasher.update(&buffer[..count]);
         Ok(count)
     }

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use exporter::import::ImageArchive;
+use exporter::import::{ImageArchive, LAYERS_MAX};
 use graph::{ImageOrigin, ImageSource};
 use oci::{
-    Descriptor, Digest, Document, ImageConfig, ImageId, Manifest, Platform, Reference, media,
+    Descriptor, Digest, Document, ImageConfig, ImageId, Index, Manifest, Platform, Reference, media,
 };
 use planner::{
     EngineName, OciLayout, ResolvedImage, SourceError, SourceErrorKind, Sources, TimedSource,
@@ -171,7 +171,7 @@ impl ImageSources<'_> {
         let number = self.session.images_asked.fetch_add(1, Ordering::Relaxed);
         let what = Internal::LoadMetadata(number);
         let name = format!("[internal] load metadata for {reference}");
-        internal::step(&self.session.events, what, &name, look)
+        internal::step(&self.session.events, what, &name, || self.session.unless_cancelled(look()))
     }
 
     /// The image that the store means by a name.
@@ -257,8 +257,9 @@ fn resolve(
         Document::Index(index) => {
             let entry = index.select(platform).ok_or_else(|| {
                 let text = format!(
-                    "{}: no match for platform in manifest: not found, it has none for {platform}",
-                    reference.familiar()
+                    "no match for platform in manifest: not found, it has none for \
+                     {platform}, only for {}",
+                    shown_platforms(index)
                 ); // PLAT-13
                 BuildError::new(BuildErrorKind::Registry, text)
             })?;
@@ -269,6 +270,29 @@ fn resolve(
         keep_manifest(session, digest, &resolved.media_type, &resolved.bytes)?;
     }
     Ok(Named { digest: resolved.digest, of_platform: digest })
+}
+
+/// How many platforms an error names.
+const PLATFORMS_SHOWN_MAX: usize = 20;
+
+/// What an index has images for.
+fn shown_platforms(index: &Index) -> String {
+    let of_images = index.manifests.iter().filter_map(|entry| entry.platform.as_ref());
+    let mut shown: Vec<String> = Vec::new();
+    for platform in of_images.filter(|platform| platform.os != "unknown") {
+        let text = platform.to_string();
+        if shown.len() == PLATFORMS_SHOWN_MAX {
+            shown.push("others".to_owned());
+            break;
+        }
+        if !shown.contains(&text) {
+            shown.push(text);
+        }
+    }
+    match shown.is_empty() {
+        true => "platforms that it does not name".to_owned(),
+        false => shown.join(", "),
+    }
 }
 
 fn manifest(
@@ -318,6 +342,9 @@ fn config(
     reference: &Reference,
     manifest: &Manifest,
 ) -> Result<ImageConfig, BuildError> {
+    if manifest.layers.len() > LAYERS_MAX {
+        return Err(unusable(reference, &format!("it has more than {LAYERS_MAX} layers")));
+    }
     let bytes = small_blob(session, reference, &manifest.config)?;
     if !is_image_config(&manifest.config.media_type, &bytes) {
         let kind = &manifest.config.media_type;
@@ -387,6 +414,9 @@ fn source_error(error: &BuildError) -> SourceError {
         Some(registry::RegistryErrorKind::Unreachable) => SourceErrorKind::Unreachable,
         Some(registry::RegistryErrorKind::Tls) => SourceErrorKind::Untrusted,
         Some(registry::RegistryErrorKind::Blocked) => SourceErrorKind::Blocked,
+        Some(registry::RegistryErrorKind::Unauthorized | registry::RegistryErrorKind::Denied) => {
+            SourceErrorKind::NotAllowed
+        }
         _ => SourceErrorKind::Other,
     };
     let why = asked.and_then(|asked| asked.source()).unwrap_or(error);

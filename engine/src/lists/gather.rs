@@ -15,6 +15,9 @@ use crate::session::Session;
 /// A config that says what an image is for may be this long (spec/security.md C7).
 const CONFIG_MAX_BYTES: u64 = 8 << 20;
 
+/// More bytes of manifests than this are no image of several platforms: an index names thousands of them in a page.
+const MANIFESTS_MAX_BYTES: usize = 64 << 20;
+
 /// The same document once more, for the platforms' own words.
 #[derive(Deserialize)]
 struct Platforms {
@@ -98,6 +101,7 @@ pub(super) fn of_resolved(
         return Ok(vec![of_manifest(client, name, descriptor, None, found.bytes)?]);
     }
     let mut entries = Vec::new();
+    let mut bytes = 0;
     for (descriptor, platform) in lines(name, &found.bytes, &found.media_type)? {
         if media::is_index(&descriptor.media_type) {
             let text = format!("{} lists another index, {}", name.familiar(), descriptor.digest);
@@ -105,6 +109,12 @@ pub(super) fn of_resolved(
                 .with_hint("name the images that it lists one by one"));
         }
         let part = resolve(client, &name.with_digest(descriptor.digest))?;
+        bytes += part.bytes.len();
+        if bytes > MANIFESTS_MAX_BYTES {
+            let text = format!("{} lists more than 64 MiB of manifests", name.familiar());
+            return Err(BuildError::new(BuildErrorKind::Registry, text)
+                .with_hint("name the images that are wanted one by one, by their digests"));
+        }
         entries.push(of_manifest(client, name, descriptor, platform, part.bytes)?);
     }
     Ok(entries)

@@ -1,5 +1,7 @@
 //! Archives of `docker save`: `manifest.json` with paths of configs and layer tars.
 
+use std::collections::HashMap;
+
 use oci::Reference;
 use serde::Deserialize;
 
@@ -36,18 +38,32 @@ pub(super) fn listed(entry: DockerEntry) -> Result<Listed, ExportError> {
 
 /// Gives names to entries of an OCI index that have none: both files may describe one image.
 pub(super) fn add_names(source: &Source, docker: Vec<DockerEntry>, listed: &mut [Listed]) {
-    for entry in docker {
-        let Ok(names) = references(&entry) else { continue };
-        for target in listed.iter_mut().filter(|l| l.names.is_empty() && l.tags.is_empty()) {
-            let Target::Oci(descriptor) = &target.target else { continue };
-            let platform = oci::Platform::host();
-            let image = super::layout::image(source, descriptor, &platform);
-            let hex = image.map(|image| image.id.0.hex()).unwrap_or_default();
-            if !hex.is_empty() && entry.config.contains(&hex) {
-                target.names.extend(names.iter().cloned());
-            }
+    if docker.is_empty() {
+        return;
+    }
+    // Ids of those that have none: each image is looked at once, for an archive may list very many.
+    let mut ids: HashMap<String, Vec<usize>> = HashMap::new();
+    for (at, target) in listed.iter().enumerate() {
+        let Target::Oci(descriptor) = &target.target else { continue };
+        if target.names.is_empty()
+            && target.tags.is_empty()
+            && let Ok(image) = super::layout::image(source, descriptor, &oci::Platform::host())
+        {
+            ids.entry(image.id.0.hex()).or_default().push(at);
         }
     }
+    for entry in docker {
+        let Ok(names) = references(&entry) else { continue };
+        for at in id_within(&entry.config).and_then(|id| ids.get(id)).into_iter().flatten() {
+            listed[*at].names.extend(names.iter().cloned());
+        }
+    }
+}
+
+/// The id that a config's path has: `ID.json`, `blobs/sha256/ID`.
+fn id_within(config: &str) -> Option<&str> {
+    let last = config.rsplit('/').next()?;
+    Some(last.strip_suffix(".json").unwrap_or(last))
 }
 
 /// The image of an entry.

@@ -13,6 +13,10 @@ use crate::layout::{IMAGE_NAME, REF_NAME, blob_path};
 const ATTACHED_KIND: &str = "vnd.docker.reference.type";
 /// Indexes in indexes (spec/security.md C7).
 const NESTING_MAX: usize = 8;
+/// Documents of all that one index lists, which are in memory together.
+const LISTED_MAX_BYTES: u64 = 64 << 20;
+/// Manifests in one index.
+const LISTED_MAX: usize = 1000;
 
 /// What the index lists, entries of one content merged; nothing when there is no index.
 pub(super) fn entries(source: &Source) -> Result<Vec<Listed>, ExportError> {
@@ -97,7 +101,7 @@ pub(super) fn whole(
         }
         Document::Index(index) => index,
     };
-    let known = list(source, &index);
+    let known = list(source, &index)?;
     if let Some((images, attached)) = known.all
         && !images.is_empty()
     {
@@ -122,29 +126,43 @@ struct Known {
     only: Option<ImportedImage>,
 }
 
-fn list(source: &Source, index: &Index) -> Known {
-    let mut all = Some((Vec::new(), Vec::new()));
+fn list(source: &Source, index: &Index) -> Result<Known, ExportError> {
+    if index.manifests.len() > LISTED_MAX {
+        let why = format!("an index lists more than {LISTED_MAX} manifests");
+        return Err(malformed("index.json", &why));
+    }
+    let mut all = Some(Vec::new());
     let mut found = Vec::new();
+    let mut bytes = 0;
     for entry in &index.manifests {
         if is_attached(entry) {
             match (attached(source, entry), &mut all) {
-                (Ok(manifest), Some((_, list))) => list.push(manifest),
+                (Ok(manifest), Some(list)) => {
+                    let blobs = manifest.blobs.iter().map(|blob| blob.bytes.len() as u64);
+                    bytes += entry.size_bytes + blobs.sum::<u64>();
+                    list.push(manifest);
+                }
                 (Ok(_), None) => {}
                 (Err(_), _) => all = None,
             }
-            continue;
-        }
-        match complete(source, entry) {
-            Some(image) => {
-                if let Some((images, _)) = &mut all {
-                    images.push(image.clone());
+        } else {
+            match complete(source, entry) {
+                Some(image) => {
+                    bytes += entry.size_bytes + image.config.len() as u64;
+                    found.push(image);
                 }
-                found.push(image);
+                None => all = None,
             }
-            None => all = None,
+        }
+        if bytes > LISTED_MAX_BYTES {
+            let why = format!("an index lists documents of more than {LISTED_MAX_BYTES} bytes");
+            return Err(malformed("index.json", &why));
         }
     }
-    Known { all, only: found.pop().filter(|_| found.is_empty()) }
+    Ok(match all {
+        Some(attached) => Known { all: Some((found, attached)), only: None },
+        None => Known { all: None, only: found.pop().filter(|_| found.is_empty()) },
+    })
 }
 
 /// Whether an entry of an index is no image (ATT-04).
@@ -171,6 +189,10 @@ fn attached(source: &Source, entry: &Descriptor) -> Result<AttachedManifest, Exp
         Document::Index(_) => return Err(malformed("index.json", "an index lists another index")),
     };
     let blobs = std::iter::once(&manifest.config).chain(&manifest.layers);
+    let sum = blobs.clone().fold(0_u64, |sum, blob| sum.saturating_add(blob.size_bytes));
+    if sum > LISTED_MAX_BYTES {
+        return Err(malformed(&entry.digest.to_string(), "its documents are too long"));
+    }
     let blobs = blobs.map(|blob| text_blob(source, blob)).collect::<Result<Vec<_>, _>>()?;
     let media_type = or(manifest.media_type.clone(), &entry.media_type);
     let manifest = StoredManifest { media_type, bytes, digest: entry.digest };

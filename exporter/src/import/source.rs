@@ -195,6 +195,10 @@ fn take_in(
     small_bytes: &mut u64,
 ) -> Result<Place, ExportError> {
     let size_bytes = entry.size_bytes;
+    if size_bytes > layer::SIZE_MAX_BYTES {
+        let reason = "it has more than 64 GiB".to_owned();
+        return Err(Failure::Malformed { what: format!("`{}`", show(name)), reason }.into());
+    }
     if size_bytes <= SMALL_MAX_BYTES && *small_bytes + size_bytes <= ALL_SMALL_MAX_BYTES {
         *small_bytes += size_bytes;
         let mut bytes = Vec::new();

@@ -333,3 +333,83 @@ fn hostile_archives_are_refused() {
     let forged = tar().file("index.json", 0o644, index).file(&name, 0o644, b"{}");
     check(forged.finish(), Kind::Malformed);
 }
+
+/// A layout with an image of a config of this length, and an index that lists it so many times.
+fn layout_with(times: usize, config_bytes: usize) -> Vec<u8> {
+    let descriptor = |media_type: &str, bytes: &[u8]| {
+        let (digest, size) = (Digest::of(bytes), bytes.len());
+        format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}}}"#)
+    };
+    let padding = "x".repeat(config_bytes);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","author":"{padding}",
+            "rootfs":{{"type":"layers","diff_ids":[]}}}}"#
+    );
+    let config_entry = descriptor(media::OCI_CONFIG, config.as_bytes());
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","config":{config_entry},"layers":[]}}"#,
+        media::OCI_MANIFEST
+    );
+    let entry = descriptor(media::OCI_MANIFEST, manifest.as_bytes());
+    let list = |entries: &str| format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#);
+    let index = list(&vec![entry; times].join(","));
+    let top = list(&descriptor(media::OCI_INDEX, index.as_bytes()));
+    let mut tar = testkit::rootfs::TarBuilder::new().file("index.json", 0o644, top.as_bytes());
+    for blob in [config, manifest, index] {
+        let name = format!("blobs/sha256/{}", Digest::of(blob.as_bytes()).hex());
+        tar = tar.file(&name, 0o644, blob.as_bytes());
+    }
+    tar.finish()
+}
+
+#[test]
+fn an_index_lists_no_more_than_memory_has_room_for() {
+    let check = |times: usize, config_bytes: usize, expect: Option<&str>| {
+        let fixture = Fixture::new();
+        let archive = unpack(&layout_with(times, config_bytes), &fixture);
+        let whole = archive.whole(&archive.listed()[0], &Platform::host());
+        let error = whole.err().map(|error| chain(&error)).unwrap_or_default();
+        assert!(error.contains(expect.unwrap_or_default()), "{error}");
+        assert_eq!(error.is_empty(), expect.is_none(), "{error}");
+    };
+    check(40, 10, None);
+    check(1001, 10, Some("more than 1000 manifests"));
+    check(20, 4 << 20 >> 1, None);
+    check(40, 4 << 20 >> 1, Some("documents of more than 67108864 bytes"));
+}
+
+#[test]
+fn a_docker_archive_names_the_images_of_its_index() {
+    let fixture = Fixture::new();
+    let mut tar = testkit::rootfs::TarBuilder::new();
+    let config =
+        br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let hex = Digest::of(config).hex();
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"mediaType":"{}","digest":"sha256:{hex}","size":{}}},"layers":[]}}"#,
+        media::OCI_CONFIG,
+        config.len()
+    );
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{}","size":{}}}]}}"#,
+        media::OCI_MANIFEST,
+        Digest::of(manifest.as_bytes()),
+        manifest.len()
+    );
+    let docker = format!(
+        r#"[{{"Config":"blobs/sha256/{hex}","RepoTags":["a:1"],"Layers":[]}},
+            {{"Config":"{hex}.json","RepoTags":["b:1"],"Layers":[]}},
+            {{"Config":"other.json","RepoTags":["c:1"],"Layers":[]}}]"#
+    );
+    for (name, bytes) in [
+        ("index.json", index.as_bytes()),
+        ("manifest.json", docker.as_bytes()),
+        (&*format!("blobs/sha256/{hex}"), config),
+        (&*format!("blobs/sha256/{}", Digest::of(manifest.as_bytes()).hex()), manifest.as_bytes()),
+    ] {
+        tar = tar.file(name, 0o644, bytes);
+    }
+    let archive = unpack(&tar.finish(), &fixture);
+    assert_eq!(archive.listed().len(), 1);
+    assert_eq!(archive.listed()[0].names, names(&["a:1", "b:1"]));
+}

@@ -63,7 +63,7 @@ fn check(engine: &Engine, fixture: &Fixture, list: &mut Command) {
     assert_eq!(take(&image, "localhost/app:2"), HandedOff { layers_sent: 0, layers });
     let mut other = image.clone();
     other.config = String::from_utf8(image.config.clone())
-        .unwrap()
+        .expect("a config is text")
         .replacen('{', "{\"author\":\"x\",", 1)
         .into();
     other.id = oci::ImageId(Digest::of(&other.config));

@@ -83,8 +83,8 @@ pub(crate) fn secret_key(findings: &Findings, instruction: &str, key: &str, site
     }
 }
 
-/// Whether a name sounds as if its value were a secret.
-fn is_secret(name: &str) -> bool {
+/// Whether a name of a variable sounds as if its value were a secret (LINT-35).
+pub fn is_secret(name: &str) -> bool {
     const SECRETS: [&str; 10] = [
         "apikey",
         "auth",

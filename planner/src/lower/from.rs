@@ -264,6 +264,8 @@ impl Lowering<'_> {
         platform: &Platform,
         site: &Site,
     ) -> Result<ImageSource, Fail> {
+        // Names that variables or a base's triggers make were looked at by nobody yet.
+        check_name(name, site)?;
         match EngineName::parse(name) {
             Some(engine) => self.engine_image(&engine, platform, site),
             None => self.image(&parse_name(name, site)?, name, platform, site),
@@ -619,9 +621,13 @@ fn next_step(kind: SourceErrorKind, registry: &str) -> Option<String> {
             "look whether {registry} is the right name, whether it runs, and at the network and \
              the proxies of this machine"
         )),
-        SourceErrorKind::Untrusted => {
-            Some(format!("look at the certificate of {registry}, and at this machine's clock"))
-        }
+        SourceErrorKind::Untrusted => Some(format!(
+            "look at the certificate of {registry}, and at this machine's clock; where its authority is \
+                 to be trusted: `shale registry explain {registry}/NAME` shows which files are read"
+        )),
+        SourceErrorKind::NotAllowed => Some(format!(
+            "log in as a user who may have it: `shale login {registry}`; is the name right?"
+        )),
         SourceErrorKind::Blocked => {
             Some("`shale registry explain IMAGE` shows which files speak of it".to_owned())
         }
@@ -638,15 +644,20 @@ fn next_step(kind: SourceErrorKind, registry: &str) -> Option<String> {
 
 /// The same for an image of an engine.
 fn engine_next_step(kind: SourceErrorKind, name: &EngineName) -> Option<String> {
-    let (list, variable) = match name.engine {
-        LocalEngine::Docker => ("docker images", "DOCKER_HOST"),
-        LocalEngine::Podman => ("podman images", "CONTAINER_HOST"),
+    let (program, variable) = match name.engine {
+        LocalEngine::Docker => ("docker", "DOCKER_HOST"),
+        LocalEngine::Podman => ("podman", "CONTAINER_HOST"),
     };
     match kind {
-        SourceErrorKind::NotFound => Some(format!("`{list}` lists what is there")),
+        SourceErrorKind::NotFound => Some(format!("`{program} images` lists what is there")),
         SourceErrorKind::Unreachable => {
             Some(format!("start the engine, or name its socket in {variable} (unix:///path)"))
         }
+        // No registry is asked: its rights and names do not help here.
+        SourceErrorKind::Other => Some(format!(
+            "`{program} image inspect {}` shows what the engine says of it",
+            name.name
+        )),
         _ => None,
     }
 }

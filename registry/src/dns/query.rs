@@ -113,9 +113,13 @@ mod tests {
 
     /// A server that says "cut" by UDP and gives `addresses` by TCP, for A questions; knows no AAAA.
     fn serve(addresses: u8) -> SocketAddr {
-        let udp = UdpSocket::bind("127.0.0.1:0").expect("bind");
-        let address = udp.local_addr().expect("bound");
-        let tcp = TcpListener::bind(address).expect("same port");
+        // A port that is free for both.
+        let both = std::iter::repeat_with(|| {
+            let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
+            let address = tcp.local_addr().expect("bound");
+            UdpSocket::bind(address).ok().map(|udp| (udp, tcp, address))
+        });
+        let (udp, tcp, address) = both.take(100).flatten().next().expect("same port");
         std::thread::spawn(move || {
             let mut buffer = [0; 512];
             while let Ok((length, peer)) = udp.recv_from(&mut buffer) {

@@ -121,7 +121,7 @@ impl Endpoint {
 
 impl Link {
     /// A registry that no file speaks of.
-    fn plain(host: &str) -> Link {
+    pub(crate) fn plain(host: &str) -> Link {
         let is_here = split_port(host).is_some_and(|(name, _)| is_loopback_host(name));
         Link {
             host: host.to_owned(),

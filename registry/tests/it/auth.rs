@@ -79,6 +79,24 @@ fn refusals_quote_the_token_server_and_no_secret() {
 }
 
 #[test]
+fn refusals_say_who_was_refused_and_how_to_log_in() {
+    let says = |registry: &TestRegistry, entry: &str, who: &str, hint: &str| {
+        let config = format!(r#"{{"auths":{{"{}":{entry}}}}}"#, registry.host());
+        let error = RegistryClient::new(options(&config))
+            .resolve(&reference(registry, "app:1"))
+            .expect_err("refused");
+        let text = chain(&error);
+        assert!(text.ends_with(&format!("({})", who.replace("HOST", &registry.host()))), "{text}");
+        let login = format!("{hint}: `shale login {}`", registry.host());
+        assert_eq!(error.hint().as_deref(), Some(login.as_str()), "{text}");
+    };
+    for registry in [start(Auth::Basic("dTpw".to_owned())), start(tokens(""))] {
+        says(&registry, "{}", "no credentials for HOST were sent", "log in first");
+        says(&registry, r#"{"auth":"dTp4"}"#, "sent: password of u from test", "log in again");
+    }
+}
+
+#[test]
 fn helpers_are_asked_once() {
     use std::os::unix::fs::PermissionsExt as _;
     let registry = start(Auth::Basic("dTpw".to_owned()));

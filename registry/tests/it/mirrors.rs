@@ -373,6 +373,31 @@ fn a_login_gives_what_is_to_be_kept() {
 }
 
 #[test]
+fn a_login_goes_to_the_registry_itself() {
+    // The mirror takes pushes and gives tokens to everybody; it must not hear of the registry's password.
+    let tokens =
+        || Auth::Token { basic: None, identity: None, anonymous: "pull", expires_in_secs: 300 };
+    let mirror = TestRegistry::start_with(Settings { auth: tokens(), ..Settings::default() });
+    let auth = Auth::Basic(STANDARD.encode("bob:right"));
+    let registry = TestRegistry::start_with(Settings { auth, ..Settings::default() });
+    let setting = Setting::new();
+    let file = format!("hosts/{}/hosts.toml", registry.host().replacen(':', "_", 1) + "_");
+    setting.write(&file, &format!("[host.\"http://{}\"]\n", mirror.host()));
+    let config = format!(
+        r#"{{"auths":{{"{}":{{"auth":"{}"}}}}}}"#,
+        registry.host(),
+        STANDARD.encode("bob:right")
+    );
+    setting.client(&config).login(&registry.host()).expect("the registry takes it");
+    assert_eq!(mirror.calls(), [""; 0]);
+    // Nobody is asked who only stands for it.
+    setting.write(&file, &format!("server = \"http://{}\"\n", mirror.host()));
+    let error = setting.client(&config).login(&registry.host()).expect_err("another host");
+    assert_eq!(error.kind(), Kind::Configuration, "{}", chain(&error));
+    assert_eq!(mirror.calls(), [""; 0]);
+}
+
+#[test]
 fn a_token_server_may_give_an_identity_token() {
     let basic = Some(STANDARD.encode("bob:right"));
     let auth = Auth::Token { basic, identity: None, anonymous: "", expires_in_secs: 300 };

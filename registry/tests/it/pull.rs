@@ -79,6 +79,17 @@ fn nobody_listening_is_unreachable() {
 }
 
 #[test]
+fn a_proxy_that_is_not_there_is_named_without_its_password() {
+    let mut options = options("");
+    options.proxy.https = Some("http://bob:hidden@127.0.0.1:1".to_owned());
+    let name: Reference = "registry.example/app:1".parse().expect("a reference");
+    let error = RegistryClient::new(options).resolve(&name).expect_err("no proxy");
+    let text = chain(&error);
+    assert!(text.contains("https://registry.example through proxy http://127.0.0.1:1: "), "{text}");
+    assert!(!text.contains("hidden") && !text.contains("bob"), "{text}");
+}
+
+#[test]
 fn manifests_that_lie_are_refused() {
     let check = |fault: FaultKind, expect: Kind| {
         let registry = TestRegistry::start();

@@ -49,6 +49,73 @@ fn redirected_blobs_take_no_credentials_along() {
 }
 
 #[test]
+fn lists_that_go_on_elsewhere_take_no_credentials_along() {
+    let (home, other) = (token_registry(""), TestRegistry::start());
+    let client = client_for(&home);
+    let name = reference(&home, "app:1");
+    client.resolve(&name).expect("a token is there");
+    let elsewhere = vec![("location", format!("http://{}/v2/app/tags/list", other.host()))];
+    home.fail_with("GET", "/tags/list", 1, FaultKind::Status(307, elsewhere, String::new()));
+    // The next page is at the host that says so, which is not the registry.
+    let next = vec![("link", "</v2/app/tags/list?n=2>; rel=\"next\"".to_owned())];
+    let page = |name: &str| format!(r#"{{"tags":["{name}"]}}"#);
+    other.fail_with("GET", "/tags/list", 1, FaultKind::Status(200, next, page("a")));
+    // Nor does it say how the registry is authenticated to.
+    let challenge = vec![("www-authenticate", "Basic realm=\"x\"".to_owned())];
+    other.fail_with("GET", "/tags/list", 1, FaultKind::Status(401, challenge, String::new()));
+    let error = client.tags(&name).expect_err("401");
+    assert_eq!(error.kind(), Kind::Unauthorized, "{}", chain(&error));
+    assert_eq!(other.calls().len(), 2);
+    assert_eq!(sent_credentials(&other), [""; 0]);
+    let before = sent_credentials(&home);
+    client.resolve(&name).expect("the token is still the answer");
+    assert_eq!(sent_credentials(&home).last(), before.last());
+}
+
+#[test]
+fn what_comes_back_from_elsewhere_gets_no_credentials() {
+    let (home, other) = (token_registry(""), TestRegistry::start());
+    let client = client_for(&home);
+    let name = reference(&home, "app:1");
+    client.resolve(&name).expect("a token is there");
+    let to = |host: String| {
+        FaultKind::Status(302, vec![("location", format!("http://{host}/x"))], String::new())
+    };
+    home.fail_with("GET", "/tags/list", 1, to(other.host()));
+    other.fail_with("GET", "/x", 1, to(home.host()));
+    assert!(client.tags(&name).is_err());
+    let log = home.log();
+    let back = log.iter().find(|request| request.path == "/x").expect("it came back");
+    assert_eq!(back.headers.get("authorization"), None);
+}
+
+#[test]
+fn secrets_that_a_server_says_again_are_not_shown() {
+    let home = token_registry("");
+    let client = client_for(&home);
+    let name = reference(&home, "app:1");
+    client.resolve(&name).expect("a token is there");
+    let token = sent_credentials(&home).pop().expect("a token");
+    let words = token.split_once(' ').expect("Bearer").1;
+    let echo = format!(r#"{{"errors":[{{"code":"DENIED","message":"not {words} of {token}"}}]}}"#);
+    home.fail_with("GET", "/manifests/", 1, FaultKind::Status(403, Vec::new(), echo));
+    let shown = chain(&client.resolve(&name).expect_err("403"));
+    assert!(shown.contains("DENIED: not *** of Bearer ***"), "{shown}");
+    // A password in any of its forms, also as JSON may write it.
+    let basic = "dXNlcjpzM2NyM3Qtd29yZA==";
+    let config = format!(r#"{{"auths":{{"{}":{{"auth":"{basic}"}}}}}}"#, home.host());
+    let first = format!("\\u00{:02x}{}", basic.as_bytes()[0], &basic[1..]);
+    let echo = format!(r#"{{"details":"{basic} {first} s3cr3t-word"}}"#);
+    home.fail_with("", "/token", 1, FaultKind::Status(403, Vec::new(), echo));
+    let client = RegistryClient::new(options(&config));
+    let shown = chain(&client.resolve(&name).expect_err("403"));
+    assert!(
+        shown.ends_with("403 Forbidden: *** *** *** (sent: password of user from test)"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn uploads_elsewhere_take_no_credentials_along() {
     let other = TestRegistry::start();
     let auth = Auth::Basic(BASIC.to_owned());

@@ -13,7 +13,10 @@ use crate::error::{StoreError, at};
 use crate::images::StoredImage;
 use crate::layout::Store;
 use crate::lease::{self, Lease};
-use crate::{boot, cache_mounts, census, disk, images, layers, listings, places, records, trash};
+use crate::{
+    boot, cache_mounts, census, disk, images, layers, listings, places, records, repo_digests,
+    trash,
+};
 
 /// Objects that are removed while the store is locked once.
 const BATCH: usize = 64;
@@ -165,7 +168,8 @@ pub(super) fn dangling(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes notes on blobs that neither an image nor a layer leads to, and listings that no record names. Without the
+/// Removes notes on blobs that neither an image nor a layer leads to, on digests of images that are gone, and listings
+/// that no record names. Without the
 /// lock: both can be made again, and what a running build needs is too fresh to be taken.
 pub(super) fn notes(lease: &Lease) -> Result<(), StoreError> {
     let store = lease.store();
@@ -183,6 +187,13 @@ pub(super) fn notes(lease: &Lease) -> Result<(), StoreError> {
             disk.unlink(&path).map_err(at("remove", path))?;
         }
     }
+    let objects = objects(store)?;
+    for path in store.repo_digest_paths()? {
+        let is_there = repo_digests::object_of(&path).is_some_and(|hex| objects.contains(hex));
+        if !is_there && !is_fresh(lease, &path)? {
+            disk.unlink(&path).map_err(at("remove", path))?;
+        }
+    }
     let named = named_listings(store)?;
     for path in census::in_dir(disk, listings::AREA).map_err(at("list", listings::AREA))? {
         if !named.contains(&path) && !is_fresh(lease, &path)? {
@@ -190,6 +201,13 @@ pub(super) fn notes(lease: &Lease) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Digits of all images and of all indexes with a name.
+fn objects(store: &Store) -> Result<HashSet<String>, StoreError> {
+    let tagged = store.tags()?.into_iter().map(|(_, tagged)| tagged.object().hex());
+    let images = store.images()?.into_iter().map(|image| image.id.0.hex());
+    Ok(tagged.chain(images).collect())
 }
 
 fn is_fresh(lease: &Lease, path: &str) -> Result<bool, StoreError> {

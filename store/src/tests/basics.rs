@@ -246,6 +246,27 @@ fn tags_name_whole_images_only_and_move() {
 }
 
 #[test]
+fn an_image_that_somebody_needs_is_not_forgotten() {
+    let root = Root::new();
+    let store = root.open();
+    let lease = store.lease().expect("lease");
+    let forget = |lease: &crate::Lease, id| lease.forget_image(id).expect("forget");
+    let one = image(&[commit(&lease).expect("commit")], "{}");
+    lease.put_image(&one).expect("put");
+    let tag = reference("app:1");
+    lease.set_tags(&[(tag.clone(), Tagged::Image(one.id))]).expect("tag");
+    assert!(!forget(&lease, &one.id), "it has a name");
+    store.remove_tag(&tag).expect("remove");
+    let other = store.lease().expect("lease");
+    assert!(!forget(&other, &one.id), "whoever has made it may be about to name it");
+    drop(lease);
+    assert!(other.image(&one.id).expect("look").is_some());
+    assert!(forget(&other, &one.id), "one's own use is none");
+    assert!(!forget(&other, &one.id), "it is gone");
+    assert_sound(&store, "after it is forgotten");
+}
+
+#[test]
 fn a_tag_names_an_index_with_all_its_images() {
     let root = Root::new();
     let store = root.open();

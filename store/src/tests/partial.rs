@@ -124,6 +124,41 @@ fn places_of_a_blob_are_kept_latest_first() {
     assert_eq!(store.blob_places(&blob).expect("torn"), [""; 0]);
 }
 
+#[test]
+fn digests_of_repositories_go_with_the_image() {
+    let root = Root::new();
+    let store = root.open();
+    let lease = store.lease().expect("a lease");
+    let (one, two) = (image(&[], "{\"v\":1}"), image(&[], "{\"v\":2}"));
+    lease.put_image(&one).expect("put");
+    lease.put_image(&two).expect("put");
+    let name = |name: &str| -> oci::Reference {
+        format!("r.example/{name}@{}", digest("manifest")).parse().expect("a name")
+    };
+    for (image, repository) in [(&one, "b"), (&one, "a"), (&one, "a"), (&two, "a:1")] {
+        lease.note_repo_digest(&image.id.0, &name(repository)).expect("noted");
+    }
+    let (a, b) = (name("a"), name("b"));
+    let known = store.repo_digests().expect("some");
+    assert_eq!(known.len(), 3, "each once, without tags: {known:?}");
+    assert!(known.contains(&(two.id.0, a.clone())));
+    store.forget_repo_digests(&one.id.0, &name("a:2")).expect("forgotten");
+    let known = store.repo_digests().expect("less");
+    assert_eq!(known, [(two.id.0, a.clone()), (one.id.0, b.clone())]);
+    store.remove_image(&two.id).expect("removed");
+    assert_eq!(store.repo_digests().expect("less"), [(one.id.0, b.clone())]);
+    let path = store.disk().list("repo-digests").expect("a list").remove(0);
+    std::fs::write(store.root().join("repo-digests").join(path), "torn").expect("written");
+    assert_eq!(store.repo_digests().expect("torn"), []);
+    lease.note_repo_digest(&one.id.0, &b).expect("mended");
+    assert_eq!(store.repo_digests().expect("whole"), [(one.id.0, b)]);
+    // What is about nothing goes, but not at once: it may be about what is on its way.
+    lease.note_repo_digest(&digest("gone"), &a).expect("noted");
+    store.gc(&GcPolicy::default()).expect("collected");
+    assert_eq!(store.repo_digests().expect("fresh").len(), 2);
+    assert_sound(&store, "with notes");
+}
+
 fn partial(store: &crate::Store) -> Vec<String> {
     store.disk().list("partial").expect("a list")
 }

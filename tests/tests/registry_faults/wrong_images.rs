@@ -24,6 +24,24 @@ fn images_that_are_wrong_in_themselves() {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
+#[test]
+fn no_further_layer_is_asked_for_once_one_has_failed() {
+    let layer = |n: u8| TarBuilder::new().file("a", 0o644, &[n; 5000]).finish();
+    let image = TestImage::new(&(0..30).map(layer).collect::<Vec<_>>());
+    let (world, registry) = (World::new(), TestRegistry::start());
+    // The config alone is there.
+    registry.put_blob("app", &image.config);
+    registry.put_manifest("app", "1", MANIFEST, &image.manifest);
+    let name = registry.name("app:1");
+    world.dockerfile(&format!("FROM {name}\nCOPY Dockerfile /made\nRUN true\n"));
+    for run in [&["pull", &name][..], &["build", "."]] {
+        registry.clear_log();
+        world.shale(run).fails(4, &["404"]);
+        let asked = registry.calls().iter().filter(|call| call.ends_with(" 404")).count();
+        assert!((1..=4).contains(&asked), "{run:?}: {asked}");
+    }
+}
+
 impl Wrong {
     /// Neither can be pulled nor built on.
     fn at_once(name: &'static str, image: TestImage, words: &'static str) -> Wrong {
@@ -100,7 +118,9 @@ fn wrong_documents() -> Vec<Wrong> {
     let plan9 = with_config(replaced(&good().config, "\"linux\"", "\"plan9\""));
     let mut indexes = TestImage::new(&[]);
     indexes.manifest = index_with(&index_with(b"{}"));
+    let layers = vec![tar(); 501];
     vec![
+        Wrong::at_once("too many layers", TestImage::new(&layers), "more than 500 layers"),
         Wrong::at_once("fewer diff ids than layers", no_diff_ids, "different numbers of layers"),
         Wrong::at_once("config that is no JSON", with_config(b"hello".to_vec()), "config"),
         Wrong::at_once("config with a key twice", twice, "twice"),

@@ -181,6 +181,21 @@ fn outputs_and_names_go_together() {
 }
 
 #[test]
+fn attestations_of_a_name_are_made_with_it() {
+    let kinds = |arguments: &[&str]| -> Vec<OutputKind> {
+        good(arguments).request.outputs.iter().map(|output| output.kind).collect()
+    };
+    assert_eq!(kinds(&["--sbom", "-t", "a", "tmp"]), [OutputKind::Image]);
+    assert_eq!(kinds(&["--provenance", "-t", "a", "tmp"]), [OutputKind::Image]);
+    assert_eq!(kinds(&["--provenance=false", "-t", "a", "tmp"]), []);
+    assert_eq!(kinds(&["--sbom", "tmp"]), []);
+    assert_eq!(
+        kinds(&["--sbom", "-t", "a", "-o", "type=local,dest=o", "tmp"]),
+        [OutputKind::Local]
+    );
+}
+
+#[test]
 fn annotations_go_to_all_outputs() {
     let annotated = |arguments: &[&str]| -> Vec<(OutputKind, usize)> {
         let outputs = good(arguments).request.outputs;
@@ -217,7 +232,9 @@ fn what_has_no_effect_is_said() {
     assert_eq!(warned(&["--compress", "--force-rm", "-D", "--builder", "x", "tmp"]), 0); // CLI-46, CLI-48
     assert_eq!(warned(&["--squash", "--isolation", "hyperv", "--security-opt", "a", "tmp"]), 3);
     assert_eq!(warned(&["--provenance=false", "--sbom=false", "tmp"]), 0);
-    assert_eq!(warned(&["--provenance", "--sbom", "--attest", "type=sbom", "tmp"]), 0); // ATT-01
+    let attested = ["--provenance", "--sbom", "--attest", "type=sbom", "tmp"];
+    assert_eq!(warned(&[&attested[..], &["-t", "a"]].concat()), 0); // ATT-01
+    assert_eq!(warned(&attested), 1);
     assert_eq!(warned(&["--sbom", "--load", "tmp"]), 1);
     assert_eq!(warned(&["--provenance=inline-only=true", "--load", "tmp"]), 0);
     bad(&["--policy", "p", "tmp"], "--policy is not supported yet");

@@ -185,11 +185,13 @@ fn image_rows(shelf: &Shelf, images: &[Listed]) -> Result<Vec<Value>, Failure> {
     }
     let mut rows = Vec::new();
     for one in images {
-        let (mut bytes, mut shared) = (0, 0);
+        let (mut bytes, mut shared) = (0_u64, 0_u64);
         for image in &one.images {
             for (chain, size) in chains(image).iter().zip(sizes.layers(image)?) {
-                bytes += size;
-                shared += if users.get(chain).is_some_and(|users| *users > 1) { size } else { 0 };
+                bytes = bytes.saturating_add(size);
+                if users.get(chain).is_some_and(|users| *users > 1) {
+                    shared = shared.saturating_add(size);
+                }
             }
         }
         let places = places(one, false);

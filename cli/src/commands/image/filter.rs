@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use oci::{Digest, Reference};
 use store::{StoredImage, Tagged};
 
-use super::{Shelf, config, digest_of, store_error};
+use super::{Shelf, config, store_error};
 use crate::args::{ImageFilter, LabelFilter};
 use crate::commands::Failure;
 use crate::render::date_secs;
@@ -21,8 +21,8 @@ pub(super) struct Listed {
     pub(super) images: Vec<StoredImage>,
     /// When it was made: of several the last, in seconds since 1970.
     pub(super) created_secs: Option<i64>,
-    /// The digest under which registries know it.
-    pub(super) digest: Option<Digest>,
+    /// The digests under which repositories have it.
+    pub(super) digests: Vec<Reference>,
     labels: BTreeMap<String, String>,
     /// When it came into the store.
     built_at: String,
@@ -33,7 +33,7 @@ impl Listed {
         id: String,
         names: Vec<Reference>,
         images: Vec<StoredImage>,
-        digest: Option<Digest>,
+        digests: Vec<Reference>,
     ) -> Result<Listed, Failure> {
         let (mut created_secs, mut labels) = (None, BTreeMap::new());
         for image in &images {
@@ -42,7 +42,7 @@ impl Listed {
             labels.extend(config.config.labels);
         }
         let built_at = images.iter().map(|image| image.built_at.clone()).max().unwrap_or_default();
-        Ok(Listed { id, names, images, created_secs, digest, labels, built_at })
+        Ok(Listed { id, names, images, created_secs, digests, labels, built_at })
     }
 
     /// Whether its labels are as they have to be.
@@ -58,6 +58,11 @@ impl Listed {
 /// All images, the latest first. `all` has those of single platforms that only an index names, too.
 pub(super) fn listed(shelf: &Shelf, all: bool) -> Result<Vec<Listed>, Failure> {
     let tags = shelf.tags()?;
+    let known = shelf.repo_digests()?;
+    let digests = |object: &Digest| {
+        let own = known.iter().filter(|(about, _)| about == object);
+        own.map(|(_, name)| name.clone()).collect::<Vec<Reference>>()
+    };
     let images = shelf.lease.images().map_err(store_error("cannot list the images"))?;
     let mut listed = Vec::new();
     for image in &images {
@@ -71,8 +76,8 @@ pub(super) fn listed(shelf: &Shelf, all: bool) -> Result<Vec<Listed>, Failure> {
         if names.is_empty() && is_part && !all {
             continue;
         }
-        let digest = digest_of(&own, Some(image));
-        listed.push(Listed::new(image.id.to_string(), names, vec![image.clone()], digest)?);
+        let id = image.id.to_string();
+        listed.push(Listed::new(id, names, vec![image.clone()], digests(&image.id.0))?);
     }
     let mut indexes: BTreeMap<Digest, (Vec<Reference>, &Tagged)> = BTreeMap::new();
     for (name, tagged) in &tags {
@@ -84,7 +89,7 @@ pub(super) fn listed(shelf: &Shelf, all: bool) -> Result<Vec<Listed>, Failure> {
     for (digest, (names, tagged)) in indexes {
         let own = tagged.images();
         let own = images.iter().filter(|image| own.contains(&image.id)).cloned().collect();
-        listed.push(Listed::new(digest.to_string(), names, own, Some(digest))?);
+        listed.push(Listed::new(digest.to_string(), names, own, digests(&digest))?);
     }
     // As docker: what was made last is first. Of equal times, what came last.
     listed.sort_by(|a, b| {

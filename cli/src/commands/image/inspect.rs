@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use oci::{ContainerConfig, Healthcheck, ImageConfig, Reference};
+use oci::{ContainerConfig, Digest, Healthcheck, ImageConfig, Reference};
 use serde::Serialize as _;
 use store::{StoredImage, Tagged};
 use template::{Field, Rules, Struct, Template, TemplateError, Value};
 
 use super::sizes::{self, Sizes};
-use super::{Shelf, bad_format, config, digest_of};
+use super::{Shelf, bad_format, config};
 use crate::args::{InspectArgs, platforms};
 use crate::commands::{Done, Failure, Process, print};
 use crate::exit::Exit;
@@ -22,7 +22,7 @@ pub(crate) fn inspect(process: &mut Process, typed: &InspectArgs) -> Done {
     };
     let platforms = platforms(typed.platform.as_slice())?;
     let shelf = Shelf::open(process)?;
-    let tags = shelf.tags()?;
+    let (tags, known) = (shelf.tags()?, shelf.repo_digests()?);
     let sizes = Sizes::new(&shelf.lease);
     let shows_sizes =
         typed.format.as_deref().is_none_or(|own| own.contains("Size") || own.contains("json"));
@@ -34,7 +34,7 @@ pub(crate) fn inspect(process: &mut Process, typed: &InspectArgs) -> Done {
         }
         let document = found.and_then(|image| match typed.raw {
             true => Ok(Value::Text(String::from_utf8_lossy(&image.config).into_owned())),
-            false => document(&image, &config(&image)?, &tags, sizes.image(&image)?),
+            false => document(&image, &config(&image)?, &tags, &known, sizes.image(&image)?),
         });
         match document {
             Ok(document) => documents.push(document),
@@ -100,17 +100,18 @@ fn document(
     image: &StoredImage,
     config: &ImageConfig,
     tags: &[(Reference, Tagged)],
+    known: &[(Digest, Reference)],
     bytes: u64,
 ) -> Result<Value, Failure> {
-    let own = tags.iter().filter(|(_, tagged)| tagged.images().contains(&image.id));
-    let (mut names, mut digests) = (Vec::new(), Vec::new());
-    for (name, tagged) in own {
+    let (mut names, mut objects) = (Vec::new(), vec![image.id.0]);
+    for (name, tagged) in tags.iter().filter(|(_, tagged)| tagged.images().contains(&image.id)) {
+        objects.push(tagged.object());
         if name.digest().is_none() {
             names.push(name.familiar());
         }
-        let digest = name.digest().or_else(|| digest_of(tagged, Some(image)));
-        digests.extend(digest.map(|digest| name.with_digest(digest).familiar()));
     }
+    let digests = known.iter().filter(|(object, _)| objects.contains(object));
+    let mut digests: Vec<String> = digests.map(|(_, name)| name.familiar()).collect();
     digests.sort();
     digests.dedup();
     let layers: Vec<String> = image.diff_ids.iter().map(ToString::to_string).collect();

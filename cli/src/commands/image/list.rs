@@ -56,9 +56,9 @@ pub(crate) fn images(process: &mut Process, typed: &ImagesArgs) -> Done {
     let sizes = Sizes::new(&shelf.lease);
     let mut rows = Vec::new();
     for one in &listed {
-        let mut bytes = 0;
+        let mut bytes = 0_u64;
         for image in &one.images {
-            bytes += sizes.image(image)?;
+            bytes = bytes.saturating_add(sizes.image(image)?);
         }
         for place in places(one, has_digests) {
             rows.push(fields(one, &place, bytes, typed.no_trunc));
@@ -106,6 +106,10 @@ pub(super) struct Place {
 pub(super) fn places(one: &Listed, has_digests: bool) -> Vec<Place> {
     let mut repositories: BTreeMap<String, (Vec<&str>, Vec<String>)> = BTreeMap::new();
     let by_digest = |name: &Reference| name.digest().map(|digest| digest.to_string());
+    let known = |repository: &str| {
+        let own = one.digests.iter().filter(|name| name.familiar_name() == repository);
+        own.filter_map(by_digest).collect::<Vec<String>>()
+    };
     for name in &one.names {
         let (tags, digests) = repositories.entry(name.familiar_name()).or_default();
         match by_digest(name) {
@@ -115,7 +119,7 @@ pub(super) fn places(one: &Listed, has_digests: bool) -> Vec<Place> {
     }
     let mut places = Vec::new();
     for (repository, (tags, mut digests)) in repositories {
-        digests.extend(one.digest.map(|digest| digest.to_string()));
+        digests.extend(known(&repository));
         digests.sort();
         digests.dedup();
         if !has_digests || digests.is_empty() {

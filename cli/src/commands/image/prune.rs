@@ -3,7 +3,7 @@
 use store::{GcPolicy, GcReport};
 
 use super::filter::{listed, retain};
-use super::remove::{Gone, Lines, remove};
+use super::remove::{Gone, Lines, forget, remove};
 use super::{Shelf, store_error};
 use crate::args::{ImageFilter, ImagePruneArgs, SystemPruneArgs, prune_filter};
 use crate::commands::{Done, Failure, Process, cache, print};
@@ -60,7 +60,11 @@ fn remove_images(
     retain(&shelf, &mut victims, filter)?;
     let (mut lines, mut gone) = (Lines::default(), Gone::default());
     for victim in victims.iter().filter(|victim| all || victim.names.is_empty()) {
-        remove(&shelf, &victim.id, true, &mut lines, &mut gone)?;
+        match (&victim.names[..], &victim.images[..]) {
+            // One that has got a name meanwhile keeps it.
+            ([], [image]) => forget(&shelf, &image.id, &mut lines, &mut gone)?,
+            _ => remove(&shelf, &victim.id, true, &mut lines, &mut gone)?,
+        }
     }
     let Shelf { environment, lease } = shelf;
     drop(lease);

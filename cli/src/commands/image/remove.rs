@@ -6,7 +6,7 @@ use engine::{BuildError, BuildErrorKind};
 use oci::{ChainId, ImageId, Reference};
 use store::{GcFilter, GcPolicy, GcReport, ItemKind, Store, StoredImage, Tagged};
 
-use super::{Shelf, digest_of, shown_id, store_error};
+use super::{Shelf, shown_id, store_error};
 use crate::args::RmiArgs;
 use crate::commands::{Done, Failure, Process, print};
 use crate::exit::Exit;
@@ -22,6 +22,10 @@ pub(crate) fn rmi(process: &mut Process, typed: &RmiArgs) -> Done {
     for asked in &typed.images {
         let mut lines = Lines::default();
         let removed = remove(&shelf, asked, typed.force, &mut lines, &mut gone);
+        let removed = removed.and_then(|()| match lines.is_empty() {
+            true => Err(in_use(asked)),
+            false => Ok(()),
+        });
         is_any_done |= !lines.0.is_empty() || removed.is_ok();
         print(&lines.text("Untagged", "Deleted"))?;
         if let Err(failure) = removed {
@@ -48,6 +52,12 @@ fn delete_trash(process: &mut Process) -> Done {
     let store = process.store()?;
     store.empty_trash().map_err(store_error("cannot delete what was removed"))?;
     Ok(Exit::Ok.into())
+}
+
+fn in_use(asked: &str) -> Failure {
+    let text = format!("conflict: unable to delete {asked} - a running command uses the image");
+    let hint = "remove it again when the command has ended";
+    BuildError::new(BuildErrorKind::Files, text).with_hint(hint).into()
 }
 
 fn is_missing(error: &BuildError) -> bool {
@@ -155,15 +165,18 @@ pub(super) fn remove(
             .with_hint(format!("remove all of them by their name {}", name.familiar()))
             .into());
     }
-    let image = tagged.images().first().map(|id| store.image(id)).transpose().map_err(&failed)?;
-    let digest = digest_of(&tagged, image.flatten().as_ref());
+    let known = store.repo_digests().map_err(&failed)?;
     for (at, name) in removed.iter().enumerate() {
         store.remove_tag(name).map_err(&failed)?;
         lines.untagged(name);
         let left = names.iter().filter(|other| !removed[..=at].contains(other));
         let is_last = !left.clone().any(|other| other.name() == name.name());
-        if let (Some(digest), None, true) = (digest, name.digest(), is_last) {
-            lines.untagged(&name.with_digest(digest));
+        if is_last {
+            let own = known.iter().filter(|(object, other)| {
+                *object == tagged.object() && other.name() == name.name() && !names.contains(other)
+            });
+            own.for_each(|(_, other)| lines.untagged(other));
+            store.forget_repo_digests(&tagged.object(), name).map_err(&failed)?;
         }
     }
     if removed.len() < names.len() {
@@ -171,13 +184,28 @@ pub(super) fn remove(
     }
     let kept: Vec<ImageId> = others().flat_map(|(_, tagged)| tagged.images()).collect();
     for id in tagged.images().iter().filter(|id| !kept.contains(id)) {
-        let Some(image) = store.image(id).map_err(&failed)? else { continue };
-        store.remove_image(id).map_err(&failed)?;
-        lines.deleted(id.to_string());
-        let chains = lost_chains(store, &image)?;
-        chains.iter().for_each(|chain| lines.deleted(chain.to_string()));
-        gone.0.push((image, chains));
+        forget(shelf, id, lines, gone)?;
     }
+    Ok(())
+}
+
+/// Takes an image away that has no name, unless it gets one at this moment, or somebody uses it.
+pub(super) fn forget(
+    shelf: &Shelf,
+    id: &ImageId,
+    lines: &mut Lines,
+    gone: &mut Gone,
+) -> Result<(), Failure> {
+    let failed = store_error("cannot remove the image");
+    let store = shelf.lease.store();
+    let Some(image) = store.image(id).map_err(&failed)? else { return Ok(()) };
+    if !shelf.lease.forget_image(id).map_err(&failed)? {
+        return Ok(());
+    }
+    lines.deleted(id.to_string());
+    let chains = lost_chains(store, &image)?;
+    chains.iter().for_each(|chain| lines.deleted(chain.to_string()));
+    gone.0.push((image, chains));
     Ok(())
 }
 
@@ -193,8 +221,8 @@ fn removed_names(
         Tagged::Image(id) => id.to_string(),
         Tagged::Index(index) => index.index.digest.to_string(),
     };
-    let is_id = id.starts_with(asked) || id.trim_start_matches("sha256:").starts_with(asked);
-    let wanted = asked.parse::<Reference>().ok().filter(|_| !is_id);
+    // What is a name goes as one, also where the id happens to begin with the same letters.
+    let wanted = asked.parse::<Reference>().ok();
     let is_wanted = |name: &&Reference| wanted.as_ref().is_some_and(|wanted| is_same(name, wanted));
     if let Some(name) = names.iter().find(is_wanted) {
         let rest = |other: &&Reference| *other != name && other.name() == name.name();
@@ -205,6 +233,8 @@ fn removed_names(
         }
         return Ok(removed);
     }
+    let is_id = id.starts_with(asked) || id.trim_start_matches("sha256:").starts_with(asked);
+    let wanted = wanted.filter(|_| !is_id);
     if let (Some(digest), Some(name)) = (wanted.and_then(|wanted| wanted.digest()), names.first()) {
         let text =
             format!("the digest {digest} is that of {} and goes with this name", name.familiar());
@@ -296,5 +326,9 @@ mod tests {
         check(&["a:1", "b:1"], "ID", false, Err(()));
         check(&["a:1", "b:1"], "ID", true, Ok(&["a:1", "b:1"]));
         check(&[], "ID", false, Ok(&[]));
+        // A name that is the beginning of the id, too.
+        let same = &*id.0.hex()[..8].to_owned();
+        let (latest, other) = (format!("{same}:latest"), format!("{same}:2"));
+        check(&[&latest, &other], same, false, Ok(&[&latest]));
     }
 }

@@ -32,7 +32,8 @@ impl Sizes<'_> {
 
     /// All layers of an image together.
     pub(super) fn image(&self, image: &StoredImage) -> Result<u64, Failure> {
-        Ok(self.layers(image)?.iter().sum())
+        // Manifests may say anything.
+        Ok(self.layers(image)?.into_iter().fold(0, u64::saturating_add))
     }
 
     /// Each layer of an image, lowest first. Of a layer that is neither unpacked nor read through, its blob counts,
