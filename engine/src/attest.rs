@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex};
 use ::attest::{Mode, Provenance};
 use exporter::Attestation;
 use graph::{Graph, Target};
-use oci::{Descriptor, Digest};
+use oci::Descriptor;
 use parser::SourceText;
 use serde_json::Value as Json;
 
 use crate::error::BuildError;
 use crate::plan::Plan;
 use crate::request::{Attestations, ProvenanceRequest};
-use crate::session::Session;
+use crate::session::{Session, short_id};
 use crate::stop::{Stop, lock};
 use crate::value::Value;
 
@@ -174,11 +174,6 @@ impl<'a> Attesting<'a> {
 pub(crate) fn is_wanted(wanted: &Attestations, takes: Takes) -> bool {
     let provenance = wanted.provenance.as_ref();
     wanted.sbom.is_some() || provenance.is_some_and(|p| takes == Takes::All || !p.inline_only)
-}
-
-/// A name for something with these bytes.
-pub(crate) fn short_id(bytes: &[u8]) -> String {
-    Digest::of(bytes).hex()[..25].to_owned()
 }
 
 fn source(text: &SourceText) -> ::attest::SourceText {

@@ -11,7 +11,6 @@ use sys::Cancel;
 
 use crate::assemble::{self, Built};
 use crate::attest::{self, Attesting};
-use crate::cap;
 use crate::controls;
 use crate::devices;
 use crate::environment::{Environment, session};
@@ -20,12 +19,13 @@ use crate::facts::Facts;
 use crate::foreign;
 use crate::image;
 use crate::keep;
-use crate::output;
+use crate::output::{self, wanted};
 use crate::plan::{self, Plan};
 use crate::present;
 use crate::push_lazily;
 use crate::remote;
 use crate::request::BuildRequest;
+use crate::room;
 use crate::session::Session;
 use crate::solve;
 use crate::stop::{Stop, lock};
@@ -78,7 +78,7 @@ pub fn build(
     cancel: &Cancel,
 ) -> Result<BuildOutcome, BuildError> {
     let session = session(request, environment, events, cancel)?;
-    cap::watch(&session);
+    room::watch(&session);
     let outcome = stopper::with(cancel, &environment.registry, || {
         let result = run(&session);
         // Whatever was started is waited for, also after a failure: nothing may outlive the build.
@@ -87,8 +87,8 @@ pub fn build(
         let result = result.and_then(|(built, solved)| deliver(&session, built, solved));
         remote::end(&session);
         if !matches!(result, Err(Stop::NeedsWorker)) {
-            session.journal.write(&session, result.is_ok());
-            cap::settle(&session);
+            session.journal.write(&session.request, &session.lease, result.is_ok());
+            room::settle(&session);
         }
         result
     });
@@ -126,13 +126,13 @@ fn run(session: &Arc<Session>) -> Result<(Vec<Built>, Solved), Stop> {
     if let Some(violation) = &plan.violation {
         return Err(BuildError::dockerfile(vec![violation.clone()]).into()); // LINT-01
     }
-    if output::scans(session) {
+    if wanted::scans(session) {
         attest::extend_plan(session, &mut plan)?;
     }
-    controls::set(session, &mut plan)?;
+    set_controls(session, &mut plan)?;
     devices::check(session, &plan.graph)?;
     foreign::check(session, &plan.graph)?;
-    session.journal.plan(&plan);
+    session.journal.plan(plan.graph.clone(), plan.source.clone());
     plan::announce(session, &plan);
     let mut result = solved(session, &plan);
     if let Err(Stop::CacheLost(error)) = &result {
@@ -143,6 +143,18 @@ fn run(session: &Arc<Session>) -> Result<(Vec<Built>, Solved), Stop> {
     let (built, values) = result?;
     filed?;
     Ok((built, Solved { plan, values }))
+}
+
+/// Finds out which steps the request's rules are about, and marks those that have to run.
+fn set_controls(session: &Session, plan: &mut Plan) -> Result<(), BuildError> {
+    let request = &session.request;
+    for warning in controls::unknown_stages(&request.plan.no_cache_filter, &plan.source) {
+        session.warn(warning);
+    }
+    let graph = Arc::make_mut(&mut plan.graph);
+    let controls = controls::resolve(&request.cache_rules, graph, &plan.source)?;
+    session.controls.set(controls).expect("a build has one plan");
+    Ok(())
 }
 
 /// A plan with what came of it.
@@ -209,7 +221,7 @@ fn assemble_target(
     }
     let stack = match stack {
         // What lies in an imported cache may be gone from there when it is wanted: a result has its layers here.
-        StackValue::Lazy(lazy) if lazy.is_imported() && output::keeps(session) => {
+        StackValue::Lazy(lazy) if lazy.is_imported() && wanted::keeps(session) => {
             let stack = present::ensure(session, &StackValue::Lazy(lazy), target.top.0)?;
             StackValue::Present(stack)
         }
@@ -217,14 +229,14 @@ fn assemble_target(
     };
     let form =
         |encoding: &Encoding| assemble::form(session, target, &stack, encoding, (graph, values));
-    let encodings = output::encodings(session);
+    let encodings = wanted::encodings(session);
     let mut forms = encodings.iter().map(form).collect::<Result<Vec<_>, _>>()?;
     let others = forms.split_off(1);
     let form = forms.remove(0);
     let stack = match stack {
         StackValue::Present(stack) => Some(stack),
         // An image that only changes metadata needs no byte of its base, until an output does.
-        StackValue::Lazy(_) if session.worker.is_some() && output::needs_layers(session) => {
+        StackValue::Lazy(_) if session.worker.is_some() && wanted::needs_layers(session) => {
             Some(present::ensure(session, &stack, target.top.0)?)
         }
         StackValue::Lazy(lazy) => lazy.on_its_image(),

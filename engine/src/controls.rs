@@ -4,19 +4,15 @@
 //! Owns which steps they are about and what is said when one of them decides. The look-up asks; it decides no hit here.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use graph::{Graph, Op, Origin, VertexId};
 use parser::SourceText;
+use planner::LowerRequest;
 use store::CacheRecord;
 
 use crate::address::{self, Address, AddressError, StepPlace};
 use crate::error::{BuildError, BuildErrorKind};
-use crate::place;
-use crate::plan::Plan;
 use crate::request::{self, CacheRules, MaxAge};
-use crate::session::Session;
-use crate::work::Work;
 
 /// The rules by vertex.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,82 +25,67 @@ pub(crate) struct Controls {
     expected: HashMap<VertexId, (String, Origin)>,
 }
 
-/// Finds out which steps the request's rules are about, and marks those that have to run.
-pub(crate) fn set(session: &Session, plan: &mut Plan) -> Result<(), BuildError> {
-    warn_of_no_stage(session, &plan.source);
-    let rules = &session.request.cache_rules;
-    let controls = resolve(rules, Arc::make_mut(&mut plan.graph), &plan.source)?;
-    let _ = session.controls.set(controls);
-    Ok(())
+impl Controls {
+    /// Whether a record is older than a step allows. One whose age is not known is.
+    pub(crate) fn is_too_old(&self, id: VertexId, record: &CacheRecord) -> bool {
+        let Some((limit_ms, _)) = self.max_age.get(&id) else { return false };
+        request::age_ms(&record.created).is_none_or(|age_ms| age_ms > *limit_ms)
+    }
+
+    /// What is said of a result that is too old.
+    pub(crate) fn too_old(&self, id: VertexId) -> String {
+        let limit = self.max_age.get(&id).map_or("--max-age", |(_, shown)| shown.as_str());
+        format!("older than {limit}")
+    }
+
+    /// Whether a step must not run.
+    pub(crate) fn is_expected(&self, id: VertexId) -> bool {
+        self.expected.contains_key(&id)
+    }
+
+    /// The error of a step that must not run and would; `None` for any other. Its place in the Dockerfile is with it.
+    pub(crate) fn refused(&self, id: VertexId, because: &str) -> Option<(&Origin, BuildError)> {
+        let (address, origin) = self.expected.get(&id)?;
+        let text =
+            format!("step {address} is expected to be cached, and would run because {because}");
+        let failed = BuildError::new(BuildErrorKind::NotCached, text)
+            .with_hint(format!("see what differs with `shale why {address}`"));
+        Some((origin, failed))
+    }
+
+    /// The flag because of which a step runs that has to.
+    pub(crate) fn forced_by(&self, id: VertexId, plan: &LowerRequest) -> &'static str {
+        match self.forced.contains(&id) {
+            true => "--no-cache-from",
+            false if !plan.no_cache && !plan.no_cache_filter.is_empty() => "--no-cache-filter",
+            false => "--no-cache",
+        }
+    }
 }
 
-/// A stage that `--no-cache-filter` names and the file does not have is no error, for docker build's sake, but most
-/// often a slip of the pen.
-fn warn_of_no_stage(session: &Session, source: &SourceText) {
-    let wanted = &session.request.plan.no_cache_filter;
+/// Warnings about stages that `--no-cache-filter` names and the file does not have: no error, for docker build's sake,
+/// but most often a slip of the pen.
+pub(crate) fn unknown_stages(wanted: &[String], source: &SourceText) -> Vec<String> {
     if wanted.is_empty() {
-        return;
+        return Vec::new();
     }
     let targets = planner::targets(&parser::parse(source).dockerfile, source);
     let names: Vec<String> = targets.into_iter().filter_map(|target| target.name).collect();
     let is_known = |stage: &str| names.iter().any(|name| name.eq_ignore_ascii_case(stage));
-    for stage in wanted.iter().filter(|stage| !stage.is_empty() && !is_known(stage)) {
+    let unknown = wanted.iter().filter(|stage| !stage.is_empty() && !is_known(stage));
+    let warning = |stage: &String| {
         let names = names.iter().map(String::as_str);
         let meant = parser::did_you_mean(&stage.to_lowercase(), names);
-        session.warn(format!("--no-cache-filter: no stage has the name {stage}{meant}"));
-    }
-}
-
-/// Whether a record is older than its step allows. One whose age is not known is.
-pub(crate) fn is_too_old(work: &Work, record: &CacheRecord) -> bool {
-    let Some((limit_ms, _)) = max_age(work) else { return false };
-    request::age_ms(&record.created).is_none_or(|age_ms| age_ms > *limit_ms)
-}
-
-/// Whether a step must not run.
-pub(crate) fn is_expected(work: &Work) -> bool {
-    let controls = work.session.controls.get();
-    controls.is_some_and(|controls| controls.expected.contains_key(&work.id))
-}
-
-/// Ends the build when the step, which is about to run, is expected to be cached.
-pub(crate) fn refuse_expected(work: &Work, because: &str) -> Result<(), BuildError> {
-    let controls = work.session.controls.get();
-    let Some((address, origin)) = controls.and_then(|controls| controls.expected.get(&work.id))
-    else {
-        return Ok(());
+        format!("--no-cache-filter: no stage has the name {stage}{meant}")
     };
-    let text = format!("step {address} is expected to be cached, and would run because {because}");
-    let failed = BuildError::new(BuildErrorKind::NotCached, text)
-        .with_hint(format!("see what differs with `shale why {address}`"));
-    Err(place::at_origin(&work.session, origin, failed))
+    unknown.map(warning).collect()
 }
 
-/// The flag because of which a step runs that has to.
-pub(crate) fn forced_by(work: &Work) -> &'static str {
-    let request = &work.session.request;
-    let controls = work.session.controls.get();
-    match controls.is_some_and(|controls| controls.forced.contains(&work.id)) {
-        true => "--no-cache-from",
-        false if !request.plan.no_cache && !request.plan.no_cache_filter.is_empty() => {
-            "--no-cache-filter"
-        }
-        false => "--no-cache",
-    }
-}
-
-/// What is said of a result that is too old.
-pub(crate) fn too_old(work: &Work) -> String {
-    let limit = max_age(work).map_or("--max-age", |(_, shown)| shown.as_str());
-    format!("older than {limit}")
-}
-
-fn max_age(work: &Work) -> Option<&(u64, String)> {
-    work.session.controls.get()?.max_age.get(&work.id)
-}
-
-/// What the rules mean for a graph.
-fn resolve(
+/// What the rules mean for a graph. Steps that have to run are marked in it.
+///
+/// # Errors
+/// A rule names no step.
+pub(crate) fn resolve(
     rules: &CacheRules,
     graph: &mut Graph,
     source: &SourceText,

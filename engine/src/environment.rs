@@ -10,17 +10,16 @@ use store::Store;
 use sys::Cancel;
 
 use crate::agents::Agents;
-use crate::attest;
 use crate::background::Background;
 use crate::cap::{CacheMax, Cap};
 use crate::contexts::Contexts;
 use crate::error::BuildError;
 use crate::facts::Facts;
-use crate::remote::{Exports, Hits, Imports, Travelling};
+use crate::remote::state::{Exports, Hits, Imports, Travelling};
 use crate::request::BuildRequest;
-use crate::session::Session;
+use crate::session::{Session, short_id};
 use crate::slots::Slots;
-use crate::why::Journal;
+use crate::why::journal::Journal;
 
 /// What a build needs of this process.
 pub struct Environment {
@@ -78,7 +77,7 @@ pub(crate) fn session(
         image_failed: Mutex::default(),
         left_to_worker: Mutex::default(),
         epoch: OnceLock::new(),
-        invocation_id: attest::short_id(
+        invocation_id: short_id(
             format!("{started_on} {} {}", std::process::id(), crate::request::now_us()).as_bytes(),
         ),
         started_on,

@@ -15,7 +15,6 @@ use progress::{EventKind, Stream};
 use store::{CacheRecord, Ingest, RecordKeys};
 use tree::SelectError;
 
-use crate::cap;
 use crate::devices;
 use crate::error::{BuildError, BuildErrorKind, sources};
 use crate::finish::{self, Unfinished};
@@ -27,6 +26,7 @@ use crate::plan;
 use crate::present;
 use crate::remote;
 use crate::request::Stopwatch;
+use crate::room;
 use crate::source;
 use crate::stack_tree;
 use crate::stop::Stop;
@@ -137,7 +137,7 @@ fn run_step(
             let memory = "the memory limit of the step was reached, raise it with --memory"; // ERR-35
             let hint = match end.out_of_memory {
                 true => Some(memory.to_owned()),
-                false => cap::full_disk(session),
+                false => room::full_disk(session),
             };
             Err(failed.with_hint_if(hint).into())
         }

@@ -16,7 +16,7 @@ use crate::error::{BuildError, BuildErrorKind};
 use crate::image::fitting;
 use crate::images::{by_id, fetch_of, find_tagged, stored};
 use crate::internal::{self, Internal};
-use crate::output;
+use crate::output::job::job;
 use crate::session::Session;
 use crate::stop::Stop;
 
@@ -99,7 +99,7 @@ pub fn hand_off(
         true => HandedOff { layers_sent: 0, layers },
         false => internal::step(events, Internal::Export, &step, || {
             let fetch = fetch_of(&session);
-            let job = Job { fetch: Some(&fetch), ..output::job(&session) };
+            let job = Job { fetch: Some(&fetch), ..job(&session) };
             let options = ImageOptions::default();
             let prepare = || exporter::prepare(std::slice::from_ref(&image), &options, job);
             engine.take(&image, &names, &prepare, job).map_err(BuildError::export)
@@ -120,7 +120,7 @@ pub fn make_ready(
     let session = environment::session_for(environment, events, cancel)?;
     let (image, _) = chosen(&session, &request.image)?;
     let fetch = fetch_of(&session);
-    let job = Job { fetch: Some(&fetch), ..output::job(&session) };
+    let job = Job { fetch: Some(&fetch), ..job(&session) };
     let options = ImageOptions::default();
     exporter::prepare(&[image], &options, job).map(drop).map_err(BuildError::export)
 }

@@ -8,6 +8,7 @@ mod fetch;
 mod in_engine;
 mod noted;
 mod own;
+mod refusal;
 mod resolve;
 mod stored;
 mod unpack;

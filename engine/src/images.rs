@@ -11,7 +11,7 @@ use crate::environment::Environment;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::image;
 use crate::internal::Internal;
-use crate::output;
+use crate::output::job::job;
 use crate::session::Session;
 use crate::stop::Stop;
 
@@ -213,7 +213,7 @@ pub(crate) fn prepared(session: &Session, tagged: &Tagged) -> Result<Prepared, B
         options.index = Some(listed.index.clone());
     }
     let mut prepared =
-        exporter::prepare(&images, &options, output::job(session)).map_err(BuildError::export)?;
+        exporter::prepare(&images, &options, job(session)).map_err(BuildError::export)?;
     if let Tagged::Index(listed) = tagged {
         prepared.attached = listed.attached.iter().map(attached).collect();
     }

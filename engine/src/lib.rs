@@ -45,6 +45,7 @@ mod present;
 mod push_lazily;
 mod remote;
 pub mod request;
+mod room;
 mod run_image;
 mod secrets;
 mod session;

@@ -18,10 +18,10 @@ use registry::RegistryClient;
 use store::{Lease, ManifestList};
 use sys::Cancel;
 
-use crate::cap;
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::internal::{self, Internal};
+use crate::room;
 use crate::session::Session;
 
 use entry::index_of;
@@ -215,7 +215,7 @@ pub fn push_list(
             .with_hint("say what it is for with `shale manifest annotate --os OS --arch ARCH`"));
     }
     let pushed = send(&session, &entries, std::slice::from_ref(name), &BTreeMap::new());
-    cap::settle(&session);
+    room::settle(&session);
     let pushed = pushed?;
     if purge {
         let removed = environment.store.remove_manifest_list(name);

@@ -11,7 +11,6 @@ use planner::key;
 use progress::{EventKind, Outcome};
 use store::CacheRecord;
 
-use crate::controls;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
 use crate::image;
@@ -50,7 +49,9 @@ pub(crate) fn at_once(work: &Work) -> Result<Option<Value>, Stop> {
             }
             let found =
                 held(&work.session, work.session.lease.find_near(&keys::near_key(work, &[])))?;
-            let Some(record) = found.filter(|record| !controls::is_too_old(work, record)) else {
+            let Some(record) =
+                found.filter(|record| !work.session.controls().is_too_old(work.id, record))
+            else {
                 return Ok(None);
             };
             if let Some(layer) = record.layer
@@ -95,7 +96,7 @@ pub(crate) fn find(work: &Work, contents: Option<Vec<Digest>>) -> Result<Found, 
     remote::note_contents(work, &contents);
     let mut is_old = false;
     let mut young = |record: &CacheRecord| {
-        let old = controls::is_too_old(work, record);
+        let old = work.session.controls().is_too_old(work.id, record);
         is_old |= old;
         !old
     };

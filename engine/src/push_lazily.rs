@@ -14,7 +14,7 @@ use crate::assemble::{Built, Form};
 use crate::error::{BuildError, causes};
 use crate::image::{Base, layer_blob};
 use crate::internal::Internal;
-use crate::output;
+use crate::output::wanted;
 use crate::remote;
 use crate::request::{Output, OutputKind};
 use crate::session::Session;
@@ -31,7 +31,7 @@ pub(crate) fn fits(session: &Session, base: Option<&Base>, lazy: &LazyStack) -> 
     };
     let outputs = &session.request.outputs;
     let goes = |output: &Output| goes_as_it_is(session, output, lazy);
-    base_is_remote && !output::scans(session) && !outputs.is_empty() && outputs.iter().all(goes)
+    base_is_remote && !wanted::scans(session) && !outputs.is_empty() && outputs.iter().all(goes)
 }
 
 fn goes_as_it_is(session: &Session, output: &Output, lazy: &LazyStack) -> bool {

@@ -13,19 +13,20 @@ mod layer;
 mod listings;
 mod mounts;
 mod sending;
+pub(crate) mod state;
 
 use crate::error::BuildError;
 use crate::session::Session;
 
 pub(crate) use export::{end, offer, open, publish};
 pub(crate) use hit::{
-    Hits, content_of, earlier, file_records, find, has_record_of, is_imported, knows, note,
+    content_of, earlier, file_records, find, has_record_of, is_imported, knows, note,
 };
-pub(crate) use import::{Imports, learn, start};
+pub(crate) use import::{learn, start};
 pub(crate) use layer::{bring, download};
 pub(crate) use listings::listing;
-pub(crate) use mounts::{Travelling, bring as bring_mount};
-pub(crate) use sending::{Exports, note_contents};
+pub(crate) use mounts::bring as bring_mount;
+pub(crate) use sending::note_contents;
 
 /// An import did not have what it promised: the build goes on without imports.
 pub(crate) fn lost(session: &Session, error: &BuildError) {

@@ -20,11 +20,11 @@ use crate::contexts::Contexts;
 use crate::controls::Controls;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::facts::Facts;
-use crate::remote::{Exports, Hits, Imports, Travelling};
+use crate::remote::state::{Exports, Hits, Imports, Travelling};
 use crate::request::BuildRequest;
 use crate::slots::Slots;
 use crate::stop::Stop;
-use crate::why::Journal;
+use crate::why::journal::Journal;
 
 /// One build's surroundings. Shared by its threads.
 pub(crate) struct Session {
@@ -79,6 +79,11 @@ pub(crate) struct Session {
     pub(crate) journal: Journal,
 }
 
+/// A name for something with these bytes.
+pub(crate) fn short_id(bytes: &[u8]) -> String {
+    Digest::of(bytes).hex()[..25].to_owned()
+}
+
 impl Session {
     /// The worker, or the reason to start the process that has one.
     pub(crate) fn worker(&self) -> Result<&Arc<dyn Worker>, Stop> {
@@ -93,6 +98,11 @@ impl Session {
     /// SOURCE_DATE_EPOCH in seconds since 1970, if one holds (EPO-01). Known once the plan is made.
     pub(crate) fn epoch(&self) -> Option<i64> {
         self.epoch.get().copied().flatten()
+    }
+
+    /// The rules for single steps. Nobody asks before the plan is made.
+    pub(crate) fn controls(&self) -> &Controls {
+        self.controls.get_or_init(Controls::default)
     }
 
     /// What checks have found; nothing before the plan.

@@ -13,14 +13,14 @@ use progress::Emitter;
 use store::Tagged;
 use sys::Cancel;
 
-use crate::cap;
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::image::{self, ImageSources};
 use crate::images::{by_digest, fetch_of, find_tagged, keep_pulled, prepared, whole};
 use crate::internal::{self, Internal};
-use crate::output;
+use crate::output::job::job;
 use crate::request::PullPolicy;
+use crate::room;
 use crate::session::Session;
 
 /// What [`pull`] brought.
@@ -83,7 +83,7 @@ pub fn pull(
         let is_new = !before.is_some_and(|before| before.images().contains(&id));
         Ok(Pulled { id, digest: named.digest, is_new })
     });
-    cap::settle(&session);
+    room::settle(&session);
     whole(pulled)
 }
 
@@ -148,7 +148,7 @@ pub fn push(
         let prepared = chosen(&session, &tagged, &reference.familiar(), platform)?;
         let names = std::slice::from_ref(reference);
         let fetch = fetch_of(&session);
-        let job = Job { fetch: Some(&fetch), ..output::job(&session) };
+        let job = Job { fetch: Some(&fetch), ..job(&session) };
         let sent = exporter::push(&prepared, names, false, &session.registry, job);
         session.unless_cancelled(sent.map_err(BuildError::export))?;
         let object = match (platform, &prepared.images[..]) {
@@ -159,7 +159,7 @@ pub fn push(
         Ok(Pushed { digest: prepared.target.digest, size_bytes: prepared.target.size_bytes })
     });
     // Layers were compressed for it.
-    cap::settle(&session);
+    room::settle(&session);
     whole(pushed)
 }
 

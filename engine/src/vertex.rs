@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use graph::{Network, Op, Vertex};
 use progress::{EventKind, Outcome};
 
-use crate::controls;
 use crate::execute;
 use crate::flight;
 use crate::internal::End as _;
@@ -53,12 +52,14 @@ fn layer(work: &Work) -> Result<StackValue, Stop> {
             stack
         }
         Found::Run { because, contents } => {
-            if !controls::is_expected(work) {
+            if !session.controls().is_expected(work.id) {
                 session.worker()?;
             }
             let because = why::explain(work, &because, contents.as_deref());
-            controls::refuse_expected(work, &because)
-                .inspect_err(|_| why::ended(work, StepOutcome::Refused, 0))?;
+            if let Some((origin, refused)) = session.controls().refused(work.id, &because) {
+                why::ended(work, StepOutcome::Refused, 0);
+                return Err(place::at_origin(session, origin, refused).into());
+            }
             session.worker()?;
             expect_steps(work);
             let because = Some(because);

@@ -3,11 +3,12 @@
 //! Owns the comparison of a step with earlier results of its own, the files of both included. Decides no hit, and is
 //! asked only when it is decided that a step runs. Nothing of it can fail a build.
 
+mod candidate;
 mod compare;
 mod document;
 mod history;
 mod inputs;
-mod journal;
+pub(crate) mod journal;
 mod phrase;
 mod read;
 
@@ -16,18 +17,17 @@ use oci::Digest;
 use planner::key;
 use store::CacheRecord;
 
-use crate::controls;
 use crate::remote;
 use crate::work::Work;
-use compare::{Candidate, Candidates, Compared};
-use history::Predecessor;
+use candidate::{Candidate, Candidates};
+use compare::Compared;
+use history::{History, Predecessor};
 use inputs::{Input, What};
 
 pub use document::{
     BuildLog, Comparison, Different, FileDifference, FileList, InputKind, LoggedStep, Same,
     StepOutcome,
 };
-pub(crate) use journal::Journal;
 pub use read::last_build;
 
 /// What the look-up of a step that runs ended with.
@@ -46,9 +46,12 @@ pub(crate) enum Because {
 /// Says why a step runs, and notes it with all that differs. `contents` are the digests that its keys were made with,
 /// if they were made.
 pub(crate) fn explain(work: &Work, because: &Because, contents: Option<&[Digest]>) -> String {
+    let controls = work.session.controls();
     let explained = match because {
-        Because::Forced => Explained::plain(controls::forced_by(work)),
-        Because::TooOld => Explained::plain(controls::too_old(work)),
+        Because::Forced => {
+            Explained::plain(controls.forced_by(work.id, &work.session.request.plan))
+        }
+        Because::TooOld => Explained::plain(controls.too_old(work.id)),
         Because::NoRecord => without_record(work),
         Because::Changed(records) => changed(work, records, contents),
     };
@@ -63,6 +66,12 @@ pub(crate) fn explain(work: &Work, because: &Because, contents: Option<&[Digest]
         note.pending = pending;
     });
     phrase
+}
+
+/// What earlier builds say of the steps of this one.
+fn history(work: &Work) -> &History {
+    let session = &work.session;
+    session.journal.history(&session.request, session.lease.store())
 }
 
 struct Explained {
@@ -82,7 +91,7 @@ impl Explained {
 /// Nothing was made by just this instruction: it is new, it was edited, it failed, or its result is gone.
 fn without_record(work: &Work) -> Explained {
     let inputs = inputs::of(work, None);
-    let history = work.session.journal.history(&work.session);
+    let history = history(work);
     let Some(earlier) = history.predecessor(work.id) else {
         let phrase = match remote::is_imported(&work.session) {
             true => "not in the imported cache",
@@ -127,7 +136,7 @@ fn unfinished(earlier: &Predecessor) -> Option<&'static str> {
 /// There are results of this instruction, of other files or on another base.
 fn changed(work: &Work, records: &[CacheRecord], contents: Option<&[Digest]>) -> Explained {
     let inputs = inputs::of(work, contents);
-    let earlier = work.session.journal.history(&work.session).predecessor(work.id);
+    let earlier = history(work).predecessor(work.id);
     let instruction = key::instruction_digest(work.vertex()).0.hex();
     let last = earlier.filter(|earlier| earlier.step.instruction == instruction);
     let candidates = ordered(records, last, false);

@@ -12,13 +12,13 @@ use store::{StoredImage, Tagged};
 use sys::Cancel;
 use tree::Tree;
 
-use crate::cap;
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::image;
 use crate::images::{by_id, find_tagged, whole};
 use crate::internal::{self, Internal};
-use crate::output;
+use crate::output::job::job;
+use crate::room;
 use crate::run_image::shown_reference;
 use crate::stack_tree;
 
@@ -62,7 +62,7 @@ pub fn export(
         let value = image::value(&session, &source)?;
         let tree: Arc<dyn Tree> = stack_tree::open(&session, &value, Internal::Export.vertex())?;
         let trees = [(platform, &*tree)];
-        let job = output::job(&session);
+        let job = job(&session);
         let written = match &request.directory {
             Some(dir) => exporter::write_directory(&trees, dir, &DirOptions::default(), job),
             None => exporter::write_tree_tar(&trees, None, None, out, job),
@@ -70,7 +70,7 @@ pub fn export(
         Ok(written.map_err(BuildError::export)?)
     });
     // Layers may have been unpacked for it.
-    cap::settle(&session);
+    room::settle(&session);
     whole(written)
 }
 

@@ -10,12 +10,12 @@ use oci::{ChainId, ContainerConfig, History, ImageConfig, ImageId, Platform, Ref
 use progress::Emitter;
 use sys::Cancel;
 
-use crate::cap;
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
 use crate::image;
 use crate::images::{keep, whole};
+use crate::room;
 use crate::session::Session;
 use crate::stop::Stoppable;
 
@@ -64,7 +64,7 @@ pub fn import(
     let mut tar = Stoppable { inner: tar, cancel: &session.cancel };
     let image = made(&session, &mut tar, request);
     session.check_cancelled()?;
-    cap::settle(&session);
+    room::settle(&session);
     image
 }
 

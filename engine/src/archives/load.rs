@@ -14,11 +14,11 @@ use progress::Emitter;
 use store::{Tagged, TaggedIndex};
 use sys::Cancel;
 
-use crate::cap;
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::image;
 use crate::images::keep;
+use crate::room;
 use crate::session::Session;
 
 /// What [`load`] reads.
@@ -65,7 +65,7 @@ pub fn load(
         session.check_cancelled()?;
         loaded.push(load_one(&session, &archive, listed, platform)?);
     }
-    cap::settle(&session);
+    room::settle(&session);
     Ok(loaded)
 }
 

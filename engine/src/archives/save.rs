@@ -12,7 +12,7 @@ use sys::Cancel;
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::images::{fetch_of, find_tagged};
-use crate::output;
+use crate::output::job::job;
 use crate::session::Session;
 use crate::transfer::chosen;
 
@@ -64,7 +64,7 @@ pub fn save(
     let saved: Vec<Saved> =
         images.iter().map(|(prepared, names)| Saved { prepared, names }).collect();
     let fetch = fetch_of(&session);
-    let job = Job { fetch: Some(&fetch), ..output::job(&session) };
+    let job = Job { fetch: Some(&fetch), ..job(&session) };
     let written = match (to, request.format) {
         (SaveTo::Stream(out), SaveFormat::Docker) => {
             exporter::write_saved_archive(&saved, out, job)
@@ -75,7 +75,7 @@ pub fn save(
         }),
     };
     // Layers may have been compressed for it.
-    crate::cap::settle(&session);
+    crate::room::settle(&session);
     written.map_err(BuildError::export)
 }
 

@@ -14,7 +14,7 @@ use registry::{BlobPrefix, RegistryError};
 use store::StoreError;
 
 use super::blob::{self, Opened};
-use super::resolve::registry_error;
+use super::refusal::registry_error;
 use super::stored;
 use super::unpack::{Packed, unpack};
 use super::{known_stack_layers, malformed};

@@ -14,6 +14,7 @@ use planner::{EngineName, LocalEngine, ResolvedImage, SourceError, SourceErrorKi
 use progress::EventKind;
 
 use super::known_stack_layers;
+use super::refusal::other;
 use crate::archives;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::handoff::find_engine;
@@ -188,10 +189,6 @@ fn fits(config: &ImageConfig, wanted: &Platform) -> Result<(), SourceError> {
 /// For an image that was named by its id: only shown, never asked for.
 fn nameless(id: Digest) -> Reference {
     "engine-image".parse::<Reference>().expect("a valid name").with_digest(id)
-}
-
-fn other(error: &dyn std::error::Error) -> SourceError {
-    SourceError { message: super::resolve::chain_text(error), kind: SourceErrorKind::Other }
 }
 
 /// An archive on its way, of unknown length.

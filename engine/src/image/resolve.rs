@@ -1,6 +1,5 @@
 //! References to configs: the store first, then what the parent process learnt, then the registry.
 
-use std::error::Error;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +16,8 @@ use planner::{
 use store::StoredImage;
 
 use super::in_engine;
-use crate::error::{BuildError, BuildErrorKind, sources};
+use super::refusal::{other, registry_error, source_error};
+use crate::error::{BuildError, BuildErrorKind};
 use crate::internal::{self, Internal};
 use crate::request::PullPolicy;
 use crate::session::Session;
@@ -399,45 +399,6 @@ fn layout_reference(digest: Digest) -> Reference {
 fn unusable(reference: &Reference, why: &str) -> BuildError {
     let text = format!("image {} cannot be used: {why}", reference.familiar());
     BuildError::new(BuildErrorKind::Registry, text)
-}
-
-pub(super) fn registry_error(reference: &Reference, error: registry::RegistryError) -> BuildError {
-    let text = format!("cannot get {}", reference.familiar());
-    BuildError::new(BuildErrorKind::Registry, text).because(error)
-}
-
-/// Why an image is not to be had. The message goes behind the image's name, so what only names it again is left out.
-fn source_error(error: &BuildError) -> SourceError {
-    let asked = error.source().and_then(|e| e.downcast_ref::<registry::RegistryError>());
-    let kind = match asked.map(registry::RegistryError::kind) {
-        _ if asked.is_some_and(registry::RegistryError::is_not_found) => SourceErrorKind::NotFound,
-        Some(registry::RegistryErrorKind::Unreachable) => SourceErrorKind::Unreachable,
-        Some(registry::RegistryErrorKind::Tls) => SourceErrorKind::Untrusted,
-        Some(registry::RegistryErrorKind::Blocked) => SourceErrorKind::Blocked,
-        Some(registry::RegistryErrorKind::Unauthorized | registry::RegistryErrorKind::Denied) => {
-            SourceErrorKind::NotAllowed
-        }
-        _ => SourceErrorKind::Other,
-    };
-    let why = asked.and_then(|asked| asked.source()).unwrap_or(error);
-    SourceError { message: chain_text(why), kind }
-}
-
-/// An error with its causes on one line; a cause that was said already is left out.
-pub(super) fn chain_text(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    for cause in sources(error) {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
-}
-
-fn other(error: &dyn Error) -> SourceError {
-    SourceError { message: chain_text(error), kind: SourceErrorKind::Other }
 }
 
 /// The place of the image that fits a platform: of several as a manifest is taken from an index; one alone whatever

@@ -8,7 +8,7 @@ use registry::{BlobPrefix, RegistryError};
 use store::{StoreError, StoredImage};
 
 use super::blob::{Opened, bring_rest};
-use super::resolve::registry_error;
+use super::refusal::registry_error;
 use crate::error::{BuildError, causes};
 use crate::session::Session;
 

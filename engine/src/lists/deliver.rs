@@ -17,7 +17,7 @@ use super::entry::{ListEntry, Origin};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::images::{fetch_of, prepared};
 use crate::internal::Internal;
-use crate::output;
+use crate::output::job::job;
 use crate::session::Session;
 
 /// Blobs that are under way at the same time.
@@ -78,7 +78,7 @@ fn push_image(
     prepared.index = None;
     prepared.target = prepared.images[0].descriptor.clone();
     let fetch = fetch_of(session);
-    let job = Job { fetch: Some(&fetch), ..output::job(session) };
+    let job = Job { fetch: Some(&fetch), ..job(session) };
     let target = to.with_digest(prepared.target.digest);
     exporter::push(&prepared, &[target], true, client, job).map_err(BuildError::export)
 }

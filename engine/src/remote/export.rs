@@ -13,7 +13,7 @@ use remotecache::CacheExport;
 
 use super::entries;
 use super::hit;
-use super::sending::Export;
+use super::state::Export;
 use crate::error::{BuildError, BuildErrorKind, told};
 use crate::internal::{self, Internal};
 use crate::session::Session;

@@ -1,7 +1,7 @@
 //! Hits in imported caches: look-ups, the stacks that they give, and the store's own records of them once their layers
 //! are here.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use graph::{CacheKey, ContentId, InstructionDigest, LayerId, OperationDigest, Stack};
 use oci::Digest;
@@ -11,6 +11,7 @@ use store::{CacheRecord, RecordKeys};
 use super::import;
 use super::index::ImportedRecord;
 use super::layer::known;
+use super::state::Hit;
 use crate::error::BuildError;
 use crate::finish;
 use crate::keys;
@@ -18,18 +19,6 @@ use crate::session::Session;
 use crate::stop::{Stop, lock};
 use crate::value::{Above, Bottom, ImportedLayer, LazyStack, StackValue};
 use crate::work::Work;
-
-/// The hits of one build.
-#[derive(Default)]
-pub(crate) struct Hits(Mutex<Vec<Hit>>);
-
-struct Hit {
-    work: Work,
-    /// The key that the record was found by.
-    key: CacheKey,
-    contents: Vec<Digest>,
-    record: Arc<ImportedRecord>,
-}
 
 /// What imported caches say of an instruction, whatever it read. Waits for them.
 pub(crate) fn earlier(session: &Session, instruction: &InstructionDigest) -> Vec<CacheRecord> {
@@ -69,12 +58,14 @@ pub(crate) fn find(work: &Work, key: &CacheKey) -> Result<Option<(StackValue, Ca
 pub(crate) fn note(work: &Work, key: &CacheKey, contents: &[Digest]) {
     let index = import::index(&work.session);
     if let Some(record) = index.find(key) {
-        let hit = Hit {
-            work: work.clone(),
-            key: *key,
-            contents: contents.to_vec(),
-            record: record.clone(),
+        let keys = RecordKeys {
+            instruction: key::instruction_digest(work.vertex()),
+            operation: Some(key::operation_digest(work.vertex(), contents)),
+            cache: vec![*key],
+            near: Some(keys::near_key(work, contents)),
         };
+        let below = work.below().filter(|_| !work.is_linked()).cloned();
+        let hit = Hit { vertex: work.id, below, keys, record: record.clone() };
         lock(&work.session.hits.0).push(hit);
     }
 }
@@ -82,7 +73,7 @@ pub(crate) fn note(work: &Work, key: &CacheKey, contents: &[Digest]) {
 /// The record that a vertex was taken from in this build.
 pub(super) fn record_of(session: &Session, vertex: graph::VertexId) -> Option<Arc<ImportedRecord>> {
     let hits = lock(&session.hits.0);
-    hits.iter().rev().find(|hit| hit.work.id == vertex).map(|hit| hit.record.clone())
+    hits.iter().rev().find(|hit| hit.vertex == vertex).map(|hit| hit.record.clone())
 }
 
 /// The stack of a record on what this build has below; `None` when it was made on something else.
@@ -169,14 +160,9 @@ fn here(
 pub(crate) fn file_records(session: &Arc<Session>) -> Result<(), Stop> {
     let hits = std::mem::take(&mut *lock(&session.hits.0));
     for hit in &hits {
-        let layers = &hit.record.layers;
-        let stack = if hit.work.is_linked() {
-            here(session, &Bottom::Here(Stack::default()), layers)?
-        } else {
-            here(session, &bottom(hit.work.below()), layers)?
-        };
-        if let Some(stack) = stack {
-            file(hit, stack)?;
+        let bottom = bottom(hit.below.as_ref());
+        if let Some(stack) = here(session, &bottom, &hit.record.layers)? {
+            file(session, hit, stack)?;
         }
     }
     *lock(&session.hits.0) = hits;
@@ -188,23 +174,16 @@ pub(crate) fn forget(session: &Session) {
     lock(&session.hits.0).clear();
 }
 
-fn file(hit: &Hit, stack: Stack) -> Result<(), Stop> {
-    let Hit { work, key: found_by, contents, record } = hit;
+fn file(session: &Session, hit: &Hit, stack: Stack) -> Result<(), Stop> {
+    let Hit { keys, record, .. } = hit;
     let layer: Option<LayerId> = record.entry.layer.and(stack.layers.last().copied());
     // Further keys that the cache says it has may be of steps of other builds, which never asked for this cache. Those
     // of another operation are left; a look-up finds out what was made on something else.
-    let operation = key::operation_digest(work.vertex(), contents);
-    let mut cache = record.keys_of(&operation);
-    if !cache.contains(found_by) {
-        cache.push(*found_by);
-    }
-    let keys = RecordKeys {
-        instruction: key::instruction_digest(work.vertex()),
-        operation: Some(operation),
-        cache,
-        near: Some(keys::near_key(work, contents)),
-    };
+    let also = keys.operation.map(|operation| record.keys_of(&operation)).unwrap_or_default();
+    let also = also.into_iter().filter(|key| !keys.cache.contains(key));
+    let cache = also.chain(keys.cache.iter().copied()).collect();
+    let keys = RecordKeys { cache, ..keys.clone() };
     let record = CacheRecord { stack, layer, ..record.told() };
-    let filed = work.session.lease.put_record(&keys, &record);
+    let filed = session.lease.put_record(&keys, &record);
     Ok(filed.map_err(|e| BuildError::store("cannot file a cache record", e))?)
 }

@@ -4,7 +4,7 @@
 //! empty (CIO-11).
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use progress::{EventKind, Outcome};
@@ -12,34 +12,12 @@ use remotecache::{CacheDocument, CacheImport, CachePlace, ImportPlace, RemoteErr
 use store::Ingest;
 
 use super::index::{Index, Source};
+use super::state::State;
 use crate::error::{BuildError, causes, told};
 use crate::facts::Imported;
 use crate::internal::{self, Internal};
 use crate::session::Session;
 use crate::stop::lock;
-
-/// The imports of one build.
-#[derive(Default)]
-pub(crate) struct Imports {
-    places: Mutex<Vec<State>>,
-    changed: Condvar,
-    index: Mutex<Option<Arc<Index>>>,
-}
-
-/// How far the reading of one place is.
-enum State {
-    Reading {
-        name: String,
-    },
-    Read {
-        place: Arc<dyn CachePlace>,
-        document: Arc<CacheDocument>,
-    },
-    /// There is nothing to be had of it; said to the user in these words.
-    Nothing {
-        warning: String,
-    },
-}
 
 /// How long a build waits for caches once it cannot go on without them: in pieces of a tenth of a second, so that the
 /// user's wish to stop is seen.

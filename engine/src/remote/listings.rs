@@ -13,7 +13,7 @@ use remotecache::{CacheEntry, CachePlace};
 
 use super::import;
 use super::index::Source;
-use super::sending::Export;
+use super::state::Export;
 use crate::session::Session;
 
 const MEDIA_TYPE: &str = "application/vnd.shale.listing.v1+zstd";

@@ -3,11 +3,11 @@
 //! Owns which content a mount gets and what is sent of it. Nothing here fails a build: what cannot be had or sent is
 //! left out with a warning. What the machine has counts before what a cache has, unless it is empty.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use graph::{Graph, MountKind, Op};
 use layer::{Compression, DirScan};
@@ -17,7 +17,7 @@ use store::{CacheMount, CacheMountBlob, CacheMountId, CacheMountOwner};
 
 use super::import;
 use super::index::Source;
-use super::sending::Export;
+use super::state::Export;
 use crate::cache_mounts::{pack, scan, unpack};
 use crate::error::{BuildError, BuildErrorKind, told};
 use crate::internal::{self, Internal};
@@ -31,14 +31,6 @@ const MEDIA_TYPE: &str = "application/vnd.shale.cache-mount.v1.tar+zstd";
 /// How the content is written. Another way gets another name, so that what was sent is not taken for it.
 const FORM: &str = "tar+zstd 1";
 const COMPRESSION: Compression = Compression::zstd();
-
-/// The travelling mounts of one build.
-#[derive(Default)]
-pub(crate) struct Travelling {
-    /// Keys of mounts that could not be brought: nobody tries again.
-    lost: Mutex<HashSet<Digest>>,
-    brought: AtomicU32,
-}
 
 /// Content of a mount in an imported cache.
 struct Found {

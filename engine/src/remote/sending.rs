@@ -2,11 +2,9 @@
 //!
 //! Owns which layers go where, each once, and why one did not get there. Refuses to know what is said of them.
 
-use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
 
 use graph::{Graph, LayerId, VertexId};
 use oci::{Descriptor, Digest};
@@ -16,6 +14,7 @@ use remotecache::{
 };
 
 use super::layer::download;
+use super::state::{Export, Failure};
 use crate::error::{BuildError, BuildErrorKind, causes, sources};
 use crate::finish;
 use crate::internal::Internal;
@@ -23,44 +22,8 @@ use crate::plan;
 use crate::session::Session;
 use crate::slots::Slots;
 use crate::stop::{Stop, lock};
-use crate::value::{ImportedLayer, LayerName, OwnLayer};
+use crate::value::{ImportedLayer, OwnLayer};
 use crate::work::Work;
-
-/// The exports of one build.
-#[derive(Default)]
-pub(crate) struct Exports {
-    pub(super) list: OnceLock<Vec<Arc<Export>>>,
-    /// What vertices read from contexts, URLs and git when they got their result.
-    contents: Mutex<HashMap<VertexId, Vec<Digest>>>,
-    pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Nobody will publish anything.
-    pub(super) abandoned: AtomicBool,
-}
-
-/// One `--cache-to` with a place.
-pub(super) struct Export {
-    pub(super) number: u32,
-    pub(super) options: CacheExport,
-    pub(super) place: Arc<dyn CachePlace>,
-    sent: Mutex<HashMap<LayerName, Sent>>,
-    /// How blobs got there.
-    puts: Mutex<HashMap<Digest, Put>>,
-    /// Why the export fails, once it does: what is not begun is left then.
-    failed: OnceLock<Failure>,
-    permits: Slots,
-}
-
-type Sent = Arc<OnceLock<Result<CacheLayer, Failure>>>;
-
-/// Why a layer did not get where it should.
-#[derive(Clone)]
-pub(super) struct Failure {
-    text: String,
-    /// It lies in an imported cache and cannot be had: the export goes on without what needs it.
-    pub(super) is_lost: bool,
-    /// This machine's disk has no room for it.
-    is_full: bool,
-}
 
 /// Layers of one export that are made and sent at the same time.
 const SENDING_MAX: usize = 4;

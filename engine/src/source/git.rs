@@ -7,12 +7,14 @@ use graph::GitSource;
 use tree::Tree;
 
 use super::{credentials, new_ingest, one_at_a_time, remote_error};
-use crate::agents;
 use crate::error::BuildError;
 use crate::facts::Checkout;
 use crate::session::Session;
 use crate::stop::{Stop, lock};
 use crate::value::{GitTree, Value};
+
+/// The agent that git is given (ADD-63).
+const SSH_AGENT: &str = "default";
 
 /// Finds the commit of an ADD.
 pub(crate) fn look(session: &Session, source: &GitSource) -> Result<Value, Stop> {
@@ -58,7 +60,9 @@ fn with_request<T>(
     work: impl FnOnce(&GitRequest<'_>) -> Result<T, context::ContextError>,
 ) -> Result<T, BuildError> {
     let auth: Option<HttpAuth> = credentials::of_remote(session, &source.remote)?;
-    let agent = agents::socket(session, "default")?;
+    let agent = session.request.ssh.get(SSH_AGENT);
+    let socket = |agent| session.agents.socket(SSH_AGENT, agent, || new_ingest(session));
+    let agent = agent.map(socket).transpose()?;
     let request = GitRequest {
         source,
         auth: auth.as_ref(),

@@ -4,63 +4,18 @@
 
 use std::collections::HashMap;
 
-use graph::{LayerId, Stack, StackIdentity, TreeDigest};
+use graph::{LayerId, StackIdentity, TreeDigest};
 use oci::Digest;
-use store::CacheRecord;
 use tree::{Change, Difference, Kind, What as FileWhat};
 
+use super::candidate::{Candidate, Candidates};
 use super::document::{Comparison, Different, FileDifference, FileList, InputKind, Same};
-use super::history::Predecessor;
 use super::inputs::{Files, Input, What, part_name};
 use crate::remote;
 use crate::work::Work;
 
 /// More files that differ are only counted.
 const FILES_MAX: usize = 10_000;
-
-/// An earlier result, or a step that was tried before.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Candidate {
-    pub(crate) step: String,
-    /// Empty when it has no result.
-    pub(crate) created: String,
-    pub(crate) inputs: Vec<(String, String)>,
-    /// They are those of the instruction alone.
-    partial: bool,
-    /// The stack of the result and the layer of its own.
-    pub(crate) result: Option<(Stack, Option<LayerId>)>,
-}
-
-impl Candidate {
-    pub(crate) fn of_record(record: &CacheRecord) -> Candidate {
-        Candidate {
-            step: record.step.clone(),
-            created: record.created.clone(),
-            inputs: record.inputs.clone(),
-            partial: false,
-            result: Some((record.stack.clone(), record.layer)),
-        }
-    }
-
-    /// A step of an earlier build of which there is no record.
-    pub(crate) fn of_step(earlier: &Predecessor) -> Candidate {
-        Candidate {
-            step: earlier.step.text.clone(),
-            created: earlier.started.clone(),
-            inputs: earlier.step.inputs.clone(),
-            partial: earlier.step.inputs_partial,
-            result: None,
-        }
-    }
-}
-
-/// Earlier results, and which of them the comparison is with.
-#[derive(Clone, Default)]
-pub(crate) struct Candidates {
-    pub(crate) list: Vec<Candidate>,
-    /// The first is that of the last build: no other is wanted.
-    pub(crate) has_last: bool,
-}
 
 /// A comparison, and what of it only the phrase needs.
 pub(crate) struct Compared {

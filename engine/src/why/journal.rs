@@ -9,19 +9,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 use graph::{Graph, LayerId, Op, Vertex, VertexId};
 use parser::SourceText;
 use planner::key;
-use store::{BuildLogName, Project};
+use store::{BuildLogName, Lease, Store};
 
-use super::compare::Candidates;
+use super::candidate::Candidates;
 use super::document::{BuildLog, Comparison, FORMAT, LoggedStep, StepOutcome};
 use super::history::{self, History, Step};
+use super::read;
 use crate::address::{self, StepPlace};
-use crate::plan::Plan;
-use crate::request::{self, ContextInput, DockerfileInput};
-use crate::session::Session;
+use crate::request::{self, BuildRequest};
 use crate::stop::lock;
-
-/// Earlier builds that are looked into.
-const LOGS_MAX: usize = 8;
 
 /// The notes of one build.
 pub(crate) struct Journal {
@@ -67,9 +63,8 @@ impl Journal {
     }
 
     /// Notes what there is to do.
-    pub(crate) fn plan(&self, plan: &Plan) {
-        let (ids, places) = address::steps(&plan.graph, &plan.source);
-        let (graph, source) = (plan.graph.clone(), plan.source.clone());
+    pub(crate) fn plan(&self, graph: Arc<Graph>, source: SourceText) {
+        let (ids, places) = address::steps(&graph, &source);
         let _ = self.plan.set(Steps { graph, ids, places, source });
     }
 
@@ -86,11 +81,11 @@ impl Journal {
     }
 
     /// What earlier builds say of the steps of this one.
-    pub(crate) fn history(&self, session: &Session) -> &History {
-        self.history.get_or_init(|| self.find_history(session))
+    pub(crate) fn history(&self, request: &BuildRequest, store: &Store) -> &History {
+        self.history.get_or_init(|| self.find_history(request, store))
     }
 
-    fn find_history(&self, session: &Session) -> History {
+    fn find_history(&self, request: &BuildRequest, store: &Store) -> History {
         let Some(Steps { graph, ids, places, source }) = self.plan.get() else {
             return History::default();
         };
@@ -105,13 +100,14 @@ impl Journal {
             }
         });
         let steps: Vec<Step> = steps.collect();
-        history::history(&steps, &address::stage_names(source), &earlier_builds(session))
+        let earlier = read::earlier_builds(request, store);
+        history::history(&steps, &address::stage_names(source), &earlier)
     }
 
     /// Writes everything down. Nobody's build fails because that cannot be done.
-    pub(crate) fn write(&self, session: &Session, ok: bool) {
+    pub(crate) fn write(&self, request: &BuildRequest, lease: &Lease, ok: bool) {
         let Some(steps) = self.plan.get() else { return };
-        let (context, project) = project(session);
+        let (context, project) = read::project(request);
         let name = BuildLogName { started_us: self.started_us, project };
         let log = BuildLog {
             format: FORMAT,
@@ -122,7 +118,7 @@ impl Journal {
             ok,
             steps: self.logged(steps),
         };
-        let _ = session.lease.put_build_log(&name, &log.to_json());
+        let _ = lease.put_build_log(&name, &log.to_json());
     }
 
     fn logged(&self, steps: &Steps) -> Vec<LoggedStep> {
@@ -161,46 +157,4 @@ fn instruction(vertex: &Vertex) -> String {
         Op::Image(_) | Op::Scratch => String::new(),
         _ => key::instruction_digest(vertex).0.hex(),
     }
-}
-
-/// The last builds of the same Dockerfile and context, the newest first.
-fn earlier_builds(session: &Session) -> Vec<BuildLog> {
-    let (_, project) = project(session);
-    let store = session.lease.store();
-    // What cannot be read only makes an answer less exact.
-    let names = store.build_logs().unwrap_or_default();
-    let own = names.into_iter().filter(|name| name.project == project).take(LOGS_MAX);
-    own.filter_map(|name| BuildLog::from_json(&store.build_log(&name).ok()??)).collect()
-}
-
-/// What names the context of a build, and what names it together with the Dockerfile.
-fn project(session: &Session) -> (Vec<u8>, Project) {
-    use std::os::unix::ffi::OsStrExt as _;
-
-    let request = &session.request;
-    let context = match &request.context {
-        ContextInput::Nothing => b"-".to_vec(),
-        ContextInput::Directory(dir) => {
-            let dir = dir.canonicalize().unwrap_or_else(|_| dir.clone());
-            dir.as_os_str().as_bytes().to_vec()
-        }
-        ContextInput::Stream(_) => b"standard input".to_vec(),
-        ContextInput::Git(text) => planner::without_user(text).into_bytes(),
-        ContextInput::Http(url) => planner::without_user(url).into_bytes(),
-    };
-    let dockerfile = match &request.dockerfile {
-        DockerfileInput::Default => b"Dockerfile".to_vec(),
-        DockerfileInput::File { path, .. } => {
-            let in_context = match &request.context {
-                ContextInput::Directory(dir) => path.strip_prefix(dir).ok(),
-                _ => None,
-            };
-            in_context.unwrap_or(path).as_os_str().as_bytes().to_vec()
-        }
-        DockerfileInput::InContext(path) => path.clone().into_bytes(),
-        DockerfileInput::Text(_) => b"-".to_vec(),
-        DockerfileInput::Http(url) => url.clone().into_bytes(),
-    };
-    let project = Project::new(&context, &dockerfile);
-    (context, project)
 }
