@@ -27,7 +27,7 @@ pub(crate) fn run_step(fds: Fds, life: OwnedFd) -> ! {
         if let Err(errno) = rustix::io::write(fds.get(*cgroup), b"0") {
             let call = "write(cgroup.procs)".into();
             let what = "join the control group".into();
-            report(&status, &failed(what, call, errno.raw_os_error()));
+            failed(what, call, errno.raw_os_error()).write(&status);
             step::exit_now(1);
         }
     }
@@ -47,13 +47,13 @@ pub(crate) fn run_step(fds: Fds, life: OwnedFd) -> ! {
             let forward = if spec.terminal { Forward::ButKeys } else { Forward::All };
             drop((fds, spec));
             watch(pid, &pidfd, &life, forward, &mut |ended| {
-                report(&status, &Report::Ended(ended));
+                Report::Ended(ended).write(&status);
                 step::exit_now(0)
             })
         }
         Err(error) => {
             let what = "make the step's namespaces".into();
-            report(&status, &failed(what, error.call().into(), error.errno()));
+            failed(what, error.call().into(), error.errno()).write(&status);
             step::exit_now(1)
         }
     }
@@ -70,7 +70,7 @@ pub(crate) fn run_helper(fds: Fds, life: OwnedFd) -> ! {
             watch(pid, &pidfd, &life, Forward::All, &mut |ended| {
                 // Closed afterwards: its end-of-file is the answer of a helper that stays in the foreground.
                 if let Some(status) = status.take() {
-                    report(&status, &Report::Ended(ended));
+                    Report::Ended(ended).write(&status);
                 }
                 if ended != 0 {
                     step::exit_now(1);
@@ -140,19 +140,6 @@ fn watch(
             if signal != Signal::CHILD.as_raw() && !key {
                 let _ = sys::pidfd::signal(pidfd.as_fd(), signal);
             }
-        }
-    }
-}
-
-/// Writes one line to the status pipe.
-pub(crate) fn report(status: &OwnedFd, report: &Report) {
-    let mut line = serde_json::to_vec(report).expect("reports have no maps with odd keys");
-    line.push(b'\n');
-    let mut written = 0;
-    while written < line.len() {
-        match rustix::io::retry_on_intr(|| rustix::io::write(status, &line[written..])) {
-            Ok(bytes) => written += bytes,
-            Err(_) => return, // the engine has gone, and so will we
         }
     }
 }

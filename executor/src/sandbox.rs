@@ -3,7 +3,7 @@
 //! The engine lowers a step into a [`SandboxSpec`]; [`crate::init`] and [`crate::setup`] run it. Descriptors go beside
 //! it, the spec names them by their place in that list. The form below is private to one process and its forks.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
@@ -153,6 +153,21 @@ pub(crate) enum Report {
     Failed(Failure),
     /// The command's raw wait status.
     Ended(i32),
+}
+
+impl Report {
+    /// Writes it to the status pipe.
+    pub(crate) fn write(&self, status: impl AsFd) {
+        let mut line = serde_json::to_vec(self).expect("reports have no maps with odd keys");
+        line.push(b'\n');
+        let mut written = 0;
+        while written < line.len() {
+            match rustix::io::retry_on_intr(|| rustix::io::write(&status, &line[written..])) {
+                Ok(bytes) => written += bytes,
+                Err(_) => return, // the engine has gone, and so will we
+            }
+        }
+    }
 }
 
 /// A mount point that was made for the run (MNT-11).

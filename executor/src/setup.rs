@@ -10,7 +10,6 @@ use sys::mount::Attributes;
 use sys::seccomp::{PacketSockets, step_filter};
 use sys::{SysError, caps, mount, step};
 
-use crate::init::report;
 use crate::rootfs;
 use crate::sandbox::{
     CommandSpec, Failure, FdRef, Fds, FilterSpec, NetworkSpec, Report, SandboxSpec, SetupOp, Stub,
@@ -35,7 +34,7 @@ pub(crate) fn run(spec: SandboxSpec, fds: Fds, status: OwnedFd) -> ! {
             match result {
                 Ok(status) => {
                     let failure = become_command(&spec.command, &env);
-                    report(&status, &Report::Failed(failure));
+                    Report::Failed(failure).write(&status);
                     step::exit_now(125)
                 }
                 Err(_) => step::exit_now(125),
@@ -43,7 +42,7 @@ pub(crate) fn run(spec: SandboxSpec, fds: Fds, status: OwnedFd) -> ! {
         }
         Err(failure) => failure,
     };
-    report(&status, &Report::Failed(failure));
+    Report::Failed(failure).write(&status);
     step::exit_now(125)
 }
 
@@ -222,7 +221,7 @@ impl<'a> Sandbox<'a> {
                 stubs.push(Stub { path, inode: stat.st_ino });
             }
         }
-        report(self.status, &Report::Stubs(stubs));
+        Report::Stubs(stubs).write(self.status);
         Ok(())
     }
 }

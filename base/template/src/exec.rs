@@ -2,12 +2,10 @@
 
 use crate::functions;
 use crate::node::{Branch, Command, Node, Pipe, Word, WordKind};
-use crate::text::printed;
+use crate::text::{OUTPUT_BYTES_MAX, printed};
 use crate::value::Value;
 use crate::{Rules, TemplateError};
 
-/// How long a text may get.
-pub(crate) const OUTPUT_BYTES_MAX: usize = 64 << 20;
 /// How many parts are looked at before it is enough.
 const STEPS_MAX: u64 = 2_000_000;
 /// The largest number that a loop counts to.

@@ -1,7 +1,6 @@
 //! `print`, `println` and `printf`.
 
-use crate::exec::OUTPUT_BYTES_MAX;
-use crate::text::{float, shown};
+use crate::text::{OUTPUT_BYTES_MAX, float, shown};
 use crate::value::Value;
 
 /// Go refuses wider fields too.

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use crate::value::Value;
 
+/// How long a text may get.
+pub(crate) const OUTPUT_BYTES_MAX: usize = 64 << 20;
+
 /// A value as an action prints it.
 pub(crate) fn printed(value: &Value) -> String {
     match value {

@@ -9,8 +9,8 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use tree::{Item, Picked, Tree, walk};
 
-use super::place::{check_name, dir_meta, last, make};
-use super::root::timestamps;
+use super::place::{dir_meta, last, make};
+use super::root::{check_name, timestamps};
 use super::{CopyError, Job};
 
 /// Files of one directory that one thread takes at once.

@@ -5,14 +5,14 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 
-use layer::{Entry, EntryKind, LayerError, Mtime};
+use layer::{Entry, EntryKind, Mtime};
 use oci::Digest;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, makedev};
 use rustix::io::Errno;
 use tree::Tree;
 
 use super::content::copy_content;
-use super::root::{set_owner, timestamps};
+use super::root::{check_name, set_owner, timestamps};
 use super::{CopyError, Job, mode};
 
 /// What a thing gets besides its content.
@@ -139,14 +139,6 @@ pub(super) fn write_bytes(
     let mut file = create(&dir, path)?;
     file.write_all(bytes).map_err(CopyError::file("write", path))?;
     file_meta(&file, path, meta)
-}
-
-/// A name that means a deletion in an image's layer cannot be a file's (ADD-23).
-pub(super) fn check_name(name: &[u8], path: &[u8]) -> Result<(), CopyError> {
-    match name.starts_with(b".wh.") {
-        true => Err(CopyError::Layer { source: LayerError::ReservedName { path: path.to_vec() } }),
-        false => Ok(()),
-    }
 }
 
 pub(super) fn last(path: &[u8]) -> &[u8] {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use layer::{Mtime, Toc};
+use layer::{LayerError, Mtime, Toc};
 use rustix::fs::{FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use tree::{Resolved, Step, resolve_with};
@@ -135,7 +135,7 @@ impl Root {
             let open = || rustix::fs::openat(&here, name, flags, Mode::empty());
             let next = match open() {
                 Err(Errno::NOENT) => {
-                    super::place::check_name(name, &so_far)?;
+                    check_name(name, &so_far)?;
                     let create = || {
                         rustix::fs::mkdirat(&here, name, Mode::RWXU)?;
                         let fd = open()?;
@@ -189,4 +189,12 @@ pub(crate) fn timestamps(mtime: Option<Mtime>) -> Timestamps {
         None => Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
     };
     Timestamps { last_access: time, last_modification: time }
+}
+
+/// A name that means a deletion in an image's layer cannot be a file's (ADD-23).
+pub(super) fn check_name(name: &[u8], path: &[u8]) -> Result<(), CopyError> {
+    match name.starts_with(b".wh.") {
+        true => Err(CopyError::Layer { source: LayerError::ReservedName { path: path.to_vec() } }),
+        false => Ok(()),
+    }
 }

@@ -7,7 +7,6 @@ use rustix::io::Errno;
 use sys::mount::{self, Attributes};
 
 use super::{Sandbox, failed, failed_io};
-use crate::init::report;
 use crate::sandbox::{Failure, Report};
 
 /// Below /proc; nothing of the machine's state leaks through them.
@@ -75,7 +74,7 @@ impl Sandbox<'_> {
         if strict {
             return Err(Failure::Isolation(line.into()));
         }
-        report(self.status, &Report::Degraded(line.into()));
+        Report::Degraded(line.into()).write(self.status);
         self.outer_tree("proc")
     }
 
