@@ -72,10 +72,14 @@ impl BuildError {
         BuildError { diagnostics, ..BuildError::new(BuildErrorKind::Dockerfile, message) }
     }
 
-    /// The same error with what caused it. A full disk is the kind of a failure of files wherever it was noticed.
+    /// The same error with what caused it. A full disk is the kind of a failure of files wherever it was noticed, and
+    /// a file of this machine that says nonsense of a registry is no failure of the registry.
     pub fn because(mut self, cause: impl Error + Send + Sync + 'static) -> BuildError {
         if self.kind == BuildErrorKind::Files && is_disk_full(&cause) {
             self.kind = BuildErrorKind::DiskFull;
+        }
+        if self.kind == BuildErrorKind::Registry && is_configuration(&cause) {
+            self.kind = BuildErrorKind::Dockerfile;
         }
         self.cause = Some(Box::new(cause));
         self
@@ -203,6 +207,13 @@ impl Error for BuildError {
         let cause = self.cause.as_ref()?;
         if self.is_transparent { cause.source() } else { Some(&**cause) }
     }
+}
+
+fn is_configuration(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| (*error).source()).any(|error| {
+        let registry = error.downcast_ref::<registry::RegistryError>();
+        registry.is_some_and(|error| error.kind() == registry::RegistryErrorKind::Configuration)
+    })
 }
 
 fn is_disk_full(error: &(dyn Error + 'static)) -> bool {

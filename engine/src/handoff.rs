@@ -13,6 +13,7 @@ use sys::Cancel;
 
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
+use crate::image::Claims;
 use crate::image::fitting;
 use crate::images::{by_id, fetch_of, find_tagged, stored};
 use crate::internal::{self, Internal};
@@ -55,10 +56,14 @@ pub fn find_engine(
 ) -> Result<Engine, BuildError> {
     Engine::find(kind, places, cancel).map_err(|error| {
         let hint = match (&places.elsewhere, kind) {
+            (Some(why), _) if why.contains("ssh://") => {
+                "forward the engine's socket (`ssh -nNT -L /tmp/engine.sock:/var/run/docker.sock \
+                 HOST`) and name it in DOCKER_HOST as unix:///tmp/engine.sock, or pipe \
+                 `shale save IMAGE | docker load`"
+            }
             (Some(_), _) => {
-                "engines of this machine are spoken to through a unix socket: forward one \
-                 (`ssh -nNT -L /tmp/engine.sock:/var/run/docker.sock HOST`) and name it as \
-                 unix:///tmp/engine.sock, or pipe `shale save IMAGE | docker load`"
+                "name the engine in DOCKER_HOST or CONTAINER_HOST, as unix:///PATH or \
+                 tcp://HOST:PORT, which comes before docker's contexts"
             }
             (None, EngineKind::Podman) => {
                 "start its socket (`systemctl --user start podman.socket`), name one in \
@@ -68,7 +73,7 @@ pub fn find_engine(
                 "install containerd's program ctr and have it in PATH"
             }
             (None, EngineKind::Any | EngineKind::Docker) => {
-                "start the engine, or name its socket in DOCKER_HOST (unix:///path); \
+                "start the engine, or name it in DOCKER_HOST (unix:///path, tcp://host:port); \
                  `shale save IMAGE -o FILE` writes an archive that every engine reads"
             }
         };
@@ -98,7 +103,8 @@ pub fn hand_off(
     let sent = match there {
         true => HandedOff { layers_sent: 0, layers },
         false => internal::step(events, Internal::Export, &step, || {
-            let fetch = fetch_of(&session);
+            Claims::of_image(&image).check(&session)?;
+            let fetch = fetch_of(&session, Claims::of_image(&image));
             let job = Job { fetch: Some(&fetch), ..job(&session) };
             let options = ImageOptions::default();
             let prepare = || exporter::prepare(std::slice::from_ref(&image), &options, job);
@@ -119,7 +125,7 @@ pub fn make_ready(
 ) -> Result<(), BuildError> {
     let session = environment::session_for(environment, events, cancel)?;
     let (image, _) = chosen(&session, &request.image)?;
-    let fetch = fetch_of(&session);
+    let fetch = fetch_of(&session, Claims::of_image(&image));
     let job = Job { fetch: Some(&fetch), ..job(&session) };
     let options = ImageOptions::default();
     exporter::prepare(&[image], &options, job).map(drop).map_err(BuildError::export)

@@ -4,7 +4,9 @@
 
 mod ahead;
 mod blob;
+mod claims;
 mod fetch;
+mod growing;
 mod in_engine;
 mod noted;
 mod own;
@@ -24,11 +26,11 @@ use crate::stop::Stop;
 use crate::value::{Bottom, LazyImage, LazyStack, StackValue};
 
 pub(crate) use blob::bring as bring_blob;
+pub(crate) use claims::Claims;
 pub(crate) use fetch::{download_all, fetch};
-pub(crate) use noted::{described, layer_blob, note, note_within};
+pub(crate) use noted::{count, described, layer_blob, note, prove};
 pub(crate) use own::Base;
-pub(crate) use resolve::{ImageSources, config_bytes, fitting, named};
-pub(crate) use stored::fetch as fetch_stored;
+pub(crate) use resolve::{ImageSources, at_registry, config_bytes, fitting, named};
 pub(crate) use unpack::{Packed, new_dir, unpack};
 
 /// The value of an image vertex: present if the store has its layers unpacked, else lazy.

@@ -9,7 +9,7 @@ use store::{AttachedManifest, Lease, Reached, StoreError, StoredImage, StoredMan
 
 use crate::environment::Environment;
 use crate::error::{BuildError, BuildErrorKind};
-use crate::image;
+use crate::image::{self, Claims};
 use crate::internal::Internal;
 use crate::output::job::job;
 use crate::session::Session;
@@ -214,6 +214,8 @@ pub(crate) fn prepared(session: &Session, tagged: &Tagged) -> Result<Prepared, B
     }
     let mut prepared =
         exporter::prepare(&images, &options, job(session)).map_err(BuildError::export)?;
+    // Those that the store only knows of are seen to be true when they are fetched.
+    Claims::of([&prepared]).check(session)?;
     if let Tagged::Index(listed) = tagged {
         prepared.attached = listed.attached.iter().map(attached).collect();
     }
@@ -228,11 +230,12 @@ pub(crate) fn is_encoded(session: &Session, tagged: &Tagged) -> Result<bool, Bui
         .map_err(BuildError::export)
 }
 
-/// Brings blobs that the store only knows of.
+/// Brings blobs that the store only knows of; they have to be what is claimed of them.
 pub(crate) fn fetch_of(
     session: &Session,
+    claims: Claims,
 ) -> impl Fn(&Descriptor) -> std::io::Result<()> + Sync + '_ {
-    |blob| image::fetch_stored(session, blob, Internal::Export.vertex())
+    move |blob| claims.fetch(session, blob, Internal::Export.vertex())
 }
 
 pub(crate) fn whole<T>(result: Result<T, Stop>) -> Result<T, BuildError> {

@@ -74,7 +74,9 @@ pub use cap::CacheMax;
 pub use check::{Answer, CheckReport, check, parameters, targets};
 pub use environment::Environment;
 pub use error::{BuildError, BuildErrorKind};
-pub use exporter::{Annotations, AttachForm, Engine, EngineKind, EnginePlaces, HandedOff};
+pub use exporter::{
+    Annotations, AttachForm, Engine, EngineAddress, EngineKind, EnginePlaces, EngineTls, HandedOff,
+};
 pub use facts::Facts;
 pub use handoff::{HandOff, InEngine, find_engine, hand_off, make_ready};
 pub use images::{find_image, find_tagged};

@@ -136,6 +136,7 @@ fn image(
     reports: &mut Reports,
 ) -> Result<(), Stop> {
     let fetcher = Fetcher::new(session, built);
+    fetcher.check_there()?;
     let fetch = |blob: &Descriptor| fetcher.fetch(blob);
     let job = Job { fetch: Some(&fetch), ..job(session) };
     let images = exported_all(session, output, built)?;

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use exporter::LayerSource;
 use graph::{LayerId, Stack};
 use layer::Encoding;
-use oci::{ChainId, Descriptor};
+use oci::{ChainId, Descriptor, DiffId};
 
 use crate::assemble::{Built, Form};
-use crate::error::{BuildError, causes};
-use crate::image::{Base, layer_blob};
+use crate::error::{BuildError, BuildErrorKind, causes};
+use crate::image::{Base, layer_blob, prove};
 use crate::internal::Internal;
 use crate::output::wanted;
 use crate::remote;
@@ -86,7 +86,15 @@ pub(crate) fn layers(session: &Session, built: &Built, lazy: &LazyStack) -> Vec<
 pub(crate) struct Fetcher<'a> {
     session: &'a Arc<Session>,
     built: &'a [Built],
-    lost: Mutex<Option<BuildError>>,
+    lost: Mutex<Option<Lost>>,
+}
+
+/// What came instead of a blob.
+enum Lost {
+    /// Nothing, or what an imported cache does not mean: the result can be made without it.
+    Layer(BuildError),
+    /// A base image's own blob is another tar than it says: there is nothing else to give.
+    Base(BuildError),
 }
 
 impl<'a> Fetcher<'a> {
@@ -97,12 +105,14 @@ impl<'a> Fetcher<'a> {
     /// Brings a blob into the store.
     pub(crate) fn fetch(&self, blob: &Descriptor) -> io::Result<()> {
         self.try_fetch(blob).map_err(|stop| {
-            let error = match stop {
-                Stop::Failed(error) | Stop::CacheLost(error) => error,
+            let lost = match stop {
+                Stop::Failed(error) => Lost::Base(error),
+                Stop::CacheLost(error) => Lost::Layer(error),
                 Stop::NeedsWorker => return io::Error::other("this process opens no layers"),
             };
-            let why = causes(&error);
-            lock(&self.lost).get_or_insert(error);
+            let (Lost::Layer(error) | Lost::Base(error)) = &lost;
+            let why = causes(error);
+            lock(&self.lost).get_or_insert(lost);
             io::Error::other(why)
         })
     }
@@ -115,25 +125,70 @@ impl<'a> Fetcher<'a> {
                 if let Above::Imported(layer) = layer
                     && layer.descriptor.digest == blob.digest
                 {
-                    return remote::download(self.session, layer, vertex);
+                    let brought = remote::download(self.session, layer, vertex);
+                    let proved = brought.and_then(|()| Ok(self.check(blob, layer.diff_id)?));
+                    return proved.map_err(without_cache);
                 }
             }
-            if let Some(base) = &built.base
-                && base.fetch(self.session, blob, vertex)?
-            {
-                return Ok(());
+            if let Some(base) = &built.base {
+                let fetched = base.fetch(self.session, blob, vertex);
+                if let Some(diff_ids) = fetched.map_err(|error| without_cache(error.into()))? {
+                    diff_ids.into_iter().try_for_each(|diff_id| self.check(blob, diff_id))?;
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
+    /// Fails if a blob that was not unpacked is here and is another tar than its image or cache says (spec/security.md
+    /// R3). One that is not here is looked at when it is fetched.
+    pub(crate) fn check_there(&self) -> Result<(), Stop> {
+        let store = |error| BuildError::store("cannot look for a layer's blob", error);
+        for (built, lazy) in self.built.iter().filter_map(|b| Some((b, b.lazy.as_ref()?))) {
+            let layers = layers(self.session, built, lazy);
+            for (at, layer) in layers.iter().enumerate() {
+                let Some(own) = &layer.own else { continue };
+                if !self.session.lease.has_blob(&own.digest).map_err(store)? {
+                    continue;
+                }
+                let blob = Descriptor::new(&own.media_type, own.digest, own.size_bytes);
+                let checked = self.check(&blob, layer.diff_id);
+                match at < built.base_layers {
+                    true => checked?,
+                    false => checked.map_err(|error| without_cache(error.into()))?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, blob: &Descriptor, diff_id: DiffId) -> Result<(), BuildError> {
+        match prove(self.session, diff_id, blob, None)? {
+            None => Ok(()),
+            Some(why) => {
+                let text = format!("cannot push what a registry gave: layer {why}");
+                Err(BuildError::new(BuildErrorKind::Registry, text))
+            }
+        }
+    }
+
     /// What an output came to: one that failed for want of an imported layer can be done without imports.
     pub(crate) fn end<T>(&self, done: Result<T, BuildError>) -> Result<T, Stop> {
         match (done, lock(&self.lost).take()) {
-            (Err(_), Some(lost)) if self.session.check_cancelled().is_ok() => {
-                Err(Stop::CacheLost(lost))
-            }
+            (Err(_), Some(lost)) if self.session.check_cancelled().is_ok() => Err(match lost {
+                Lost::Layer(error) => Stop::CacheLost(error),
+                Lost::Base(error) => Stop::Failed(error),
+            }),
             (done, _) => Ok(done?),
         }
+    }
+}
+
+/// The same failure, after which the build is made without imported caches.
+fn without_cache(stop: Stop) -> Stop {
+    match stop {
+        Stop::Failed(error) => Stop::CacheLost(error),
+        stop => stop,
     }
 }

@@ -42,7 +42,7 @@ pub fn count_layers(
             .map(|_| {
                 scope.spawn(|| {
                     while let Some((diff_id, blob)) = next() {
-                        image::note_within(&session, diff_id, &blob, limit(&blob))?;
+                        image::count(&session, diff_id, &blob, limit(&blob))?;
                     }
                     Ok(())
                 })
@@ -74,7 +74,7 @@ fn unknown(
     };
     let layers = image.diff_ids.iter().zip(manifest.layers).skip(image.stack.layers.len());
     for (diff_id, blob) in layers {
-        if store.tar_files_bytes(*diff_id).map_err(failed)?.is_none()
+        if store.tar_sizes(*diff_id).map_err(failed)?.files_bytes.is_none()
             && session.lease.has_blob(&blob.digest).map_err(failed)?
         {
             unknown.push((*diff_id, blob));

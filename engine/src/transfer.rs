@@ -3,23 +3,20 @@
 //! Owns what a pull and a push are. How bytes move is the registry client's and the exporter's.
 
 use std::error::Error as _;
-use std::sync::Arc;
 
 use exporter::{Job, Prepared};
 use graph::ImageSource;
 use oci::{Digest, ImageId, Platform, Reference};
-use planner::Sources as _;
 use progress::Emitter;
 use store::Tagged;
 use sys::Cancel;
 
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
-use crate::image::{self, ImageSources};
+use crate::image::{self, Claims};
 use crate::images::{by_digest, fetch_of, find_tagged, keep_pulled, prepared, whole};
 use crate::internal::{self, Internal};
 use crate::output::job::job;
-use crate::request::PullPolicy;
 use crate::room;
 use crate::session::Session;
 
@@ -45,11 +42,7 @@ pub fn pull(
     events: &Emitter,
     cancel: &Cancel,
 ) -> Result<Pulled, BuildError> {
-    let mut session = environment::session_for(environment, events, cancel)?;
-    let inner = Arc::get_mut(&mut session).expect("nobody else has the session yet");
-    let mut request = (*inner.request).clone();
-    request.pull = PullPolicy::Always;
-    inner.request = Arc::new(request);
+    let session = environment::session_for(environment, events, cancel)?;
     let name = format!("pulling {}", reference.familiar());
     let pulled = internal::step(events, Internal::ResolveImages, &name, || {
         let failed = format!("cannot pull {}", reference.familiar());
@@ -65,11 +58,11 @@ pub fn pull(
             None => session.lease.tag(reference),
         };
         let before = before.map_err(|e| BuildError::store("cannot look for the image", e))?;
-        let resolved = ImageSources { session: &session }.resolve_image(reference, platform);
+        let resolved = image::at_registry(&session, reference, platform);
         session.check_cancelled()?;
         let resolved = resolved.map_err(|error| {
             let text = format!("cannot pull {}: {error}", reference.familiar());
-            BuildError::new(BuildErrorKind::Registry, text)
+            BuildError::new(error.kind(), text)
         })?;
         let source = ImageSource {
             reference: resolved.reference,
@@ -147,7 +140,7 @@ pub fn push(
     let pushed = internal::step(events, Internal::Export, &name, || {
         let prepared = chosen(&session, &tagged, &reference.familiar(), platform)?;
         let names = std::slice::from_ref(reference);
-        let fetch = fetch_of(&session);
+        let fetch = fetch_of(&session, Claims::of([&prepared]));
         let job = Job { fetch: Some(&fetch), ..job(&session) };
         let sent = exporter::push(&prepared, names, false, &session.registry, job);
         session.unless_cancelled(sent.map_err(BuildError::export))?;

@@ -230,7 +230,7 @@ fn is_cancel(error: &io::Error) -> bool {
 
 /// Where an engine was looked for.
 fn shown_tries(tried: &[String], elsewhere: Option<&str>) -> String {
-    let elsewhere = elsewhere.map(|url| format!("{} is no unix socket", show(url.as_bytes())));
+    let elsewhere = elsewhere.map(|why| show(why.as_bytes()));
     let tried = (!tried.is_empty()).then(|| format!("tried {}", tried.join(", ")));
     let all: Vec<String> = elsewhere.into_iter().chain(tried).collect();
     if all.is_empty() { String::new() } else { format!(": {}", all.join("; ")) }

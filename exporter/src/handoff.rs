@@ -12,14 +12,14 @@ mod program;
 mod tars;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use oci::{DiffId, ImageId, Reference};
 use sys::Cancel;
 
 use crate::ExportError;
-use crate::error::{Failure, show};
-use crate::http;
+use crate::error::{ExportErrorKind, Failure, show};
+use crate::http::{self, EngineAddress};
 use crate::image::BuiltImage;
 use crate::job::Job;
 use crate::prepare::Prepared;
@@ -51,17 +51,17 @@ pub enum EngineKind {
 /// Where engines may be, each list in order of preference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnginePlaces {
-    /// Sockets of either, for [`EngineKind::Any`].
-    pub any: Vec<PathBuf>,
-    /// Sockets of Docker.
-    pub docker: Vec<PathBuf>,
-    /// Sockets of Podman.
-    pub podman: Vec<PathBuf>,
+    /// Addresses of either, for [`EngineKind::Any`].
+    pub any: Vec<EngineAddress>,
+    /// Addresses of Docker.
+    pub docker: Vec<EngineAddress>,
+    /// Addresses of Podman.
+    pub podman: Vec<EngineAddress>,
     /// Whether the program `podman` may stand in for a socket: not when the user has named one.
     pub podman_program: bool,
     /// Directories in which the programs `podman` and `ctr` are looked for.
     pub program_dirs: Vec<PathBuf>,
-    /// What the user's variables name that is no unix socket.
+    /// What the user names that is no address for us, and why.
     pub elsewhere: Option<String>,
 }
 
@@ -100,19 +100,18 @@ impl Engine {
             let elsewhere = places.elsewhere.clone();
             ExportError::from(Failure::NoEngine { what, tried, elsewhere })
         };
-        let shown = |sockets: &[PathBuf]| -> Vec<String> {
-            sockets.iter().map(|path| path.display().to_string()).collect()
-        };
         match kind {
-            EngineKind::Any => first(&places.any, cancel)
-                .ok_or_else(|| none("container engine", shown(&places.any))),
-            EngineKind::Docker => first(&places.docker, cancel)
-                .ok_or_else(|| none("Docker engine", shown(&places.docker))),
+            EngineKind::Any => {
+                first(&places.any, cancel).map_err(|tried| none("container engine", tried))
+            }
+            EngineKind::Docker => {
+                first(&places.docker, cancel).map_err(|tried| none("Docker engine", tried))
+            }
             EngineKind::Podman => {
-                if let Some(engine) = first(&places.podman, cancel) {
-                    return Ok(engine);
-                }
-                let mut tried = shown(&places.podman);
+                let mut tried = match first(&places.podman, cancel) {
+                    Ok(engine) => return Ok(engine),
+                    Err(tried) => tried,
+                };
                 if !places.podman_program {
                     return Err(none("Podman", tried));
                 }
@@ -225,22 +224,67 @@ impl Engine {
     }
 }
 
-/// The first of some sockets at which an engine answers.
-fn first(sockets: &[PathBuf], cancel: &Cancel) -> Option<Engine> {
-    sockets.iter().find_map(|path| {
-        let answer =
-            http::ping(path, "/_ping", cancel).ok().filter(|answer| answer.status == 200)?;
-        let kind = match answer.header("libpod-api-version") {
-            Some(version) => Kind::Podman(Podman::socket(path, version)),
-            None => Kind::Docker(Docker::new(path)),
-        };
-        Some(Engine(kind))
-    })
+/// The first of some addresses at which an engine answers; else what was tried.
+fn first(addresses: &[EngineAddress], cancel: &Cancel) -> Result<Engine, Vec<String>> {
+    let mut tried = Vec::new();
+    for address in addresses {
+        match (http::ping(address, "/_ping", cancel), address) {
+            (Ok(answer), _) if answer.status == 200 => {
+                let kind = match answer.header("libpod-api-version") {
+                    Some(version) => Kind::Podman(Podman::socket(address, version)),
+                    None => Kind::Docker(Docker::new(address)),
+                };
+                return Ok(Engine(kind));
+            }
+            // That nobody listens at a socket needs no words.
+            (Err(error), EngineAddress::Tcp { .. }) => tried.push(format!("{address} ({error})")),
+            (Ok(answer), EngineAddress::Tcp { .. }) => {
+                tried.push(format!("{address} (status {})", answer.status));
+            }
+            (_, EngineAddress::Unix(_)) => tried.push(address.to_string()),
+        }
+    }
+    Err(tried)
+}
+
+/// Those of some names that an image does not have in an engine yet, each as the engine writes its repository, with
+/// its tag. An engine keeps no name without one.
+fn names_missing(
+    image: &EngineImage,
+    names: &[Reference],
+    repository: fn(&Reference) -> String,
+) -> Vec<(String, String)> {
+    let names = names.iter().filter_map(|name| Some((repository(name), name.tag()?.to_owned())));
+    names.filter(|(name, tag)| !image.names.contains(&format!("{name}:{tag}"))).collect()
 }
 
 /// Names that an engine can keep: with a tag.
 fn tags(names: &[Reference]) -> impl Iterator<Item = (String, &str)> {
     names.iter().filter_map(|name| Some((name.familiar_name(), name.tag()?)))
+}
+
+/// Sends an image twice where the first time fails because of what was left out.
+///
+/// `has` is what the engine seems to have: it may have dropped some meanwhile, or be of a kind that wants all. What it
+/// refuses for good was perhaps damaged here: nothing is hashed on its way to an engine that does so itself.
+fn sent<H: Default + PartialEq>(
+    has: H,
+    (image, job): (&BuiltImage, Job),
+    mut send: impl FnMut(&H) -> Result<usize, ExportError>,
+) -> Result<usize, ExportError> {
+    let refused = |error: &ExportError| error.kind() == ExportErrorKind::Engine;
+    let mut result = send(&has);
+    if result.as_ref().is_err_and(refused) && has != H::default() {
+        job.check()?;
+        result = send(&H::default());
+    }
+    match result {
+        Err(error) if refused(&error) => {
+            job.check()?;
+            tars::check(image, job).and(Err(error))
+        }
+        result => result,
+    }
 }
 
 /// How many of an image's layers, from the lowest on, are those of one that an engine has.
@@ -252,59 +296,63 @@ fn diff_ids(image: &BuiltImage) -> Vec<DiffId> {
     image.layers.iter().map(|layer| layer.diff_id).collect()
 }
 
-/// Asks an engine's socket; `None` when it has no such thing.
+/// Asks an engine; `None` when it has no such thing.
 fn asked(
-    socket: &Path,
+    engine: &EngineAddress,
     path: &str,
     cancel: &Cancel,
 ) -> Result<Option<serde_json::Value>, ExportError> {
     let answer =
-        http::get(socket, path, cancel).map_err(|source| io_error("ask", socket, source))?;
+        http::get(engine, path, cancel).map_err(|source| io_error("ask", engine, source))?;
     match answer.status {
         404 => Ok(None),
         200 => match serde_json::from_slice(&answer.body) {
             Ok(value) => Ok(Some(value)),
-            Err(error) => Err(refused(socket, error.to_string())),
+            Err(error) => Err(refused(engine, error.to_string())),
         },
-        _ => Err(refused(socket, reason(&answer))),
+        _ => Err(refused(engine, reason(&answer))),
     }
 }
 
-/// Has an engine's socket do something.
-fn done(socket: &Path, path: &str, cancel: &Cancel) -> Result<(), ExportError> {
-    let answer = http::command(socket, path, cancel);
-    let answer = answer.map_err(|source| io_error("ask", socket, source))?;
+/// Has an engine do something.
+fn done(engine: &EngineAddress, path: &str, cancel: &Cancel) -> Result<(), ExportError> {
+    let answer = http::command(engine, path, cancel);
+    let answer = answer.map_err(|source| io_error("ask", engine, source))?;
     match answer.status {
         200..300 => Ok(()),
-        _ => Err(refused(socket, reason(&answer))),
+        _ => Err(refused(engine, reason(&answer))),
     }
 }
 
-/// Posts an archive to an engine's socket; gives what it answered.
+/// Posts an archive to an engine; gives what it answered.
 fn posted(
-    socket: &Path,
+    engine: &EngineAddress,
     path: &str,
     job: Job,
     fill: impl FnOnce(&mut dyn std::io::Write) -> Result<(), ExportError>,
 ) -> Result<Vec<u8>, ExportError> {
-    let sent = http::post(socket, path, job.cancel, fill);
-    let (answer, sent) = sent.map_err(|source| io_error("send the image to", socket, source))?;
+    let sent = http::post(engine, path, job.cancel, fill);
+    let (answer, sent) = sent.map_err(|source| io_error("send the image to", engine, source))?;
     match (refusal(&answer), sent) {
         // What went wrong on this side is the reason for whatever the engine says of it, but for a broken pipe.
-        (Some(reason), Err(error)) if error.is_broken_pipe() => Err(refused(socket, reason)),
+        (Some(reason), Err(error)) if error.is_broken_pipe() => Err(refused(engine, reason)),
         (_, Err(error)) => Err(error),
-        (Some(reason), Ok(())) => Err(refused(socket, reason)),
+        (Some(reason), Ok(())) => Err(refused(engine, reason)),
         (None, Ok(())) => Ok(answer.body),
     }
 }
 
-fn io_error(operation: &'static str, socket: &Path, source: std::io::Error) -> ExportError {
-    let socket = socket.display().to_string();
+fn io_error(
+    operation: &'static str,
+    engine: &EngineAddress,
+    source: std::io::Error,
+) -> ExportError {
+    let socket = engine.to_string();
     Failure::EngineIo { operation, socket, source }.into()
 }
 
-fn refused(socket: &Path, reason: String) -> ExportError {
-    Failure::EngineRefused { socket: socket.display().to_string(), reason }.into()
+fn refused(engine: &EngineAddress, reason: String) -> ExportError {
+    Failure::EngineRefused { socket: engine.to_string(), reason }.into()
 }
 
 /// Why an engine did not take the image: a bad status, or an error among the lines of a good one.

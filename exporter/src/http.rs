@@ -1,12 +1,18 @@
-//! HTTP/1.1 over a unix socket, as far as container engines need it: one request on a connection, bodies of unknown
-//! length both ways. Refuses to know what engines say.
+//! HTTP/1.1 as far as container engines need it: one request on a connection, bodies of unknown length both ways.
+//! Refuses to know what engines say.
+
+mod connect;
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sys::Cancel;
+
+pub use connect::{EngineAddress, EngineTls};
+
+use connect::Connection;
 
 /// An engine's answer.
 pub(crate) struct Answer {
@@ -34,44 +40,53 @@ const HEAD_MAX_BYTES: u64 = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks for a path.
-pub(crate) fn get(socket: &Path, path: &str, cancel: &Cancel) -> io::Result<Answer> {
-    small(socket, "GET", path, PATIENCE, cancel)
+pub(crate) fn get(engine: &EngineAddress, path: &str, cancel: &Cancel) -> io::Result<Answer> {
+    small(engine, "GET", path, PATIENCE, cancel)
 }
 
 /// As [`get`], of something that may be no engine at all.
-pub(crate) fn ping(socket: &Path, path: &str, cancel: &Cancel) -> io::Result<Answer> {
-    small(socket, "GET", path, Duration::from_secs(10), cancel)
+pub(crate) fn ping(engine: &EngineAddress, path: &str, cancel: &Cancel) -> io::Result<Answer> {
+    small(engine, "GET", path, Duration::from_secs(10), cancel)
 }
 
 /// Has something done that takes no body.
-pub(crate) fn command(socket: &Path, path: &str, cancel: &Cancel) -> io::Result<Answer> {
-    small(socket, "POST", path, PATIENCE, cancel)
+pub(crate) fn command(engine: &EngineAddress, path: &str, cancel: &Cancel) -> io::Result<Answer> {
+    small(engine, "POST", path, PATIENCE, cancel)
+}
+
+/// Has something taken away.
+pub(crate) fn delete(engine: &EngineAddress, path: &str, cancel: &Cancel) -> io::Result<Answer> {
+    small(engine, "DELETE", path, PATIENCE, cancel)
 }
 
 fn small(
-    socket: &Path,
+    engine: &EngineAddress,
     method: &str,
     path: &str,
     patience: Duration,
     cancel: &Cancel,
 ) -> io::Result<Answer> {
-    let mut stream = Watched::connect(socket, Some(patience), cancel)?;
-    let length = if method == "POST" { "Content-Length: 0\r\n" } else { "" };
+    let mut stream = Watched::connect(engine, Some(patience), cancel)?;
+    let length = if method == "POST" || method == "DELETE" { "Content-Length: 0\r\n" } else { "" };
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: engine\r\n{length}Connection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\n{length}Connection: close\r\n\r\n",
+        engine.host_header()
     )?;
+    stream.flush()?;
     read_answer(BufReader::new(stream))
 }
 
 /// Asks for a path whose answer may be long, and may be long in coming.
 pub(crate) fn open<'a>(
-    socket: &Path,
+    engine: &EngineAddress,
     path: &str,
     cancel: &'a Cancel,
 ) -> io::Result<Result<Box<dyn Read + Send + 'a>, Answer>> {
-    let mut stream = Watched::connect(socket, None, cancel)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n")?;
+    let mut stream = Watched::connect(engine, None, cancel)?;
+    let host = engine.host_header();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    stream.flush()?;
     let mut reader = BufReader::with_capacity(CHUNK_BYTES, stream);
     let (status, headers) = read_final_head(&mut reader)?;
     let mut body = Body::new(&headers, reader);
@@ -83,25 +98,37 @@ pub(crate) fn open<'a>(
     Ok(Err(Answer { status, headers, body: bytes }))
 }
 
-/// Posts what `fill` writes. When the engine answers and hangs up early, its answer counts, not the broken pipe.
+/// Posts what `fill` writes, which is written while `fill` makes more. When the engine answers and hangs up early, its
+/// answer counts, not the broken pipe.
 pub(crate) fn post<E>(
-    socket: &Path,
+    engine: &EngineAddress,
     path: &str,
     cancel: &Cancel,
     fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> io::Result<(Answer, Result<(), E>)> {
-    let mut stream = Watched::connect(socket, None, cancel)?;
+    let mut stream = Watched::connect(engine, None, cancel)?;
     write!(
         stream,
-        "POST {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\
-         Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+         Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n",
+        engine.host_header()
     )?;
-    let mut chunks = Chunks { out: &mut stream, buffer: Vec::with_capacity(CHUNK_BYTES) };
-    let filled = fill(&mut chunks);
+    let (full, to_send) = sync_channel(CHUNKS_AHEAD);
+    let (used, free) = channel();
+    let (filled, sent) = thread::scope(|scope| {
+        let stream = &mut stream;
+        let sender = scope.spawn(move || send_chunks(stream, &to_send, &used));
+        let mut chunks = Chunks { full, free, buffer: Chunks::empty() };
+        let filled = fill(&mut chunks);
+        // A part must not be taken for the whole: only this has the last chunk sent.
+        let ended = filled.is_ok().then(|| chunks.finish());
+        drop(chunks);
+        let sent = sender.join().unwrap_or_else(|_| Err(io::Error::other("sending has failed")));
+        (filled, ended.unwrap_or(Ok(())).and(sent))
+    });
     let sent = match &filled {
-        Ok(()) => chunks.finish(),
-        // No last chunk: the engine must not take a part for the whole.
-        Err(_) => stream.stream.shutdown(std::net::Shutdown::Write),
+        Ok(()) => sent,
+        Err(_) => stream.stream.cut(),
     };
     match read_answer(BufReader::new(stream)) {
         Ok(answer) => Ok((answer, filled)),
@@ -109,9 +136,23 @@ pub(crate) fn post<E>(
     }
 }
 
+/// Writes chunks as they come, and gives their buffers back.
+fn send_chunks(
+    stream: &mut Watched<'_>,
+    chunks: &Receiver<Vec<u8>>,
+    used: &Sender<Vec<u8>>,
+) -> io::Result<()> {
+    for chunk in chunks {
+        stream.write_all(&chunk)?;
+        // Whoever fills them may be at its end.
+        let _ = used.send(chunk);
+    }
+    stream.flush()
+}
+
 /// A connection that ends when the user wants an end, or, with some patience, when nothing comes.
 struct Watched<'a> {
-    stream: UnixStream,
+    stream: Connection,
     patience: Option<Duration>,
     cancel: &'a Cancel,
 }
@@ -121,24 +162,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 impl Watched<'_> {
     fn connect<'a>(
-        socket: &Path,
+        engine: &EngineAddress,
         patience: Option<Duration>,
         cancel: &'a Cancel,
     ) -> io::Result<Watched<'a>> {
-        let stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(LOOK_EVERY))?;
-        stream.set_write_timeout(Some(LOOK_EVERY))?;
+        let stream = Connection::open(engine, LOOK_EVERY)?;
         Ok(Watched { stream, patience, cancel })
     }
 
-    fn patiently<T>(&self, mut work: impl FnMut(&UnixStream) -> io::Result<T>) -> io::Result<T> {
+    fn patiently<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Connection) -> io::Result<T>,
+    ) -> io::Result<T> {
         let begun = Instant::now();
         loop {
             // An engine may go on answering for ever.
             if self.cancel.is_cancelled() {
                 return Err(io::Error::other("stopped"));
             }
-            match work(&self.stream) {
+            match work(&mut self.stream) {
                 Err(error) if is_timeout(&error) => {}
                 done => return done,
             }
@@ -155,52 +197,73 @@ fn is_timeout(error: &io::Error) -> bool {
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.patiently(|mut stream| stream.read(buffer))
+        self.patiently(|stream| stream.read(buffer))
     }
 }
 
 impl Write for Watched<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.patiently(|mut stream| stream.write(bytes))
+        self.patiently(|stream| stream.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.patiently(|stream| stream.flush())
     }
 }
 
-const CHUNK_BYTES: usize = 128 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
+/// Chunks that may be full and unsent.
+const CHUNKS_AHEAD: usize = 8;
+/// The length of a chunk, in digits of which the first may be zeros.
+const CHUNK_HEAD_BYTES: usize = 10;
 
-/// Writes chunks of a fixed size.
-struct Chunks<'a, W> {
-    out: &'a mut W,
+/// Makes chunks of one size of what is written to it; somebody else sends them.
+struct Chunks {
+    full: SyncSender<Vec<u8>>,
+    /// Buffers to be filled again.
+    free: Receiver<Vec<u8>>,
+    /// The next chunk, with room for its head.
     buffer: Vec<u8>,
 }
 
-impl<W: Write> Chunks<'_, W> {
-    fn send(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        write!(self.out, "{:x}\r\n", self.buffer.len())?;
-        self.buffer.extend(b"\r\n");
-        self.out.write_all(&self.buffer)?;
-        self.buffer.clear();
-        Ok(())
+impl Chunks {
+    fn empty() -> Vec<u8> {
+        let mut buffer = Vec::with_capacity(CHUNK_HEAD_BYTES + CHUNK_BYTES + 2);
+        buffer.resize(CHUNK_HEAD_BYTES, 0);
+        buffer
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    fn send(&mut self) -> io::Result<()> {
+        let length = self.buffer.len() - CHUNK_HEAD_BYTES;
+        if length == 0 {
+            return Ok(());
+        }
+        let next = self.free.try_recv().unwrap_or_else(|_| Chunks::empty());
+        let mut chunk = std::mem::replace(&mut self.buffer, next);
+        self.buffer.truncate(CHUNK_HEAD_BYTES);
+        chunk[..CHUNK_HEAD_BYTES].copy_from_slice(format!("{length:08x}\r\n").as_bytes());
+        chunk.extend(b"\r\n");
+        self.give(chunk)
+    }
+
+    fn give(&self, bytes: Vec<u8>) -> io::Result<()> {
+        // It has met an end: its own error, or the answer, says why.
+        self.full.send(bytes).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Sends the rest, and that it was all.
+    fn finish(&mut self) -> io::Result<()> {
         self.send()?;
-        self.out.write_all(b"0\r\n\r\n")
+        self.give(b"0\r\n\r\n".to_vec())
     }
 }
 
-impl<W: Write> Write for Chunks<'_, W> {
+impl Write for Chunks {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = CHUNK_BYTES - self.buffer.len();
+        let room = CHUNK_HEAD_BYTES + CHUNK_BYTES - self.buffer.len();
         let count = room.min(bytes.len());
-        self.buffer.extend(&bytes[..count]);
-        if self.buffer.len() == CHUNK_BYTES {
+        self.buffer.extend_from_slice(&bytes[..count]);
+        if count == room {
             self.send()?;
         }
         Ok(count)
@@ -325,10 +388,9 @@ impl<R: io::BufRead> Read for Body<R> {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
-    use std::path::PathBuf;
 
     /// Serves one connection: reads until the request's end marker, then writes an answer.
-    fn serve_once(answer: &'static str, end: &'static [u8]) -> (tempfile::TempDir, PathBuf) {
+    fn serve_once(answer: &'static str, end: &'static [u8]) -> (tempfile::TempDir, EngineAddress) {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("s");
         let listener = UnixListener::bind(&path).expect("bind");
@@ -345,7 +407,7 @@ mod tests {
                 let _ = stream.read_to_end(&mut got);
             }
         });
-        (dir, path)
+        (dir, EngineAddress::Unix(path))
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub use blob::{
 pub use docker::{write_docker_archive, write_saved_archive};
 pub use error::{ExportError, ExportErrorKind};
 pub use handoff::{Engine, EngineImage, EngineKind, EnginePlaces, HandedOff, Prepare};
+pub use http::{EngineAddress, EngineTls};
 pub use image::{Annotations, BuiltImage, ImageOptions, LayerSource};
 pub use job::{Fetch, Job};
 pub use layout::{Saved, write_oci_archive, write_oci_directory, write_saved_layout};

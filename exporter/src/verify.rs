@@ -136,7 +136,8 @@ pub(crate) fn open_blob<'a>(
     Ok(Outgoing { inner, ticker })
 }
 
-fn open_file(job: Job, descriptor: &Descriptor) -> Result<std::fs::File, ExportError> {
+/// Opens a blob of the store whose bytes somebody else checks.
+pub(crate) fn open_file(job: Job, descriptor: &Descriptor) -> Result<std::fs::File, ExportError> {
     let digest = descriptor.digest;
     let open = || job.lease.open_blob(&digest).map_err(store("open a blob of the store"));
     let mut file = open()?;

@@ -15,6 +15,7 @@ use ureq::unversioned::transport::{Connector as _, DefaultConnector, TcpConnecto
 use crate::dns::{Guard, HostResolver};
 use crate::error::Cause;
 use crate::hosts::TlsFiles;
+use crate::local_file::read_local_file;
 use crate::options::{RegistryOptions, TlsRoots};
 use crate::plain_proxy::PlainProxy;
 use crate::url::Url;
@@ -185,7 +186,7 @@ fn client_cert(files: &TlsFiles) -> Result<Option<ClientCert>, Cause> {
     let chain = load_file(cert)?;
     let chain: Vec<Certificate<'static>> =
         chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-    let pem = std::fs::read(key).map_err(|e| wrong(key, e.to_string()))?;
+    let pem = read_local_file(key).map_err(|e| wrong(key, e.to_string()))?;
     let key = PrivateKey::from_pem(&pem).map_err(|e| wrong(key, e.to_string()))?;
     Ok(Some(ClientCert::new_with_certs(&chain, key)))
 }
@@ -221,6 +222,8 @@ fn load_file(file: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
         what: format!("certificates in {}", file.display()),
         reason,
     };
+    // Whatever waits for ever, or has no end, is none.
+    read_local_file(file).map_err(|error| fail(error.to_string()))?;
     let loaded = rustls_native_certs::load_certs_from_paths(Some(file), None);
     match loaded.errors.into_iter().next() {
         Some(error) => Err(fail(error.to_string())),

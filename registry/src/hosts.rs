@@ -18,6 +18,7 @@ use oci::Reference;
 
 use crate::RegistryError;
 use crate::error::{Action, Cause};
+use crate::local_file::read_local_text;
 use daemon_json::DaemonJson;
 use registries_conf::RegistriesConf;
 
@@ -158,24 +159,13 @@ fn not_read(path: &Path, first: &Path) -> String {
     format!("{} is not read, {} is there", path.display(), first.display())
 }
 
-/// These files may be this long.
-const FILE_MAX_BYTES: u64 = 4 << 20;
-
 /// A file's text; `None` when it is not there.
 fn read(path: &Path) -> Result<Option<String>, Wrong> {
-    use std::io::Read as _;
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(e) if is_absent(&e) => return Ok(None),
-        Err(e) => return Err(Wrong::file(path, e)),
-    };
-    let mut text = String::new();
-    let read = file.take(FILE_MAX_BYTES + 1).read_to_string(&mut text);
-    read.map_err(|e| Wrong::file(path, e))?;
-    if text.len() as u64 > FILE_MAX_BYTES {
-        return Err(Wrong::file(path, format!("it is longer than {FILE_MAX_BYTES} bytes")));
+    match read_local_text(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if is_absent(&e) => Ok(None),
+        Err(e) => Err(Wrong::file(path, e)),
     }
-    Ok(Some(text))
 }
 
 /// Files of a directory that end so, in order of their names; none when there is no directory.

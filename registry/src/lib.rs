@@ -20,6 +20,7 @@ mod dns;
 mod error;
 mod helper;
 mod hosts;
+mod local_file;
 mod login;
 mod options;
 mod pace;
@@ -46,6 +47,7 @@ pub use credentials::{
 pub use dns::HostResolver;
 pub use error::{RegistryError, RegistryErrorKind};
 pub use hosts::{Asked, Endpoint, Hosts, HostsSource, Link, Plan, Said, Scheme, TlsFiles};
+pub use local_file::{read_local_file, read_local_text};
 pub use options::{ProxySettings, RegistryOptions, TlsRoots};
 pub use pull::Resolved;
 pub use push::{OpenAt, Pushed};

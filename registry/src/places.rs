@@ -100,7 +100,12 @@ impl RegistryClient {
 
     /// The registry itself, for questions that are about no repository.
     pub(crate) fn session(&self, registry: &str) -> Result<Arc<Session>, Cause> {
-        Ok(self.origin(&any_of(registry)?, Asked::Push)?.session)
+        match self.origin(&any_of(registry)?, Asked::Push) {
+            Ok(place) => Ok(place.session),
+            // Nobody has asked for an image.
+            Err(Cause::Blocked { by, .. }) => Err(Cause::Blocked { name: registry.to_owned(), by }),
+            Err(cause) => Err(cause),
+        }
     }
 
     /// The registry itself, not what stands for it: where a credential that is kept under its name may go.

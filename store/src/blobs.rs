@@ -39,7 +39,41 @@ struct LayerBlobFile {
     /// Bytes in the regular files of the tar, where somebody has counted them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     files_bytes: Option<u64>,
+    /// Length of the tar in bytes, where somebody has read it through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tar_bytes: Option<u64>,
+    /// Known to be this tar, but not the blob that is taken for its compression. It keeps no blob.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_other: bool,
 }
+
+/// How large a layer's tar is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TarSizes {
+    /// Its own length in bytes, padding and all.
+    pub tar_bytes: Option<u64>,
+    /// Bytes in its regular files, hard links once.
+    pub files_bytes: Option<u64>,
+}
+
+impl TarSizes {
+    /// What one of the two knows.
+    fn or(self, other: TarSizes) -> TarSizes {
+        TarSizes {
+            tar_bytes: self.tar_bytes.or(other.tar_bytes),
+            files_bytes: self.files_bytes.or(other.files_bytes),
+        }
+    }
+
+    fn of(notes: &[LayerBlobFile]) -> TarSizes {
+        notes.iter().fold(TarSizes::default(), |known, note| {
+            known.or(TarSizes { tar_bytes: note.tar_bytes, files_bytes: note.files_bytes })
+        })
+    }
+}
+
+/// Blobs of one tar that are remembered beside those that are taken.
+const OTHERS_MAX: usize = 16;
 
 /// Writes a blob whose digest may not be known yet. Dropped without [`BlobWriter::finish`] it leaves nothing.
 #[derive(Debug)]
@@ -178,25 +212,86 @@ impl Lease {
             return Ok(());
         }
         let mut file = self.store().layer_blob_notes(diff_id)?;
-        let files_bytes = file.iter().find_map(|note| note.files_bytes);
-        file.retain(|old| old.compression != blob.compression);
-        file.push(LayerBlobFile { files_bytes, ..to_file(blob.clone()) });
-        self.publish_result(&path, &seal::seal_json(LAYER_BLOBS_KIND, &path, &file))
+        file.retain(|old| old.digest != blob.digest.to_string());
+        for old in file.iter_mut().filter(|old| old.compression == blob.compression) {
+            old.is_other = true;
+        }
+        file.push(to_file(blob.clone(), false));
+        self.put_notes(&path, file)
     }
 
-    /// Adds to the notes on a tar how many bytes its regular files have. Without a note there is nothing to add to.
+    /// Notes that a blob is the tar `diff_id`, and takes it for nothing: its first bytes are not those of its media
+    /// type, for instance.
     ///
     /// # Errors
     /// The store cannot be read or written.
-    pub fn set_tar_files_bytes(&self, diff_id: DiffId, bytes: u64) -> Result<(), StoreError> {
+    pub fn note_other_layer_blob(
+        &self,
+        diff_id: DiffId,
+        blob: &LayerBlob,
+    ) -> Result<(), StoreError> {
         let _updating = locked(&self.store().shared.updating);
         let mut file = self.store().layer_blob_notes(diff_id)?;
-        if file.is_empty() || file.iter().all(|note| note.files_bytes == Some(bytes)) {
+        let path = layer_blobs_path(&diff_id);
+        if file.iter().any(|note| note.digest == blob.digest.to_string()) {
+            let _ = self.disk().touch(&path);
+            self.note_used(&path);
             return Ok(());
         }
-        file.iter_mut().for_each(|note| note.files_bytes = Some(bytes));
-        let path = layer_blobs_path(&diff_id);
-        self.publish_result(&path, &seal::seal_json(LAYER_BLOBS_KIND, &path, &file))
+        file.push(to_file(blob.clone(), true));
+        self.put_notes(&path, file)
+    }
+
+    /// Writes the notes on a tar. What one knows of its sizes all know.
+    fn put_notes(&self, path: &str, file: Vec<LayerBlobFile>) -> Result<(), StoreError> {
+        let mut file = file;
+        let TarSizes { tar_bytes, files_bytes } = TarSizes::of(&file);
+        let others = file.iter().filter(|note| note.is_other).count();
+        let mut too_many = others.saturating_sub(OTHERS_MAX);
+        // The oldest ones go.
+        file.retain(|note| {
+            let goes = note.is_other && too_many > 0;
+            too_many -= usize::from(goes);
+            !goes
+        });
+        for note in &mut file {
+            (note.tar_bytes, note.files_bytes) = (tar_bytes, files_bytes);
+        }
+        self.publish_result(path, &seal::seal_json(LAYER_BLOBS_KIND, path, &file))
+    }
+
+    /// Adds to the notes on a tar how large it is. Without a note there is nothing to add to.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn set_tar_sizes(&self, diff_id: DiffId, sizes: TarSizes) -> Result<(), StoreError> {
+        let _updating = locked(&self.store().shared.updating);
+        let mut file = self.store().layer_blob_notes(diff_id)?;
+        let known = TarSizes::of(&file);
+        let whole = sizes.or(known);
+        if file.is_empty() || known == whole {
+            return Ok(());
+        }
+        for note in &mut file {
+            (note.tar_bytes, note.files_bytes) = (whole.tar_bytes, whole.files_bytes);
+        }
+        self.put_notes(&layer_blobs_path(&diff_id), file)
+    }
+
+    /// Whether somebody has read a blob through and found that it is the tar `diff_id`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn is_layer_blob(&self, diff_id: DiffId, blob: &Digest) -> Result<bool, StoreError> {
+        let notes = self.store().layer_blob_notes(diff_id)?;
+        let is_known = notes.iter().any(|note| note.digest == blob.to_string());
+        if is_known {
+            // As fresh as one that is written: a collection may not know yet what leads to it.
+            let path = layer_blobs_path(&diff_id);
+            let _ = self.disk().touch(&path);
+            self.note_used(&path);
+        }
+        Ok(is_known)
     }
 
     /// The blobs of a tar that are in the store; they are protected by this.
@@ -217,17 +312,17 @@ impl Lease {
 impl Store {
     /// What is noted for a tar, whether the blobs are there or not.
     pub(crate) fn layer_blobs(&self, diff_id: DiffId) -> Result<Vec<LayerBlob>, StoreError> {
-        let notes = self.layer_blob_notes(diff_id)?;
+        let mut notes = self.layer_blob_notes(diff_id)?;
+        notes.retain(|note| !note.is_other);
         Ok(notes.into_iter().map(from_file).collect::<Option<Vec<_>>>().unwrap_or_default())
     }
 
-    /// Bytes in the regular files of a tar; `None` when nobody has counted them.
+    /// How large a layer's tar is, as far as somebody has read it through.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn tar_files_bytes(&self, diff_id: DiffId) -> Result<Option<u64>, StoreError> {
-        let notes = self.layer_blob_notes(diff_id)?;
-        Ok(notes.iter().find_map(|note| note.files_bytes))
+    pub fn tar_sizes(&self, diff_id: DiffId) -> Result<TarSizes, StoreError> {
+        Ok(TarSizes::of(&self.layer_blob_notes(diff_id)?))
     }
 
     fn layer_blob_notes(&self, diff_id: DiffId) -> Result<Vec<LayerBlobFile>, StoreError> {
@@ -288,6 +383,14 @@ impl BlobWriter {
         BlobWriter { lease, file, temp, hasher: Hashing(hasher), size_bytes, is_kept: true }
     }
 
+    /// The file that is written to, to be read beside: from any byte on, and also when it has its name.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn reader(&self) -> Result<File, StoreError> {
+        self.file.try_clone().map_err(at("read", self.temp.as_str()))
+    }
+
     /// Bytes written so far.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
@@ -342,13 +445,14 @@ fn input_failure(expect: Option<(Digest, u64)>, source: io::Error) -> StoreError
     Failure::Input { object, source }.into()
 }
 
-fn to_file(blob: LayerBlob) -> LayerBlobFile {
+fn to_file(blob: LayerBlob, is_other: bool) -> LayerBlobFile {
     let LayerBlob { compression, media_type, digest, size_bytes } = blob;
     let digest = digest.to_string();
-    LayerBlobFile { compression, media_type, digest, size_bytes, files_bytes: None }
+    let (files_bytes, tar_bytes) = (None, None);
+    LayerBlobFile { compression, media_type, digest, size_bytes, files_bytes, tar_bytes, is_other }
 }
 
 fn from_file(file: LayerBlobFile) -> Option<LayerBlob> {
-    let LayerBlobFile { compression, media_type, digest, size_bytes, files_bytes: _ } = file;
+    let LayerBlobFile { compression, media_type, digest, size_bytes, .. } = file;
     Some(LayerBlob { compression, media_type, digest: digest.parse().ok()?, size_bytes })
 }

@@ -213,7 +213,6 @@ impl Store {
         }
         remove::dangling(self)?;
         boot::remove_orphans(self.disk())?;
-        lease.remove_partial_blobs(policy.all)?;
         remove::notes(lease)?;
         Ok(report)
     }

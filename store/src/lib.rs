@@ -49,7 +49,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use blobs::{BlobWriter, LayerBlob};
+pub use blobs::{BlobWriter, LayerBlob, TarSizes};
 pub use builds::{BuildLogName, Project};
 pub use cache_mounts::{
     CacheMount, CacheMountBlob, CacheMountDir, CacheMountId, CacheMountInfo, CacheMountOwner,

@@ -8,15 +8,15 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use oci::{Digest, Hasher};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Stat};
 
 use crate::blobs::BlobWriter;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::error::{StoreError, at};
 use crate::flight;
 use crate::lease::Lease;
 
-const AREA: &str = "partial";
+pub(crate) const AREA: &str = "partial";
 /// Less than this is fetched again.
 pub(crate) const KEEP_MIN_BYTES: u64 = 1 << 20;
 /// What nobody has gone on with for this long is given up.
@@ -64,29 +64,34 @@ impl Lease {
         let path = path(digest);
         self.disk().unlink(&path).map(drop).map_err(at("remove", path))
     }
-
-    /// Removes unfinished blobs that nobody writes to: old ones, or all.
-    pub(crate) fn remove_partial_blobs(&self, all: bool) -> Result<(), StoreError> {
-        let disk = self.disk();
-        for name in disk.list(AREA).map_err(at("list", AREA))? {
-            let path = format!("{AREA}/{name}");
-            remove(disk, &path, self.inner.started_secs, all)?;
-        }
-        Ok(())
-    }
 }
 
-fn remove(disk: &Disk, path: &str, now_secs: i64, all: bool) -> Result<(), StoreError> {
-    let stat = disk.stat(path).map_err(at("look at", path))?;
-    let is_old = stat.is_some_and(|stat| stat.st_mtime.saturating_add(KEEP_SECS) < now_secs);
-    if !all && !is_old {
-        return Ok(());
+/// Whether nobody has gone on with it for so long that a collection takes it unasked.
+pub(crate) fn is_given_up(used_secs: i64, now_secs: i64) -> bool {
+    used_secs.saturating_add(KEEP_SECS) < now_secs
+}
+
+/// Whether a transfer goes on with it right now. One that begins in this very moment is told so too, and begins anew.
+pub(crate) fn is_in_use(disk: &Disk, path: &str) -> io::Result<bool> {
+    let Some(file) = disk.open(path)? else { return Ok(false) };
+    Ok(!disk::try_lock(&file, FlockOperation::NonBlockingLockShared)?)
+}
+
+/// Removes one unless a transfer goes on with it, or has since it was looked at; `false` when it stays, or was gone.
+pub(crate) fn remove(
+    disk: &Disk,
+    path: &str,
+    is_as_seen: impl Fn(Option<&Stat>) -> bool,
+) -> Result<bool, StoreError> {
+    if disk.stat(path).map_err(at("look at", path))?.is_none() {
+        return Ok(false);
     }
     let operation = FlockOperation::NonBlockingLockExclusive;
-    if let Some(_locked) = flight::try_lock_named(disk, path, operation)? {
-        disk.unlink(path).map_err(at("remove", path))?;
+    let Some(_locked) = flight::try_lock_named(disk, path, operation)? else { return Ok(false) };
+    match is_as_seen(disk.stat(path).map_err(at("look at", path))?.as_ref()) {
+        true => disk.unlink(path).map_err(at("remove", path)),
+        false => Ok(false),
     }
-    Ok(())
 }
 
 /// What a file's bytes hash to, and how many there are.

@@ -175,9 +175,16 @@ fn an_engine_that_is_not_there_is_named() {
     world.build(&["--load"]).fails(3, &absent);
     world.dockerfile("FROM docker-daemon:app:1\n");
     world.build(&[]).fails(3, &absent);
-    world.set("DOCKER_HOST", "tcp://127.0.0.1:2375");
-    let tcp = ["tcp://127.0.0.1:2375 is no unix socket", "ssh -nNT -L"];
+    world.set("DOCKER_HOST", "tcp://127.0.0.1:1");
+    let tcp = ["tried tcp://127.0.0.1:1 (Connection refused", "tcp://host:port"];
     world.shale(&["load", "--to", "docker", "app:1"]).fails(3, &tcp);
+    world.set("DOCKER_HOST", "ssh://me@far");
+    let ssh = ["ssh://me@far is reached through ssh", "ssh -nNT -L"];
+    world.shale(&["load", "--to", "docker", "app:1"]).fails(3, &ssh);
+    world.set("DOCKER_HOST", "");
+    world.set("DOCKER_CONTEXT", "nowhere");
+    let context = ["docker's context nowhere: there is none", "DOCKER_HOST"];
+    world.shale(&["load", "--to", "docker", "app:1"]).fails(3, &context);
     world
         .shale(&["load", "--to", "lxc", "app:1"])
         .fails(2, &["unknown engine", "docker, podman or"]);

@@ -29,6 +29,7 @@ mod manifests;
 mod messages;
 mod outputs;
 mod platforms;
+mod proved_layers;
 mod real_registry;
 mod registries;
 mod registry;

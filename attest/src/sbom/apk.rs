@@ -1,10 +1,9 @@
 //! Packages of apk: the file `installed` of its database, which has a paragraph of one-letter members for each.
 
-use tree::{Tree, TreeError};
+use tree::TreeError;
 
+use super::look::{Found, Look, Url};
 use super::read;
-use super::{Inventory, Package};
-use crate::purl::purl;
 
 const PLACES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
 
@@ -17,13 +16,14 @@ struct Paragraph {
     license: Option<String>,
 }
 
-pub(super) fn scan(tree: &dyn Tree, into: &mut Inventory) -> Result<(), TreeError> {
+pub(super) fn scan(look: &Look<'_>) -> Result<(), TreeError> {
     for place in PLACES {
-        let Some(mut lines) = read::lines(tree, place.as_bytes(), into)? else { continue };
+        let Some(file) = read::regular(look, place.as_bytes())? else { continue };
+        let Some(mut lines) = read::lines(look, &file)? else { continue };
         let mut paragraph = Paragraph::default();
         while let Some(line) = lines.next_line()? {
             if line.is_empty() {
-                end(std::mem::take(&mut paragraph), place, into);
+                end(look, &std::mem::take(&mut paragraph), place);
                 continue;
             }
             let Some((member, value)) = line.split_once(':') else { continue };
@@ -36,30 +36,35 @@ pub(super) fn scan(tree: &dyn Tree, into: &mut Inventory) -> Result<(), TreeErro
                 _ => {}
             }
         }
-        end(paragraph, place, into);
+        end(look, &paragraph, place);
         // One of the two may be a link to the other.
         return Ok(());
     }
     Ok(())
 }
 
-fn end(found: Paragraph, place: &str, into: &mut Inventory) {
-    if found.name.is_empty() || found.version.is_empty() {
+fn end(look: &Look<'_>, found: &Paragraph, place: &str) {
+    if found.version.is_empty() {
         return;
     }
     let upstream = if found.origin == found.name { "" } else { &found.origin };
-    let qualifiers = [
-        ("arch", found.architecture.as_str()),
-        ("distro", &into.release()),
-        ("upstream", upstream),
-    ];
-    let purl = purl("apk", &into.vendor("alpine"), &found.name, &found.version, &qualifiers);
-    into.add(Package {
-        name: found.name,
-        version: found.version,
-        purl,
-        license: found.license,
-        found_in: place.to_owned(),
+    look.add(&Found {
+        name: &found.name,
+        version: &found.version,
+        url: Url {
+            kind: "apk",
+            namespace: look.vendor("alpine"),
+            name: &found.name,
+            version: &found.version,
+            qualifiers: &[
+                ("arch", &found.architecture),
+                ("distro", &look.release()),
+                ("upstream", upstream),
+            ],
+        },
+        license: found.license.as_deref(),
+        found_in: place.as_bytes(),
+        inside: "",
     });
 }
 

@@ -1,5 +1,7 @@
 //! The SPDX 2.3 document of an inventory, in JSON; and what is added to one that a scanner made.
 
+use std::collections::HashMap;
+
 use oci::Digest;
 use serde_json::{Value, json};
 
@@ -34,10 +36,15 @@ pub fn spdx(inventory: &Inventory, about: &SpdxDocument) -> Value {
         "primaryPackagePurpose": "CONTAINER",
     })];
     let mut relationships = vec![relationship("SPDXRef-DOCUMENT", "DESCRIBES", ROOT)];
+    // A database has many packages, and every layer may have to be asked for it.
+    let mut layers = HashMap::new();
     for listed in &inventory.packages {
         let id = package_id(listed);
         relationships.push(relationship(ROOT, "CONTAINS", &id));
-        packages.push(package(listed, &id, about));
+        let layer = *layers
+            .entry(listed.found_in.as_str())
+            .or_insert_with(|| (about.layer_of)(&listed.found_in));
+        packages.push(package(listed, &id, layer));
     }
     let mut document = json!({
         "spdxVersion": "SPDX-2.3",
@@ -59,14 +66,14 @@ pub fn spdx(inventory: &Inventory, about: &SpdxDocument) -> Value {
     document
 }
 
-fn package(listed: &Package, id: &str, about: &SpdxDocument) -> Value {
+fn package(listed: &Package, id: &str, layer: Option<Digest>) -> Value {
     let mut out = json!({
         "name": listed.name,
         "SPDXID": id,
         "versionInfo": listed.version,
         "downloadLocation": NO_ASSERTION,
         "filesAnalyzed": false,
-        "sourceInfo": format!("listed in /{}", listed.found_in),
+        "sourceInfo": source(listed),
         "licenseConcluded": NO_ASSERTION,
         "licenseDeclared": NO_ASSERTION,
         "copyrightText": NO_ASSERTION,
@@ -80,15 +87,27 @@ fn package(listed: &Package, id: &str, about: &SpdxDocument) -> Value {
         // Only a list of all known names could say whether this is an expression.
         out["licenseComments"] = format!("stated by the package: {license}").into();
     }
-    if let Some(layer) = (about.layer_of)(&listed.found_in) {
+    if let Some(layer) = layer {
         out["comment"] = format!("layerID: {layer}").into();
     }
     out
 }
 
+fn source(listed: &Package) -> String {
+    match listed.inside.as_str() {
+        "" => format!("listed in /{}", listed.found_in),
+        inside => format!("listed in {inside} of /{}", listed.found_in),
+    }
+}
+
 /// Letters, digits, dots and dashes, and different for different packages.
 fn package_id(listed: &Package) -> String {
-    let digest = Digest::of(format!("{}\n{}", listed.purl, listed.found_in).as_bytes()).hex();
+    let inside = match listed.inside.as_str() {
+        "" => String::new(),
+        inside => format!("\n{inside}"),
+    };
+    let digest =
+        Digest::of(format!("{}\n{}{}", listed.purl, listed.found_in, inside).as_bytes()).hex();
     let readable = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
     let name: String = listed.name.chars().take(60).map(readable).collect();
     format!("SPDXRef-Package-{name}-{}", &digest[..16])
@@ -156,6 +175,7 @@ mod tests {
             purl: crate::purl("npm", "", name, version, &[]),
             license: Some("MIT".to_owned()),
             found_in: format!("n/{name}/package.json"),
+            inside: if version == "2" { "x.jar".to_owned() } else { String::new() },
         };
         let packages = [package("a", "1"), package("a", "2"), package("ü/ x", "3")];
         Inventory {

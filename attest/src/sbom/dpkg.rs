@@ -1,10 +1,9 @@
 //! Packages of dpkg: `status`, and `status.d` of images that are put together without dpkg.
 
-use tree::{Tree, TreeError};
+use tree::TreeError;
 
+use super::look::{Found, Look, Url};
 use super::read::{self, Lines};
-use super::{Inventory, Package};
-use crate::purl::purl;
 
 const STATUS: &str = "var/lib/dpkg/status";
 const PARTS: &str = "var/lib/dpkg/status.d";
@@ -19,31 +18,34 @@ struct Stanza {
     status: Option<String>,
 }
 
-pub(super) fn scan(tree: &dyn Tree, into: &mut Inventory) -> Result<(), TreeError> {
-    if let Some(lines) = read::lines(tree, STATUS.as_bytes(), into)? {
-        stanzas(lines, STATUS, into)?;
-    }
-    let Some(dir) = read::found(tree, PARTS.as_bytes())? else { return Ok(()) };
-    if !tree.entry(&dir)?.is_some_and(|entry| entry.is_dir()) {
+pub(super) fn scan(look: &Look<'_>) -> Result<(), TreeError> {
+    file(look, STATUS.as_bytes())?;
+    let Some(dir) = read::found(look, PARTS.as_bytes())? else { return Ok(()) };
+    if !look.tree.entry(&dir)?.is_some_and(|entry| entry.is_dir()) {
         return Ok(());
     }
-    for name in tree.children(&dir)? {
+    for name in look.tree.children(&dir)? {
         if name.ends_with(b".md5sums") {
             continue;
         }
-        let path = tree::join(&dir, &name);
-        if let Some(lines) = read::lines(tree, &path, into)? {
-            stanzas(lines, &String::from_utf8_lossy(&path), into)?;
-        }
+        file(look, &tree::join(&dir, &name))?;
     }
     Ok(())
 }
 
-fn stanzas(mut lines: Lines, found_in: &str, into: &mut Inventory) -> Result<(), TreeError> {
+fn file(look: &Look<'_>, path: &[u8]) -> Result<(), TreeError> {
+    let Some(file) = read::regular(look, path)? else { return Ok(()) };
+    match read::lines(look, &file)? {
+        Some(lines) => stanzas(look, lines, path),
+        None => Ok(()),
+    }
+}
+
+fn stanzas(look: &Look<'_>, mut lines: Lines<'_>, found_in: &[u8]) -> Result<(), TreeError> {
     let mut stanza = Stanza::default();
     while let Some(line) = lines.next_line()? {
         if line.is_empty() {
-            end(std::mem::take(&mut stanza), found_in, into);
+            end(look, std::mem::take(&mut stanza), found_in);
             continue;
         }
         // Lines that begin with a blank go on with a member that nobody here wants.
@@ -58,32 +60,37 @@ fn stanzas(mut lines: Lines, found_in: &str, into: &mut Inventory) -> Result<(),
             _ => {}
         }
     }
-    end(stanza, found_in, into);
+    end(look, stanza, found_in);
     Ok(())
 }
 
-fn end(stanza: Stanza, found_in: &str, into: &mut Inventory) {
+fn end(look: &Look<'_>, stanza: Stanza, found_in: &[u8]) {
     // A package that was removed leaves its configuration, and a stanza that says so.
     let is_there = stanza.status.is_none_or(|status| status.ends_with(" installed"));
-    if stanza.name.is_empty() || stanza.version.is_empty() || !is_there {
+    if stanza.version.is_empty() || !is_there {
         return;
     }
     let source = match stanza.source.split_once(" (") {
         Some((name, version)) => format!("{name}@{}", version.trim_end_matches(')')),
         None => stanza.source,
     };
-    let qualifiers = [
-        ("arch", stanza.architecture.as_str()),
-        ("distro", &into.release()),
-        ("upstream", &source),
-    ];
-    let purl = purl("deb", &into.vendor("debian"), &stanza.name, &stanza.version, &qualifiers);
-    into.add(Package {
-        name: stanza.name,
-        version: stanza.version,
-        purl,
+    look.add(&Found {
+        name: &stanza.name,
+        version: &stanza.version,
+        url: Url {
+            kind: "deb",
+            namespace: look.vendor("debian"),
+            name: &stanza.name,
+            version: &stanza.version,
+            qualifiers: &[
+                ("arch", &stanza.architecture),
+                ("distro", &look.release()),
+                ("upstream", &source),
+            ],
+        },
         license: None,
-        found_in: found_in.to_owned(),
+        found_in,
+        inside: "",
     });
 }
 

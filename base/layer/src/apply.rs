@@ -50,6 +50,8 @@ pub struct Applied {
     pub diff_id: DiffId,
     /// Length of that stream.
     pub size_bytes: u64,
+    /// Bytes in the files of all entries, hard links once.
+    pub files_bytes: u64,
     /// Devices that a user namespace cannot make. They are in the table alone; a step does not see them (B7).
     pub toc_only: Vec<Vec<u8>>,
     /// Something but zeros came after the end of the tar. It was hashed and otherwise ignored (B4).
@@ -80,12 +82,13 @@ pub fn apply_tar(
             }
             apply.entry(entry, &mut reader)?;
         }
-        reader.finish()
+        Ok((reader.finish()?, files_bytes))
     });
-    let Pumped { result: has_trailing_data, diff_id, size_bytes } = pumped?;
+    let Pumped { result: (has_trailing_data, files_bytes), diff_id, size_bytes } = pumped?;
     apply.finish_disk()?;
     let toc = normalize_unpacked(apply.tree.into_toc(), below)?;
-    Ok(Applied { toc, diff_id, size_bytes, toc_only: apply.toc_only, has_trailing_data })
+    let toc_only = apply.toc_only;
+    Ok(Applied { toc, diff_id, size_bytes, files_bytes, toc_only, has_trailing_data })
 }
 
 struct Apply<'a> {
@@ -167,7 +170,10 @@ impl<'a> Apply<'a> {
         match entry.kind {
             TarKind::HardLink { .. } => self.hard_link(entry, path),
             TarKind::Directory => self.make_dir(to_entry(entry, path)),
-            TarKind::File => self.make_file(to_entry(entry, path), content),
+            TarKind::File => {
+                let is_sparse = entry.is_sparse;
+                self.make_file(to_entry(entry, path), content, is_sparse)
+            }
             _ => self.make_special(to_entry(entry, path)),
         }
     }
@@ -213,14 +219,20 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
-    fn make_file(&mut self, mut entry: Entry, content: &mut dyn Read) -> Result<(), LayerError> {
+    fn make_file(
+        &mut self,
+        mut entry: Entry,
+        content: &mut dyn Read,
+        is_sparse: bool,
+    ) -> Result<(), LayerError> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let maker = self.maker;
         let parent = self.open_dir(entry.parent())?;
         let mut file = disk::create_file(parent, entry.name())
             .map_err(|errno| LayerError::file("create", &entry.path, errno))?;
         let mut hasher = Hasher::new();
-        let written = disk::copy_stream(content, &mut file, Some(&mut hasher), &mut buffer)
+        let mut out = disk::Filled { file: &mut file, is_sparse };
+        let written = disk::copy_stream(content, &mut out, Some(&mut hasher), &mut buffer)
             .map_err(|error| match error {
                 Ok(source) => LayerError::ReadTar { source },
                 Err(source) => LayerError::file("write", &entry.path, source),
@@ -340,7 +352,7 @@ impl<'a> Apply<'a> {
                 let dir = (self.options.lower_dir)(layer)
                     .ok_or_else(|| bad("a hard link into a layer that is not present"))?;
                 let mut content = open_file(dir.as_fd(), &lower.path)?;
-                self.make_file(entry, &mut content)?;
+                self.make_file(entry, &mut content, false)?;
             }
             _ => self.make_special(entry)?,
         }
@@ -446,7 +458,7 @@ fn implied_dir(path: Vec<u8>) -> Entry {
 
 /// A tar's entry as a layer has it: a plain path, only the attributes that stay, links with the one mode of links.
 pub(crate) fn to_entry(entry: TarEntry, path: Vec<u8>) -> Entry {
-    let TarEntry { name: _, kind, mode, uid, gid, size_bytes, mtime, mut xattrs } = entry;
+    let TarEntry { name: _, kind, mode, uid, gid, size_bytes, mtime, mut xattrs, .. } = entry;
     xattrs.retain(|name, _| name == CAPABILITY);
     let kind = match kind {
         TarKind::File | TarKind::HardLink { .. } => EntryKind::File { size_bytes, digest: None },

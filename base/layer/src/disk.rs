@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 
 use oci::Hasher;
 use rustix::fs::{
@@ -133,14 +134,17 @@ pub(crate) fn create_file(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Re
 /// one of `out` is `Err(Err(_))`.
 pub(crate) fn copy_stream(
     src: &mut dyn Read,
-    out: &mut File,
+    out: &mut Filled<'_>,
     mut hasher: Option<&mut Hasher>,
     buffer: &mut [u8],
 ) -> Result<u64, Result<io::Error, io::Error>> {
     let mut total = 0;
     loop {
         let len = match src.read(buffer) {
-            Ok(0) => return Ok(total),
+            Ok(0) => {
+                out.finish(total).map_err(Err)?;
+                return Ok(total);
+            }
             Ok(len) => len,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Ok(error)),
@@ -148,8 +152,42 @@ pub(crate) fn copy_stream(
         if let Some(hasher) = &mut hasher {
             hasher.update(&buffer[..len]);
         }
-        out.write_all(&buffer[..len]).map_err(Err)?;
+        out.write_at(&buffer[..len], total).map_err(Err)?;
         total += len as u64;
+    }
+}
+
+/// A new file that is filled from its beginning to its end.
+pub(crate) struct Filled<'a> {
+    pub(crate) file: &'a mut File,
+    /// Where there are only zeros it gets holes.
+    pub(crate) is_sparse: bool,
+}
+
+/// A hole is as long as this, or several of it.
+const HOLE_BYTES: u64 = 4096;
+
+impl Filled<'_> {
+    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        if !self.is_sparse {
+            return self.file.write_all(bytes);
+        }
+        let (mut rest, mut at) = (bytes, at);
+        while !rest.is_empty() {
+            let room = usize::try_from(HOLE_BYTES - at % HOLE_BYTES).unwrap_or(rest.len());
+            let (block, behind) = rest.split_at(room.min(rest.len()));
+            if block.iter().any(|byte| *byte != 0) {
+                self.file.write_all_at(block, at)?;
+            }
+            at += block.len() as u64;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Ends it where its content ends, be that in a hole.
+    fn finish(&mut self, size_bytes: u64) -> io::Result<()> {
+        if self.is_sparse { self.file.set_len(size_bytes) } else { Ok(()) }
     }
 }
 

@@ -33,6 +33,8 @@ pub struct TarEntry {
     pub mtime: Mtime,
     /// All extended attributes that the tar has for it.
     pub xattrs: std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The tar says where the file has holes; the content that is given has zeros there.
+    pub is_sparse: bool,
 }
 
 /// Kinds of tar entries.
@@ -254,6 +256,7 @@ impl<R: BufRead> TarReader<R> {
             size_bytes: header.size_bytes,
             mtime: header.mtime,
             xattrs,
+            is_sparse: self.sparse.is_some(),
         })
     }
 

@@ -70,6 +70,7 @@ pub fn unpack_archive(
         // A directory that is there may hand its group down, so what the kernel gives is never relied on.
         maker: Maker::new(true, options.keep_own_ids),
         buffer: vec![0; 128 * 1024],
+        is_sparse: false,
     };
     while let Some(entry) = reader.next_entry()? {
         unpack.told.entries += 1;
@@ -98,6 +99,8 @@ struct Unpack<'a> {
     told: Unpacked,
     maker: Maker,
     buffer: Vec<u8>,
+    /// Whether the current entry's file has holes.
+    is_sparse: bool,
 }
 
 impl Unpack<'_> {
@@ -131,6 +134,7 @@ impl Unpack<'_> {
             TarKind::HardLink { target } => Some(target.clone()),
             _ => None,
         };
+        self.is_sparse = entry.is_sparse;
         let mut entry = to_entry(entry, names.join(&b'/'));
         if let Some((uid, gid)) = self.options.owner {
             (entry.uid, entry.gid) = (uid, gid);
@@ -234,7 +238,8 @@ impl Unpack<'_> {
         let parent = self.parent.as_fd();
         let mut file = disk::create_file(parent, entry.name())
             .map_err(|errno| LayerError::file("create", &entry.path, errno))?;
-        disk::copy_stream(content, &mut file, None, &mut self.buffer).map_err(
+        let mut out = disk::Filled { file: &mut file, is_sparse: self.is_sparse };
+        disk::copy_stream(content, &mut out, None, &mut self.buffer).map_err(
             |error| match error {
                 Ok(source) => LayerError::ReadTar { source },
                 Err(source) => LayerError::file("write", &entry.path, source),

@@ -66,16 +66,48 @@ pub fn write_tar(
     out: &mut dyn Write,
 ) -> Result<TarSums, LayerError> {
     let mut summed = Summed { out, hasher: Hasher::new(), size_bytes: 0 };
-    let mut writer = TarWriter::new(&mut summed).clamp_to(encoding.clamp_to);
+    let learned = write_entries(dir, toc, encoding, Hashed::Yes, &mut summed)?;
+    let Summed { hasher, size_bytes, .. } = summed;
+    Ok(TarSums { diff_id: DiffId(hasher.finish()), size_bytes, learned })
+}
+
+/// The same tar with nothing hashed and no content checked: for a receiver that knows its digest and looks.
+pub fn write_tar_unchecked(
+    dir: BorrowedFd<'_>,
+    toc: &Toc,
+    encoding: &Encoding,
+    out: &mut dyn Write,
+) -> Result<(), LayerError> {
+    write_entries(dir, toc, encoding, Hashed::No, out).map(drop)
+}
+
+/// Whether files are hashed as they are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hashed {
+    Yes,
+    No,
+}
+
+/// Writes all entries; gives the digests that the table did not know.
+fn write_entries(
+    dir: BorrowedFd<'_>,
+    toc: &Toc,
+    encoding: &Encoding,
+    hashed: Hashed,
+    out: &mut dyn Write,
+) -> Result<Vec<(usize, Digest)>, LayerError> {
+    let mut writer = TarWriter::new(out).clamp_to(encoding.clamp_to);
     let dir = dir.try_clone_to_owned().map_err(|e| LayerError::file("open", b"", e))?;
-    let mut ahead = Ahead::new(Arc::new(dir), toc);
+    let mut ahead = Ahead::new(Arc::new(dir), toc, hashed);
     let mut first_names: HashMap<u32, &[u8]> = HashMap::new();
     let mut learned = Vec::new();
     for (at, entry) in toc.entries().iter().enumerate() {
         if let Some(group) = entry.link_group {
             if let Some(first) = first_names.get(&group) {
                 writer.hard_link(entry, first)?;
-                learned.extend(learn_from_first(toc, &learned, at, first));
+                if hashed == Hashed::Yes {
+                    learned.extend(learn_from_first(toc, &learned, at, first));
+                }
                 continue;
             }
             first_names.insert(group, &entry.path);
@@ -90,18 +122,18 @@ pub fn write_tar(
                 writer.data(&bytes)?;
                 digest
             }
-            false => stream_file(ahead.dir.as_fd(), entry, size_bytes, &mut writer)?,
+            false => stream_file(ahead.dir.as_fd(), entry, size_bytes, hashed, &mut writer)?,
         };
         writer.pad(size_bytes)?;
-        match known {
-            None => learned.push((at, digest)),
-            Some(known) if known == digest => {}
-            Some(_) => return Err(LayerError::Changed { path: entry.path.clone() }),
+        match (known, digest) {
+            (_, None) => {}
+            (None, Some(digest)) => learned.push((at, digest)),
+            (Some(known), Some(digest)) if known == digest => {}
+            (Some(_), Some(_)) => return Err(LayerError::Changed { path: entry.path.clone() }),
         }
     }
     writer.finish()?;
-    let Summed { hasher, size_bytes, .. } = summed;
-    Ok(TarSums { diff_id: DiffId(hasher.finish()), size_bytes, learned })
+    Ok(learned)
 }
 
 /// The digest of a further name, when that of the first was not known before.
@@ -155,11 +187,12 @@ impl Write for Summed<'_> {
     }
 }
 
-type Content = (Vec<u8>, Digest);
+type Content = (Vec<u8>, Option<Digest>);
 
 /// Small files, read before the writer comes to them.
 struct Ahead<'a> {
     dir: Arc<OwnedFd>,
+    hashed: Hashed,
     files: Box<dyn Iterator<Item = &'a Entry> + 'a>,
     jobs: Ordered<Result<Content, LayerError>>,
     /// Sizes of the files under way.
@@ -168,14 +201,14 @@ struct Ahead<'a> {
 }
 
 impl<'a> Ahead<'a> {
-    fn new(dir: Arc<OwnedFd>, toc: &'a Toc) -> Ahead<'a> {
+    fn new(dir: Arc<OwnedFd>, toc: &'a Toc, hashed: Hashed) -> Ahead<'a> {
         let mut groups = std::collections::HashSet::new();
         let files = toc.entries().iter().filter(move |entry| {
             matches!(entry.kind, EntryKind::File { size_bytes: 1..=SMALL_BYTES, .. })
                 && entry.link_group.is_none_or(|group| groups.insert(group))
         });
         let files = Box::new(files);
-        Ahead { dir, files, jobs: Ordered::new(), sizes: VecDeque::new(), bytes: 0 }
+        Ahead { dir, hashed, files, jobs: Ordered::new(), sizes: VecDeque::new(), bytes: 0 }
     }
 
     /// The next small file of the table.
@@ -184,7 +217,8 @@ impl<'a> Ahead<'a> {
             let Some(entry) = self.files.next() else { break };
             let EntryKind::File { size_bytes, .. } = entry.kind else { continue };
             let (dir, path) = (Arc::clone(&self.dir), entry.path.clone());
-            self.jobs.push(move || read_small(dir.as_fd(), path, size_bytes));
+            let hashed = self.hashed;
+            self.jobs.push(move || read_small(dir.as_fd(), path, size_bytes, hashed));
             self.sizes.push_back(size_bytes);
             self.bytes += size_bytes;
         }
@@ -193,7 +227,12 @@ impl<'a> Ahead<'a> {
     }
 }
 
-fn read_small(dir: BorrowedFd<'_>, path: Vec<u8>, size_bytes: u64) -> Result<Content, LayerError> {
+fn read_small(
+    dir: BorrowedFd<'_>,
+    path: Vec<u8>,
+    size_bytes: u64,
+    hashed: Hashed,
+) -> Result<Content, LayerError> {
     let file = open_file(dir, &path)?;
     let mut bytes = Vec::with_capacity(size_bytes as usize + 1);
     file.take(size_bytes + 1)
@@ -201,27 +240,30 @@ fn read_small(dir: BorrowedFd<'_>, path: Vec<u8>, size_bytes: u64) -> Result<Con
         .map_err(|source| LayerError::file("read", &path, source))?;
     match bytes.len() as u64 == size_bytes {
         true => {
-            let digest = Digest::of(&bytes);
+            let digest = (hashed == Hashed::Yes).then(|| Digest::of(&bytes));
             Ok((bytes, digest))
         }
         false => Err(LayerError::Changed { path }),
     }
 }
 
-/// Writes a large file; another thread hashes it.
+/// Writes a large file; another thread hashes it if that is wanted.
 fn stream_file(
     dir: BorrowedFd<'_>,
     entry: &Entry,
     size_bytes: u64,
+    hashed: Hashed,
     writer: &mut TarWriter<'_>,
-) -> Result<Digest, LayerError> {
+) -> Result<Option<Digest>, LayerError> {
     let mut file = open_file(dir, &entry.path)?;
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel::<Arc<Vec<u8>>>(2);
-        let hashing = scope.spawn(move || {
-            let mut hasher = Hasher::new();
-            receiver.iter().for_each(|chunk| hasher.update(&chunk));
-            hasher.finish()
+        let hashing = (hashed == Hashed::Yes).then(|| {
+            scope.spawn(move || {
+                let mut hasher = Hasher::new();
+                receiver.iter().for_each(|chunk| hasher.update(&chunk));
+                hasher.finish()
+            })
         });
         let mut chunks: VecDeque<Arc<Vec<u8>>> = VecDeque::new();
         let mut left = size_bytes;
@@ -232,13 +274,13 @@ fn stream_file(
                 return Err(LayerError::Changed { path: entry.path.clone() });
             }
             left -= chunk.len() as u64;
-            // The receiver lives until the sender goes.
+            // The receiver, if there is one, lives until the sender goes.
             let _ = sender.send(Arc::clone(&chunk));
             writer.data(&chunk)?;
             chunks.push_back(chunk);
         }
         drop(sender);
-        let digest = hashing.join().expect("hashing does not panic");
+        let digest = hashing.map(|hashing| hashing.join().expect("hashing does not panic"));
         match file.read(&mut [0]) {
             Ok(0) => Ok(digest),
             Ok(_) => Err(LayerError::Changed { path: entry.path.clone() }),

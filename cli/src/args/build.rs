@@ -238,6 +238,18 @@ pub(crate) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, hide = true)]
     pub(crate) squash: bool,
 
+    /// buildah's: layers are always kept
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, hide = true)]
+    pub(crate) layers: bool,
+
+    /// buildah's: stages that nothing needs are never built
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, hide = true)]
+    pub(crate) skip_unused_stages: bool,
+
+    /// No effect
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", hide_default_value = true, value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set, hide = true)]
+    pub(crate) disable_content_trust: bool,
+
     /// Old spelling of --call
     #[arg(long, value_name = "METHOD", allow_hyphen_values = true, hide = true)]
     pub(crate) print: Option<String>,

@@ -34,7 +34,7 @@ pub(crate) struct LsArgs {
     /// Base layers, blobs, cache mounts and sources too
     #[arg(long, short = 'a')]
     pub(crate) all: bool,
-    /// Only what matches: until=24h, type=step|base|blob|mount|source, step=TEXT, id=ID
+    /// Only what matches: until=24h, type=step|base|blob|mount|source|download, step=TEXT, id=ID
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
     /// Whole ids and steps
@@ -65,7 +65,7 @@ pub(crate) struct PruneArgs {
     /// Also forget steps whose layers stay because an image needs them
     #[arg(long, short = 'a')]
     pub(crate) all: bool,
-    /// Only what matches: until=24h (not used for so long), type=step|base|blob|mount|source, step=TEXT, id=ID
+    /// Only what matches: until=24h (not used for so long), type=step|base|blob|mount|source|download, step=TEXT, id=ID
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
     /// Stop as soon as the whole store takes no more than this, what is worth least first
@@ -134,10 +134,9 @@ pub(crate) fn gc_filter(texts: &[String]) -> Result<GcFilter, UsageError> {
                 let ms = duration_ms(value).ok_or_else(|| invalid(text, "want a time like 24h"))?;
                 filter.unused_secs = Some(i64::try_from(ms / 1000).unwrap_or(i64::MAX));
             }
-            "type" => filter.kinds.extend(
-                kinds(value)
-                    .ok_or_else(|| invalid(text, "want step, base, blob, mount or source"))?,
-            ),
+            "type" => filter.kinds.extend(kinds(value).ok_or_else(|| {
+                invalid(text, "want step, base, blob, mount, source or download")
+            })?),
             "step" | "description" => filter.texts.push(value.to_owned()),
             "id" => filter.ids.push(value.to_owned()),
             _ => return Err(invalid(text, "want until, type, step or id")),
@@ -152,6 +151,7 @@ fn kinds(text: &str) -> Option<Vec<ItemKind>> {
         "step" => vec![ItemKind::Step],
         "base" => vec![ItemKind::Base],
         "blob" => vec![ItemKind::Blob],
+        "download" => vec![ItemKind::Partial],
         "regular" => vec![ItemKind::Step, ItemKind::Base, ItemKind::Blob],
         "mount" | "exec.cachemount" => vec![ItemKind::Mount],
         "source" | "source.local" | "source.git.checkout" => vec![ItemKind::Source],

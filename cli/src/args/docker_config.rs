@@ -68,7 +68,7 @@ impl DockerConfig {
 
     /// A file in which the entries stand alone.
     fn read_oldest(&mut self, path: PathBuf) {
-        if let Ok(text) = std::fs::read_to_string(&path) {
+        if let Ok(text) = registry::read_local_text(&path) {
             self.add(&path.display().to_string(), format!("{{\"auths\":{text}}}"));
         }
     }
@@ -77,7 +77,7 @@ impl DockerConfig {
     fn read_file(&mut self, path: PathBuf) -> Option<String> {
         use std::io::ErrorKind;
         let name = path.display().to_string();
-        match std::fs::read_to_string(&path) {
+        match registry::read_local_text(&path) {
             Ok(text) => self.add(&name, text.clone()).then_some(text),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
             // Another user's, where this one looks like root.

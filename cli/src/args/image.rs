@@ -210,7 +210,11 @@ pub(crate) enum SystemCommand {
 impl Command {
     /// The short form of a long one.
     pub(crate) fn in_short(self) -> Command {
-        let Command::Image(ImageArgs { command }) = self else { return self };
+        let command = match self {
+            Command::Image(ImageArgs { command }) => command,
+            Command::Builder(typed) => return typed.in_short(),
+            other => return other,
+        };
         match command {
             ImageCommand::Build(typed) => Command::Build(typed),
             ImageCommand::History(typed) => Command::History(typed),

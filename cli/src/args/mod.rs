@@ -4,9 +4,12 @@
 //! Owns names, forms and defaults of flags. Refuses to build anything.
 
 mod build;
+mod builder;
 mod cache;
 mod call;
 mod docker_config;
+mod engines;
+mod habits;
 mod image;
 mod image_filter;
 mod lists;
@@ -27,12 +30,14 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use build::BuildArgs;
+pub(crate) use builder::{BuilderArgs, VersionArgs};
 pub(crate) use cache::{
     CacheArgs, CacheCommand, DuArgs, LsArgs, PruneAllArgs, VerifyArgs, gc_filter, prune_all_policy,
     prune_policy,
 };
 pub(crate) use call::Method;
 pub(crate) use docker_config::DockerConfig;
+pub(crate) use engines::engine_places;
 pub(crate) use image::{
     DfArgs, HistoryArgs, ImageArgs, ImageCommand, ImagePruneArgs, ImagesArgs, InspectArgs, RmiArgs,
     SystemArgs, SystemCommand, SystemPruneArgs, TagArgs,
@@ -50,7 +55,7 @@ pub(crate) use other::{ExportArgs, ImportArgs, LoadArgs, RunArgs, SaveArgs};
 pub(crate) use registries::{
     ExplainArgs, LoginArgs, LogoutArgs, RegistryArgs, RegistryCommand, hosts_source,
 };
-pub(crate) use request::{BuildCommand, build_command, engine_places};
+pub(crate) use request::{BuildCommand, build_command};
 pub(crate) use settings::cache_max;
 pub(crate) use surroundings::Surroundings;
 pub(crate) use transfer::{PullArgs, PushArgs};
@@ -126,8 +131,11 @@ pub(crate) enum Command {
     Logout(LogoutArgs),
     /// Look at how registries are asked
     Registry(RegistryArgs),
+    /// docker's `builder` and `buildx`: other names for build, cache prune and cache du
+    #[command(alias = "buildx", hide = true)]
+    Builder(BuilderArgs),
     /// Show the version
-    Version,
+    Version(VersionArgs),
 }
 
 impl Command {
@@ -145,7 +153,8 @@ impl Command {
             | Command::Manifest(_)
             | Command::Join(_)
             | Command::Search(_)
-            | Command::Version => true,
+            | Command::Builder(_)
+            | Command::Version(_) => true,
             Command::Cache(CacheArgs { command: CacheCommand::Mounts(mounts) }) => {
                 matches!(mounts.command, MountsCommand::Import(_))
             }
@@ -169,15 +178,21 @@ impl Command {
 /// What to do about a command line that the parser refused, where it has no word of its own.
 pub(crate) fn hint_for(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
-    if error.kind() == ErrorKind::UnknownArgument {
-        return value_apart(arguments);
-    }
-    if error.kind() != ErrorKind::MissingRequiredArgument {
-        return None;
-    }
-    match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::Strings(missing)) if missing.iter().any(|arg| arg == "<CONTEXT>") => {
-            Some("for this directory: shale build .".to_owned()) // CLI-01
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) => {
+            value_apart(arguments).or_else(|| habits::flag_hint(flag))
+        }
+        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => missing
+            .iter()
+            .any(|argument| argument == "<CONTEXT>")
+            .then(|| "for this directory: shale build .".to_owned()), // CLI-01
+        (ErrorKind::InvalidSubcommand, _) => {
+            let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
+                return None;
+            };
+            let at = arguments.iter().position(|argument| argument.to_str() == Some(name))?;
+            let parent = at.checked_sub(1).and_then(|at| arguments[at].to_str());
+            habits::command_hint(name, parent.filter(|word| !word.starts_with('-')))
         }
         _ => None,
     }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::{
-    Attestations, BuildRequest, CacheRules, ContextInput, DockerfileInput, EnginePlaces, Output,
-    OutputDest, OutputKind, ProvenanceMode,
+    Attestations, BuildRequest, CacheRules, ContextInput, DockerfileInput, Output, OutputDest,
+    OutputKind, ProvenanceMode,
 };
 use graph::Limits;
 use planner::{ContextValue, GitForm, LowerRequest, NamedContext, SourcePolicy, parse_git};
@@ -84,7 +84,7 @@ pub(crate) fn build_command(
         device_dirs: device_dirs(typed, around),
         jobs: typed.jobs.filter(|jobs| *jobs > 0),
         require_isolation: typed.require_isolation,
-        engines: engine_places(around),
+        engines: super::engine_places(around),
         cache_from: cache.0,
         cache_to: cache.1,
         cache_rules: cache_rules(typed)?,
@@ -200,15 +200,20 @@ fn device_dirs(typed: &BuildArgs, around: &Surroundings) -> Vec<PathBuf> {
     }
 }
 
-/// Flags that are taken for docker build's sake (CLI-46 to CLI-51), and those that come later.
+/// Flags that are taken for docker build's sake (CLI-46 to CLI-51, CLI-70), and those that come later.
 fn accepted_without_effect(typed: &BuildArgs) -> Result<Vec<String>, UsageError> {
     if !typed.policy.is_empty() {
         return Err(UsageError::new("--policy is not supported yet"));
+    }
+    if !typed.skip_unused_stages {
+        let message = "--skip-unused-stages=false: stages that nothing needs are not built"; // CLI-70
+        return Err(UsageError::new(message).with_hint("--target STAGE builds one"));
     }
     let ignored = [
         (typed.isolation.is_some(), "--isolation is for Windows and has no effect"),
         (!typed.security_opt.is_empty(), "--security-opt has no effect"),
         (typed.squash, "--squash has no effect: layers stay as they are"),
+        (!typed.layers, "--layers=false has no effect: layers are kept"),
     ];
     let said = ignored.into_iter().filter(|(given, _)| *given);
     Ok(said.map(|(_, line)| line.to_owned()).collect())
@@ -465,47 +470,6 @@ fn not_a_directory(path: &std::path::Path) -> Option<String> {
         }
         Err(error) => Some(format!("cannot be read: {error}")),
     }
-}
-
-/// Where the container engines of this machine may be.
-pub(crate) fn engine_places(around: &Surroundings) -> EnginePlaces {
-    let unix = |url: &str| url.strip_prefix("unix://").map(PathBuf::from);
-    let host = |name: &str| around.text(name).map(str::to_owned);
-    let sockets = |variable: &str, usual: &str| -> Vec<PathBuf> {
-        if let Some(host) = host(variable) {
-            return unix(&host).into_iter().collect();
-        }
-        let all = usual_sockets(around).into_iter();
-        all.filter(|socket| socket.file_name().is_some_and(|name| name == usual)).collect()
-    };
-    let foreign = ["DOCKER_HOST", "CONTAINER_HOST"].into_iter().filter_map(host);
-    let path = around.raw("PATH").map(std::env::split_paths).into_iter().flatten();
-    EnginePlaces {
-        any: engine_sockets(around),
-        docker: sockets("DOCKER_HOST", "docker.sock"),
-        podman: sockets("CONTAINER_HOST", "podman.sock"),
-        podman_program: host("CONTAINER_HOST").is_none(),
-        // A relative one would be looked up in whatever directory this is.
-        program_dirs: path.filter(|dir| dir.is_absolute()).collect(),
-        elsewhere: foreign.into_iter().find(|host| unix(host).is_none()),
-    }
-}
-
-/// Sockets at which a running Docker or Podman may be found, the user's own choice first.
-fn engine_sockets(around: &Surroundings) -> Vec<PathBuf> {
-    let unix = |url: &str| url.strip_prefix("unix://").map(PathBuf::from);
-    let named = |name: &str| around.text(name).map(str::to_owned);
-    if let Some(host) = named("DOCKER_HOST").or_else(|| named("CONTAINER_HOST")) {
-        return unix(&host).into_iter().collect();
-    }
-    usual_sockets(around)
-}
-
-fn usual_sockets(around: &Surroundings) -> Vec<PathBuf> {
-    let own = around.raw("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let own = own.iter().flat_map(|run| [run.join("docker.sock"), run.join("podman/podman.sock")]);
-    let common = ["/var/run/docker.sock", "/run/podman/podman.sock"].map(PathBuf::from);
-    own.chain(common).collect()
 }
 
 /// The variables that helper programs such as git get, and no others.

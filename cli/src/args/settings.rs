@@ -84,7 +84,7 @@ fn read(path: &Path) -> Result<File, UsageError> {
             "what may stand there is `max = \"20G\"` below `[cache]`: docs/configuration.md",
         )
     };
-    let text = match std::fs::read_to_string(path) {
+    let text = match registry::read_local_text(path) {
         Ok(text) => text,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(File::default());

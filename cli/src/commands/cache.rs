@@ -311,6 +311,7 @@ pub(super) fn kind(kind: ItemKind) -> &'static str {
         ItemKind::Blob => "blob",
         ItemKind::Mount => "mount",
         ItemKind::Source => "source",
+        ItemKind::Partial => "download",
     }
 }
 
@@ -339,6 +340,7 @@ pub(super) fn shown_id(item: &Item, whole: bool) -> String {
 pub(super) fn shown_text(item: &Item, whole: bool) -> String {
     match (item.text.as_str(), item.kind) {
         ("", ItemKind::Base) => "(layer of an image)".to_owned(),
+        ("", ItemKind::Partial) => "(the beginning of a layer)".to_owned(),
         ("", ItemKind::Source) => "(what is remembered of a source)".to_owned(),
         ("", ItemKind::Blob) => "(compressed layer or manifest)".to_owned(),
         ("", _) => String::new(),

@@ -50,7 +50,7 @@ fn store_error(what: &'static str) -> impl Fn(StoreError) -> Failure {
 }
 
 /// A template that is wrong or does not fit, as docker words it.
-fn bad_format(error: TemplateError) -> Failure {
+pub(super) fn bad_format(error: TemplateError) -> Failure {
     let text = format!("template parsing error: {error}");
     BuildError::new(BuildErrorKind::Files, text).into()
 }

@@ -195,7 +195,7 @@ fn config_path(process: &Process) -> Result<PathBuf, UsageError> {
 }
 
 fn read_config(path: &Path) -> Result<LoginConfig, Failure> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match ::registry::read_local_text(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(file_error("read", path, e)),

@@ -17,6 +17,7 @@ mod search;
 mod streams;
 mod transfer;
 mod verify;
+mod version;
 mod why;
 
 use std::ffi::OsString;
@@ -38,7 +39,7 @@ use sys::Cancel;
 
 use crate::args::{Cli, Command, DockerConfig, Surroundings, UsageError, cache_max, hint_for};
 use crate::exit::Exit;
-use crate::render::{LAST_WORDS, Report, Style, plain_text, render_report};
+use crate::render::{LAST_WORDS, Report, Style, masked, plain_text, render_report};
 
 /// From the first line to the exit code.
 pub(crate) fn main() -> ExitCode {
@@ -117,7 +118,9 @@ fn run(cli: Cli, arguments: Vec<OsString>, mut engine: Option<EngineProcess>) ->
         Command::Manifest(typed) => lists::manifest(&mut process, &typed),
         Command::Join(typed) => lists::join(&mut process, &typed),
         Command::Search(typed) => search::search(&mut process, &typed),
-        Command::Version => print(&format!("shale {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Version(typed) => version::version(&typed),
+        // `Command::in_short` has turned it into what it is another name for.
+        Command::Builder(_) => print(""),
     };
     match done {
         Ok(code) => code,
@@ -382,7 +385,7 @@ fn say_soon(text: String) {
 
 /// Says a warning on standard error.
 pub(crate) fn warn(message: &str) {
-    say(&format!("warning: {}\n", plain_text(message)));
+    say(&format!("warning: {}\n", plain_text(&masked(message))));
 }
 
 #[cfg(test)]

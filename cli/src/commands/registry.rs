@@ -21,7 +21,12 @@ pub(crate) fn run(process: &mut Process, typed: &RegistryArgs) -> Done {
 }
 
 fn explain(process: &Process, typed: &ExplainArgs) -> Done {
-    let reference: Reference = image_name(&typed.reference)?;
+    let registry = registry_alone(&typed.reference);
+    let reference: Reference = match registry {
+        // Any image: what is said of one repository alone is left out below.
+        Some(host) => image_name(&format!("{host}/any"))?,
+        None => image_name(&typed.reference)?,
+    };
     let config = DockerConfig::read(&process.around);
     config.warning.iter().for_each(|warning| warn(warning));
     let failed = |error| Failure::Engine(BuildError::of(BuildErrorKind::Registry, error));
@@ -40,6 +45,7 @@ fn explain(process: &Process, typed: &ExplainArgs) -> Done {
     }
     let explained = Explained {
         reference,
+        is_registry: registry.is_some(),
         is_push: typed.push,
         blocked: plan.blocked,
         places,
@@ -53,6 +59,35 @@ fn explain(process: &Process, typed: &ExplainArgs) -> Done {
     })
 }
 
+/// The registry that a text without an image names: `registry.example:5000` or `localhost`. A name of an image has
+/// neither a dot before its tag nor stands for this machine.
+fn registry_alone(text: &str) -> Option<&str> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let host = text.split(':').next().unwrap_or_default();
+    let is_host = host == "localhost" || host.contains('.') || text.starts_with('[');
+    (is_host && !text.contains(['/', '@'])).then_some(text)
+}
+
 fn chain(error: RegistryError) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_alone_is_a_registry() {
+        let check = |text: &str, expect: Option<&str>| assert_eq!(registry_alone(text), expect);
+        check("localhost:5000", Some("localhost:5000"));
+        check("localhost", Some("localhost"));
+        check("127.0.0.1:5000/", Some("127.0.0.1:5000"));
+        check("[::1]:5000", Some("[::1]:5000"));
+        check("quay.example", Some("quay.example"));
+        check("alpine", None);
+        check("alpine:3.20", None);
+        check("alpine:5000", None);
+        check("quay.example/team/app", None);
+        check("a.b@sha256:00", None);
+    }
 }

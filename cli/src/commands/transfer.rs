@@ -84,7 +84,8 @@ pub(crate) fn push(process: &mut Process, typed: &PushArgs) -> Done {
     };
     if names.is_empty() {
         let text = format!("the store has no image of the name {}", name.familiar_name());
-        return Err(BuildError::new(BuildErrorKind::Dockerfile, text).into());
+        let error = BuildError::new(BuildErrorKind::Files, text);
+        return Err(error.with_hint("see what there is with `shale images`").into());
     }
     if !typed.quiet {
         if !typed.all_tags && is_untagged(&typed.name, &name) {

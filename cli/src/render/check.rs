@@ -4,6 +4,7 @@ use parser::Diagnostic;
 use planner::Rule;
 
 use super::error::excerpt;
+use super::mask::masked;
 use super::plain_text;
 
 /// Lays findings out.
@@ -18,7 +19,7 @@ pub(crate) fn check_report(findings: &[Diagnostic]) -> String {
         if let Some(url) = Rule::named(finding.code).and_then(Rule::url) {
             text.push_str(&format!(" - {url}"));
         }
-        text.push_str(&format!("\n{}\n", plain_text(&finding.message)));
+        text.push_str(&format!("\n{}\n", plain_text(&masked(&finding.message))));
         if let (Some(source), Some(label)) = (&finding.source, finding.labels.first()) {
             text.push_str(&excerpt(source, source.lines(label.span)));
         }

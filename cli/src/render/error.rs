@@ -9,6 +9,7 @@ use parser::{Diagnostic, LineRange, Severity, SourceText, Span};
 
 use super::advice::advice;
 use super::escape::plain_text;
+use super::mask::{masked, masked_in_place};
 
 /// An error, ready to be laid out.
 pub(crate) struct Report<'a> {
@@ -73,14 +74,14 @@ pub(crate) fn render_report(report: &Report<'_>, style: Style) -> String {
         }
     }
     for cause in &report.causes {
-        text.push_str(&format!("  caused by: {}\n", plain_text(cause)));
+        text.push_str(&format!("  caused by: {}\n", plain_text(&masked(cause))));
     }
     text.extend(hints.iter().chain(&report.hint).map(|help| hint(help)));
     text
 }
 
 fn hint(text: &str) -> String {
-    format!("hint: {}\n", plain_text(text))
+    format!("hint: {}\n", plain_text(&masked(text)))
 }
 
 /// One finding with its place underlined and, if wanted, BuildKit's excerpt.
@@ -103,7 +104,8 @@ fn title_alone(message: &str, style: Style) -> String {
 fn underlined(diagnostic: &Diagnostic, source: &SourceText, message: &str, style: Style) -> String {
     // The last label is the narrowest; the whole instruction's only matters when it is the only one.
     let primary = diagnostic.labels.len() - 1;
-    let mut snippet = Snippet::source(&*source.text).path(&*source.name);
+    let shown = masked_in_place(&source.text);
+    let mut snippet = Snippet::source(&*shown).path(&*source.name);
     for (at, label) in diagnostic.labels.iter().enumerate() {
         let more = diagnostic.message != message && !message.contains(&diagnostic.message);
         let text = match (label.text.as_str(), at == primary && more) {
@@ -146,7 +148,11 @@ fn annotation<'a>(
     let is_small = marked.lines().count() <= LINES_MAX
         && marked.lines().all(|line| line.chars().count() <= UNDERLINE_MAX);
     let annotation = kind.span(start..start + if is_small { marked.len() } else { shown });
-    if text.is_empty() { annotation } else { annotation.label(plain_text(&text).into_owned()) }
+    if text.is_empty() {
+        annotation
+    } else {
+        annotation.label(plain_text(&masked(&text)).into_owned())
+    }
 }
 
 /// Most lines that are shown as one place.
@@ -164,6 +170,7 @@ const MESSAGE_MAX: usize = 4000;
 /// A message of several lines keeps them; nothing else in it can steer a terminal. What went wrong is at the end of
 /// one, so a long one keeps that.
 fn sentence(message: &str) -> String {
+    let message = masked(message);
     let text = message.lines().map(plain_text).collect::<Vec<_>>().join("\n");
     let count = text.chars().count();
     if count <= MESSAGE_MAX {
@@ -189,7 +196,8 @@ fn renderer(style: Style) -> Renderer {
 
 /// BuildKit's excerpt (CALL-04): the marked lines, and two lines around a single one or one around several.
 pub(crate) fn excerpt(source: &SourceText, marked: LineRange) -> String {
-    let lines: Vec<&str> = source.text.split('\n').collect();
+    let shown = masked_in_place(&source.text);
+    let lines: Vec<&str> = shown.split('\n').collect();
     let count = lines.len() as u32;
     if marked.first > count {
         return String::new();

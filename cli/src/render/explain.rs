@@ -10,6 +10,8 @@ use super::plain_text;
 pub(crate) struct Explained {
     /// In its normal form.
     pub(crate) reference: Reference,
+    /// It is about the registry alone: the reference stands for any of its images.
+    pub(crate) is_registry: bool,
     /// It is about a push.
     pub(crate) is_push: bool,
     /// What forbids it.
@@ -40,10 +42,11 @@ impl Explained {
 
 /// For people.
 pub(crate) fn explain_text(explained: &Explained) -> String {
-    let mut lines = vec![
-        line("reference", &explained.reference.to_string()),
-        line("registry", explained.reference.registry()),
-    ];
+    let mut lines = Vec::new();
+    if !explained.is_registry {
+        lines.push(line("reference", &explained.reference.to_string()));
+    }
+    lines.push(line("registry", explained.reference.registry()));
     if let Some(said) = &explained.blocked {
         lines.push(line("blocked", &format!("by {said}: it is not asked for anywhere")));
     }
@@ -51,12 +54,11 @@ pub(crate) fn explain_text(explained: &Explained) -> String {
         lines.push(String::new());
         let endpoint = &place.endpoint;
         let role = if endpoint.is_origin { "registry" } else { "mirror" };
-        let api = endpoint.link.url();
-        lines.push(format!(
-            "{}. {role} {}",
-            at + 1,
-            plain_text(&format!("{api}/{}", endpoint.repository))
-        ));
+        let mut url = endpoint.link.url();
+        if !explained.is_registry {
+            url = format!("{url}/{}", endpoint.repository);
+        }
+        lines.push(format!("{}. {role} {}", at + 1, plain_text(&url)));
         if let Some(why) = &endpoint.unused {
             lines.push(line("   not asked", why));
         }
@@ -143,15 +145,16 @@ fn with_line(file: &str, line: Option<usize>) -> String {
 /// For programs; docs/registries.md has the members.
 pub(crate) fn explain_json(explained: &Explained) -> String {
     let reference = &explained.reference;
+    let is_image = !explained.is_registry;
     let document = Document {
-        reference: reference.to_string(),
+        reference: is_image.then(|| reference.to_string()),
         registry: reference.registry(),
-        repository: reference.repository(),
-        tag: reference.tag(),
+        repository: is_image.then(|| reference.repository()),
+        tag: reference.tag().filter(|_| is_image),
         digest: reference.digest().map(|digest| digest.to_string()),
         purpose: if explained.is_push { "push" } else { "pull" },
         blocked_by: explained.blocked.as_ref().map(Place::of),
-        endpoints: explained.places.iter().map(EndpointOut::of).collect(),
+        endpoints: explained.places.iter().map(|place| EndpointOut::of(place, is_image)).collect(),
         notes: &explained.notes,
     };
     let text = serde_json::to_string_pretty(&document);
@@ -161,9 +164,9 @@ pub(crate) fn explain_json(explained: &Explained) -> String {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document<'a> {
-    reference: String,
+    reference: Option<String>,
     registry: &'a str,
-    repository: &'a str,
+    repository: Option<&'a str>,
     tag: Option<&'a str>,
     digest: Option<String>,
     purpose: &'static str,
@@ -184,7 +187,7 @@ struct EndpointOut<'a> {
     role: &'static str,
     url: String,
     host: &'a str,
-    repository: &'a str,
+    repository: Option<&'a str>,
     used: bool,
     unused_because: Option<&'a str>,
     transport: &'static str,
@@ -224,15 +227,16 @@ impl Place {
 }
 
 impl EndpointOut<'_> {
-    fn of(place: &ExplainedPlace) -> EndpointOut<'_> {
+    fn of(place: &ExplainedPlace, is_image: bool) -> EndpointOut<'_> {
         let Endpoint { link, repository, is_origin, unused, said } = &place.endpoint;
         let text = |path: &std::path::PathBuf| path.display().to_string();
         let client = link.files.client.first();
         EndpointOut {
             role: if *is_origin { "registry" } else { "mirror" },
-            url: link.url(),
+            // What is tried first.
+            url: link.url().replacen("http(s)://", "http://", 1),
             host: &link.host,
-            repository,
+            repository: is_image.then_some(repository),
             used: unused.is_none(),
             unused_because: unused.as_deref(),
             transport: match link.scheme {

@@ -10,6 +10,7 @@ use planner::Rule;
 use progress::{Event, EventKind, Outcome, Stream};
 use serde_json::{Value, json};
 
+use super::mask::masked_in_place;
 use super::steps::Steps;
 
 /// What the JSON progress remembers.
@@ -109,7 +110,7 @@ pub(crate) fn finding_status(finding: &Diagnostic, short: &str) -> String {
     }
     if let (Some(source), Some(label)) = (&finding.source, finding.labels.first()) {
         warning["sourceInfo"] = json!({
-            "filename": &*source.name, "data": STANDARD.encode(&*source.text),
+            "filename": &*source.name, "data": STANDARD.encode(&*masked_in_place(&source.text)),
             "language": "Dockerfile",
         });
         let lines = source.lines(label.span);

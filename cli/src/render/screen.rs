@@ -10,6 +10,7 @@ use progress::{Event, EventKind, Sink};
 use sys::Cancel;
 use unicode_width::UnicodeWidthStr;
 
+use super::mask::masked_event;
 use super::plain::Plain;
 use super::rawjson::RawJson;
 use super::steps::{Steps, size};
@@ -168,7 +169,7 @@ impl Sink for Tail {
             EventKind::Transfer { .. } if state.events.len() >= WAITING_EVENTS_MAX => return,
             _ => {}
         }
-        state.events.push_back(event.clone());
+        state.events.push_back(masked_event(event).into_owned());
         drop(state);
         self.0.changed.notify_all();
     }

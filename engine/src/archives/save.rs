@@ -11,6 +11,7 @@ use sys::Cancel;
 
 use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
+use crate::image::Claims;
 use crate::images::{fetch_of, find_tagged};
 use crate::output::job::job;
 use crate::session::Session;
@@ -63,7 +64,7 @@ pub fn save(
     }
     let saved: Vec<Saved> =
         images.iter().map(|(prepared, names)| Saved { prepared, names }).collect();
-    let fetch = fetch_of(&session);
+    let fetch = fetch_of(&session, Claims::of(images.iter().map(|(prepared, _)| prepared)));
     let job = Job { fetch: Some(&fetch), ..job(&session) };
     let written = match (to, request.format) {
         (SaveTo::Stream(out), SaveFormat::Docker) => {

@@ -3,13 +3,15 @@
 //! Owns that what a cut transfer has brought is not fetched again. Refuses to know where a blob lies.
 
 use std::error::Error;
-use std::io::Read;
+use std::io::{self, Read};
 
 use oci::Descriptor;
 use progress::EventKind;
 use registry::{BlobPrefix, RegistryError, RegistryErrorKind};
 use store::{BlobWriter, StoreError};
 
+use super::growing::Growing;
+use super::noted::{Tar, read_tar};
 use crate::error::{BuildError, sources};
 use crate::session::Session;
 
@@ -46,6 +48,27 @@ pub(crate) fn bring_rest(
     open: impl Fn(BlobPrefix) -> Result<Opened, BuildError>,
     not_kept: impl Fn(StoreError) -> BuildError,
 ) -> Result<(), BuildError> {
+    bring_rest_and(session, (blob, vertex), open, not_kept, fill)
+}
+
+/// As [`bring_rest`]; while it comes, another thread sees which tar it is. `None` when it was there already.
+pub(super) fn bring_and_read(
+    session: &Session,
+    blob: &Descriptor,
+    vertex: u32,
+    open: impl Fn(BlobPrefix) -> Result<Opened, BuildError>,
+    not_kept: impl Fn(StoreError) -> BuildError,
+) -> Result<Option<io::Result<Tar>>, BuildError> {
+    bring_rest_and(session, (blob, vertex), open, not_kept, fill_and_read)
+}
+
+fn bring_rest_and<T: Default>(
+    session: &Session,
+    (blob, vertex): (&Descriptor, u32),
+    open: impl Fn(BlobPrefix) -> Result<Opened, BuildError>,
+    not_kept: impl Fn(StoreError) -> BuildError,
+    fill: impl Fn(&Session, BlobWriter, &Descriptor, &mut dyn Read) -> Result<T, StoreError>,
+) -> Result<T, BuildError> {
     let store = |e| BuildError::store("cannot keep a downloaded layer", e);
     once(session, blob, || {
         let mut is_second = false;
@@ -86,21 +109,21 @@ pub(crate) fn bring_rest(
 }
 
 /// Does it unless the blob is there, and while nobody else does.
-fn once<E: From<BuildError>>(
+fn once<T: Default, E: From<BuildError>>(
     session: &Session,
     blob: &Descriptor,
-    work: impl FnOnce() -> Result<(), E>,
-) -> Result<(), E> {
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     let store = |e| BuildError::store("cannot keep a downloaded layer", e);
     let is_there = || session.lease.has_blob(&blob.digest).map_err(store);
     if is_there()? {
-        return Ok(());
+        return Ok(T::default());
     }
     let name = format!("blob {}", blob.digest);
     let cancelled = || session.cancel.is_cancelled();
     let _flight = session.lease.single_flight(&name, &cancelled).map_err(store)?;
     if is_there()? {
-        return Ok(());
+        return Ok(T::default());
     }
     session.unless_cancelled(work())
 }
@@ -113,6 +136,27 @@ fn fill(
 ) -> Result<(), StoreError> {
     let expect = Some((blob.digest, blob.size_bytes));
     session.lease.fill_blob(writer, expect, body).map(drop)
+}
+
+/// As [`fill`], with a thread that reads what is there already.
+fn fill_and_read(
+    session: &Session,
+    writer: BlobWriter,
+    blob: &Descriptor,
+    body: &mut dyn Read,
+) -> Result<Option<io::Result<Tar>>, StoreError> {
+    let (growing, file) = (Growing::new(writer.size_bytes()), writer.reader()?);
+    std::thread::scope(|scope| {
+        let growing = &growing;
+        let reading =
+            scope.spawn(|| read_tar(session, growing.follow(file), layer::SIZE_MAX_BYTES));
+        let mut watched = growing.watched(body);
+        let filled = fill(session, writer, blob, &mut watched);
+        watched.ended(filled.is_ok());
+        let read = reading.join();
+        // Nobody believes what is said of bytes that are not the digest's.
+        filled.map(|()| read.ok())
+    })
 }
 
 /// Whether bytes came that are not those of the digest.

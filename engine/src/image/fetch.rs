@@ -1,6 +1,5 @@
 //! Layers of images into the store: downloaded side by side, verified, unpacked in order.
 
-use std::collections::HashSet;
 use std::error::Error;
 use std::io::Read;
 use std::path::Path;
@@ -14,6 +13,7 @@ use registry::{BlobPrefix, RegistryError};
 use store::StoreError;
 
 use super::blob::{self, Opened};
+use super::noted;
 use super::refusal::registry_error;
 use super::stored;
 use super::unpack::{Packed, unpack};
@@ -69,26 +69,65 @@ pub(crate) fn fetch(session: &Arc<Session>, lazy: &LazyImage, vertex: u32) -> Re
 /// Layers that are downloaded at the same time.
 const DOWNLOADS_MAX: usize = 4;
 
-/// Brings all layers of an image into the store as blobs. What the config says of their tars is looked at when they are
-/// unpacked, which reads them through anyway: until then no other image gets them.
+/// Brings all layers of an image into the store as blobs, and sees that each is the tar that the config says: before
+/// that the image gets no name (spec/security.md R3). That is seen while the bytes come, and not again of a blob of which
+/// it is known.
 pub(crate) fn download_all(
     session: &Arc<Session>,
     image: &ImageSource,
     vertex: u32,
 ) -> Result<(), Stop> {
-    let mut blobs = layer_descriptors(session, image)?;
+    let descriptors = layer_descriptors(session, image)?;
     // A blob may be there several times: the same empty layer.
-    let mut seen = HashSet::new();
-    blobs.retain(|blob| seen.insert(blob.digest));
+    let mut blobs: Vec<(&Descriptor, Vec<DiffId>)> = Vec::new();
+    for (blob, diff_id) in descriptors.iter().zip(&image.config.rootfs.diff_ids) {
+        match blobs.iter_mut().find(|(known, _)| known.digest == blob.digest) {
+            Some((_, diff_ids)) if diff_ids.contains(diff_id) => {}
+            Some((_, diff_ids)) => diff_ids.push(*diff_id),
+            None => blobs.push((blob, vec![*diff_id])),
+        }
+    }
     let downloads = Downloads::new();
     std::thread::scope(|scope| {
-        let jobs = blobs.iter().map(|blob| {
+        let jobs = blobs.iter().map(|(blob, diff_ids)| {
             let downloads = &downloads;
-            scope.spawn(move || downloads.run(|| download(session, image, blob, vertex)))
+            scope.spawn(move || {
+                downloads.run(|| download_proved(session, image, (blob, diff_ids), vertex))
+            })
         });
         let jobs: Vec<_> = jobs.collect();
         Ok(jobs.into_iter().try_for_each(|job| joined(job.join()).map(drop))?)
     })
+}
+
+fn download_proved(
+    session: &Session,
+    image: &ImageSource,
+    (blob, diff_ids): (&Descriptor, &[DiffId]),
+    vertex: u32,
+) -> Result<(), BuildError> {
+    let store = |e| BuildError::store("cannot look at a layer's blob", e);
+    let mut is_read = false;
+    for diff_id in diff_ids {
+        // A plain tar needs no second look: its digest is both.
+        is_read |= blob.digest != diff_id.0
+            && !session.lease.is_layer_blob(*diff_id, &blob.digest).map_err(store)?;
+    }
+    let read = match is_read {
+        true => {
+            let open = |prefix| open(session, image, blob, prefix);
+            blob::bring_and_read(session, blob, vertex, open, |error| not_kept(image, error))?
+        }
+        false => None,
+    };
+    // Brings what was not read, and notes where it came from.
+    download(session, image, blob, vertex)?;
+    for diff_id in diff_ids {
+        if let Some(why) = noted::prove(session, *diff_id, blob, read.as_ref())? {
+            return Err(malformed(image, &format!("its layer {why}")));
+        }
+    }
+    Ok(())
 }
 
 /// The downloads of one image: a few at a time, and no further one once one has failed.
@@ -174,28 +213,36 @@ pub(super) fn download(
     descriptor: &Descriptor,
     vertex: u32,
 ) -> Result<(), BuildError> {
-    let open = |prefix: BlobPrefix| -> Result<Opened, BuildError> {
-        let whole = |body| Opened { body, is_rest: false };
-        match &image.origin {
-            ImageOrigin::OciLayout { path } => layout_layer(path, image, descriptor).map(whole),
-            ImageOrigin::Engine { name } => {
-                let text = format!("a layer of {name} has vanished from the store");
-                Err(BuildError::new(BuildErrorKind::Files, text).with_hint("build again"))
-            }
-            ImageOrigin::Store => stored::open(session, &image.reference, descriptor, prefix),
-            ImageOrigin::Registry => {
-                let blob = session.registry.blob_behind(&image.reference, descriptor, prefix);
-                let body = blob.map_err(|e| registry_error(&image.reference, e))?;
-                Ok(Opened { body: Box::new(body), is_rest: true })
-            }
-        }
-    };
+    let open = |prefix| open(session, image, descriptor, prefix);
     blob::bring_rest(session, descriptor, vertex, open, |error| not_kept(image, error))?;
     if image.origin == ImageOrigin::Registry {
         // A hint for pushes; that it cannot be kept is no reason to fail.
         let _ = session.lease.note_blob_place(&descriptor.digest, &image.reference.name());
     }
     Ok(())
+}
+
+/// Opens a blob where its image lies, behind what is there of it.
+fn open(
+    session: &Session,
+    image: &ImageSource,
+    blob: &Descriptor,
+    prefix: BlobPrefix,
+) -> Result<Opened, BuildError> {
+    let whole = |body| Opened { body, is_rest: false };
+    match &image.origin {
+        ImageOrigin::OciLayout { path } => layout_layer(path, image, blob).map(whole),
+        ImageOrigin::Engine { name } => {
+            let text = format!("a layer of {name} has vanished from the store");
+            Err(BuildError::new(BuildErrorKind::Files, text).with_hint("build again"))
+        }
+        ImageOrigin::Store => stored::open(session, &image.reference, blob, prefix),
+        ImageOrigin::Registry => {
+            let body = session.registry.blob_behind(&image.reference, blob, prefix);
+            let body = body.map_err(|e| registry_error(&image.reference, e))?;
+            Ok(Opened { body: Box::new(body), is_rest: true })
+        }
+    }
 }
 
 /// Bytes that are not what their digest says, or do not come, are the registry's doing; the rest is the store's.

@@ -9,8 +9,9 @@ use std::os::unix::fs::FileExt as _;
 
 use layer::TarReader;
 use oci::{Descriptor, DiffId, Digest, Hasher, media};
-use store::LayerBlob;
+use store::{LayerBlob, TarSizes};
 
+use super::ahead::ahead;
 use crate::error::BuildError;
 use crate::session::Session;
 
@@ -21,77 +22,133 @@ pub(crate) fn note(
     diff_id: DiffId,
     descriptor: &Descriptor,
 ) -> Result<bool, BuildError> {
-    note_within(session, diff_id, descriptor, layer::SIZE_MAX_BYTES)
+    Ok(prove(session, diff_id, descriptor, None)?.is_none())
 }
 
-/// As [`note`]; a tar longer than `limit_bytes` is taken for another one. None is unpacked that is longer than
-/// [`layer::SIZE_MAX_BYTES`] (security.md B9).
-pub(crate) fn note_within(
+/// As [`note`], and says what is wrong with the blob of another tar, in words that go on after "a layer". `read` is what
+/// it was found to be when it came; else it is read now (spec/security.md R3, B11).
+pub(crate) fn prove(
+    session: &Session,
+    diff_id: DiffId,
+    descriptor: &Descriptor,
+    read: Option<&io::Result<Tar>>,
+) -> Result<Option<String>, BuildError> {
+    let store = |e| BuildError::store("cannot look at a layer's blob", e);
+    let digest = &descriptor.digest;
+    if session.lease.is_layer_blob(diff_id, digest).map_err(store)? {
+        return Ok(None);
+    }
+    if *digest == diff_id.0 {
+        // The tar itself: its digest was checked when it came.
+        count(session, diff_id, descriptor, layer::SIZE_MAX_BYTES)?;
+        return Ok(None);
+    }
+    let found = match read {
+        Some(Ok(tar)) => Ok(*tar),
+        // What is wrong with it may have been the transfer's doing.
+        Some(Err(_)) | None => read_blob(session, descriptor, layer::SIZE_MAX_BYTES)?,
+    };
+    match found {
+        Ok(tar) if tar.digest == diff_id.0 => {
+            note_verified(session, diff_id, descriptor, tar.sizes)?;
+            Ok(None)
+        }
+        Ok(tar) => {
+            let found = tar.digest;
+            Ok(Some(format!("{digest} unpacks to {found}, but its config says {diff_id}")))
+        }
+        Err(error) => Ok(Some(format!("{digest} cannot be unpacked: {error}"))),
+    }
+}
+
+/// Counts what the files of a layer's tar have, and notes it. A blob that is another tar, or one longer than
+/// `limit_bytes`, is left uncounted.
+pub(crate) fn count(
     session: &Session,
     diff_id: DiffId,
     descriptor: &Descriptor,
     limit_bytes: u64,
-) -> Result<bool, BuildError> {
-    let store = |e| BuildError::store("cannot look at a layer's blob", e);
-    let known = session.lease.layer_blobs(diff_id).map_err(store)?;
-    if known.iter().any(|blob| blob.digest == descriptor.digest) {
-        return Ok(true);
-    }
-    if descriptor.digest == diff_id.0 {
-        // The tar itself: its digest was checked when it came.
-        note_verified(session, diff_id, descriptor)?;
-        let Some(tar) = session.lease.open_blob(&descriptor.digest).map_err(store)? else {
-            return Ok(false);
-        };
-        note_size(session, diff_id, TarReader::seeking(tar).file_bytes().ok())?;
-        return Ok(true);
-    }
-    let Some(blob) = session.lease.open_blob(&descriptor.digest).map_err(store)? else {
-        return Ok(false);
-    };
-    let body = layer::decompress(blob);
-    let hashing = Hashing { body, hasher: Hasher::new(), session, left_bytes: limit_bytes };
-    let mut tar = BufReader::with_capacity(BUFFER_BYTES, hashing);
-    // What other readers refuse counts by its blob.
-    let files_bytes = TarReader::new(&mut tar).file_bytes().ok();
-    // One that cannot be read to its end is no tar at all.
-    let read = io::copy(&mut tar, &mut io::sink());
-    session.check_cancelled()?;
-    if read.is_err() || tar.into_inner().hasher.finish() != diff_id.0 {
-        return Ok(false);
-    }
-    note_verified(session, diff_id, descriptor)?;
-    note_size(session, diff_id, files_bytes)?;
-    Ok(true)
-}
-
-/// Notes how many bytes the files of a tar have: what lists of images show.
-fn note_size(
-    session: &Session,
-    diff_id: DiffId,
-    files_bytes: Option<u64>,
 ) -> Result<(), BuildError> {
-    let store = |e| BuildError::store("cannot note a layer's size", e);
-    let Some(bytes) = files_bytes else { return Ok(()) };
-    session.lease.set_tar_files_bytes(diff_id, bytes).map_err(store)
+    let store = |e| BuildError::store("cannot look at a layer's blob", e);
+    if descriptor.digest == diff_id.0 {
+        let blob = session.lease.open_blob(&descriptor.digest).map_err(store)?;
+        let Some(blob) = blob else { return Ok(()) };
+        let files_bytes = TarReader::seeking(blob).file_bytes().ok();
+        let sizes = TarSizes { tar_bytes: Some(descriptor.size_bytes), files_bytes };
+        return note_verified(session, diff_id, descriptor, sizes);
+    }
+    match read_blob(session, descriptor, limit_bytes)? {
+        Ok(tar) if tar.digest == diff_id.0 => {
+            note_verified(session, diff_id, descriptor, tar.sizes)
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
-/// Notes a blob of which is known that it is the layer's tar.
+/// A tar that was read through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tar {
+    digest: Digest,
+    sizes: TarSizes,
+}
+
+/// Reads a blob of the store through; the inner error is the blob's.
+fn read_blob(
+    session: &Session,
+    descriptor: &Descriptor,
+    limit_bytes: u64,
+) -> Result<io::Result<Tar>, BuildError> {
+    let blob = session.lease.open_blob(&descriptor.digest);
+    let blob = blob.map_err(|e| BuildError::store("cannot look at a layer's blob", e))?;
+    let Some(blob) = blob else { return Ok(Err(io::Error::other("it is not in the store"))) };
+    let read = read_tar(session, blob, limit_bytes);
+    session.check_cancelled()?;
+    Ok(read)
+}
+
+/// Reads a blob through to see which tar it is, decompressing on a thread of its own. None is unpacked that is longer
+/// than [`layer::SIZE_MAX_BYTES`] (security.md B9).
+pub(super) fn read_tar(
+    session: &Session,
+    blob: impl Read + Send,
+    limit_bytes: u64,
+) -> io::Result<Tar> {
+    std::thread::scope(|scope| {
+        let body = ahead(scope, layer::decompress(blob));
+        let hasher = Hasher::new();
+        let hashing = Hashing { body, hasher, session, limit_bytes, done_bytes: 0 };
+        let mut tar = BufReader::with_capacity(BUFFER_BYTES, hashing);
+        // What other readers refuse counts by its blob.
+        let files_bytes = TarReader::new(&mut tar).file_bytes().ok();
+        io::copy(&mut tar, &mut io::sink())?;
+        let Hashing { hasher, done_bytes, .. } = tar.into_inner();
+        let sizes = TarSizes { tar_bytes: Some(done_bytes), files_bytes };
+        Ok(Tar { digest: hasher.finish(), sizes })
+    })
+}
+
+/// Notes a blob of which is known that it is the layer's tar, and how large that is.
 pub(crate) fn note_verified(
     session: &Session,
     diff_id: DiffId,
     descriptor: &Descriptor,
+    sizes: TarSizes,
 ) -> Result<(), BuildError> {
     let store = |e| BuildError::store("cannot note a layer's blob", e);
     let Some(blob) = session.lease.open_blob(&descriptor.digest).map_err(store)? else {
         return Ok(());
     };
     let noted = layer_blob(descriptor);
-    // Manifests that are written by the note would call it what it is not.
-    if compression_within(&blob) != Some(&*noted.compression) {
-        return Ok(());
+    let taken = session.lease.layer_blobs(diff_id).map_err(store)?;
+    let is_taken =
+        |other: &LayerBlob| other.compression == noted.compression && other.digest != noted.digest;
+    // Manifests that are written by the note would call it what it is not. One that is taken stays: what is written by
+    // it must not change with what came last.
+    match compression_within(&blob) == Some(&*noted.compression) && !taken.iter().any(is_taken) {
+        true => session.lease.set_layer_blob(diff_id, &noted).map_err(store)?,
+        false => session.lease.note_other_layer_blob(diff_id, &noted).map_err(store)?,
     }
-    session.lease.set_layer_blob(diff_id, &noted).map_err(store)
+    session.lease.set_tar_sizes(diff_id, sizes).map_err(store)
 }
 
 /// The descriptor of a layer's blob that came without one.
@@ -149,8 +206,9 @@ struct Hashing<'a, R> {
     body: R,
     hasher: Hasher,
     session: &'a Session,
-    /// How long the tar may still be.
-    left_bytes: u64,
+    /// How long the tar may be.
+    limit_bytes: u64,
+    done_bytes: u64,
 }
 
 impl<R: Read> Read for Hashing<'_, R> {
@@ -159,10 +217,10 @@ impl<R: Read> Read for Hashing<'_, R> {
             return Err(io::Error::other("the build was cancelled"));
         }
         let count = self.body.read(buffer)?;
-        self.left_bytes = match self.left_bytes.checked_sub(count as u64) {
-            Some(left) => left,
-            None => return Err(io::Error::other("the layer unpacks to too much")),
-        };
+        self.done_bytes += count as u64;
+        if self.done_bytes > self.limit_bytes {
+            return Err(io::Error::other("it unpacks to too much"));
+        }
         self.hasher.update(&buffer[..count]);
         Ok(count)
     }

@@ -66,7 +66,7 @@ impl Base {
             };
             session.check_cancelled()?;
             // Noted, it is not dropped; one of another tar is as good as none.
-            let is_its = is_there && keep(session, *diff_id, descriptor)?;
+            let is_its = is_there && note(session, *diff_id, descriptor)?;
             blobs.push(is_its.then(|| layer_blob(descriptor)));
         }
         if let Some(error) = failed {
@@ -99,30 +99,24 @@ impl Base {
         Some(descriptors.iter().map(layer_blob).collect())
     }
 
-    /// Brings one of its blobs into the store; false if it is none of its.
+    /// Brings one of its blobs into the store; gives the tars that it is said to be. `None` if it is none of its.
     pub(crate) fn fetch(
         &self,
         session: &Session,
         blob: &Descriptor,
         vertex: u32,
-    ) -> Result<bool, BuildError> {
-        let descriptors = layer_descriptors(session, &self.0)?;
-        match descriptors.iter().find(|own| own.digest == blob.digest) {
-            Some(own) => download(session, &self.0, own, vertex).map(|()| true),
-            None => Ok(false),
-        }
+    ) -> Result<Option<Vec<DiffId>>, BuildError> {
+        let Base(image) = self;
+        let descriptors = layer_descriptors(session, image)?;
+        let claims = descriptors.iter().zip(&image.config.rootfs.diff_ids);
+        let own: Vec<_> = claims.filter(|(own, _)| own.digest == blob.digest).collect();
+        let Some((first, _)) = own.first() else { return Ok(None) };
+        download(session, image, first, vertex)?;
+        Ok(Some(own.into_iter().map(|(_, diff_id)| *diff_id).collect()))
     }
 
     /// The repository that has the blobs.
     pub(crate) fn repository(&self) -> Option<&Reference> {
         (self.0.origin == ImageOrigin::Registry).then_some(&self.0.reference)
     }
-}
-
-/// Keeps a blob from being dropped, unless another one of the kind is kept already; false for the blob of another tar.
-fn keep(session: &Session, diff_id: DiffId, blob: &Descriptor) -> Result<bool, BuildError> {
-    let known = session.lease.layer_blobs(diff_id);
-    let known = known.map_err(|e| BuildError::store("cannot look for a layer's blobs", e))?;
-    let compression = layer_blob(blob).compression;
-    Ok(known.iter().any(|known| known.compression == compression) || note(session, diff_id, blob)?)
 }

@@ -54,7 +54,11 @@ impl Sources for ImageSources<'_> {
             (_, None) => {
                 let look = || self.at_registry(reference, platform);
                 let found = self.shown(reference, look).map_err(|error| {
-                    *lock(&self.session.image_failed) = Some(BuildErrorKind::Registry);
+                    // A file of this machine may say nonsense of the registry.
+                    *lock(&self.session.image_failed) = Some(match error.kind() {
+                        BuildErrorKind::Dockerfile => BuildErrorKind::Dockerfile,
+                        _ => BuildErrorKind::Registry,
+                    });
                     self.passed_over(reference, platform, source_error(&error))
                 });
                 found.map(|(_, found)| found)
@@ -221,6 +225,18 @@ impl ImageSources<'_> {
         };
         Ok((id, found))
     }
+}
+
+/// What the registry has under a name, whatever the store has.
+pub(crate) fn at_registry(
+    session: &Session,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<ResolvedImage, BuildError> {
+    let found = ImageSources { session }.at_registry(reference, platform);
+    found
+        .map(|(_, found)| found)
+        .map_err(|error| BuildError::new(error.kind(), source_error(&error).message))
 }
 
 /// What a registry means by a name.

@@ -39,7 +39,7 @@ pub(super) fn open(
 }
 
 /// Brings a blob of an image of the store into the store, if any of the image's names leads to it.
-pub(crate) fn fetch(session: &Session, blob: &Descriptor, vertex: u32) -> io::Result<()> {
+pub(super) fn fetch(session: &Session, blob: &Descriptor, vertex: u32) -> io::Result<()> {
     let names = names_of(session, blob).map_err(io::Error::other)?;
     let Some(first) = names.first() else { return Ok(()) };
     let not_kept = |error| BuildError::store("cannot keep a downloaded layer", error);

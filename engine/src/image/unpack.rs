@@ -7,6 +7,7 @@ use graph::LayerId;
 use layer::{ApplyOptions, Toc};
 use oci::{ChainId, Descriptor, DiffId};
 use rustix::fs::{Mode, OFlags};
+use store::TarSizes;
 
 use super::ahead::ahead;
 use super::known_stack_layers;
@@ -78,14 +79,17 @@ fn unpack_blob(
     });
     let applied = applied.map_err(bad)?;
     if applied.diff_id != diff_id {
-        let text = format!("a layer has digest {}, its config says {diff_id}", applied.diff_id);
+        let (digest, found) = (descriptor.digest, applied.diff_id);
+        let text = format!("its layer {digest} unpacks to {found}, but its config says {diff_id}");
         return Err(malformed(&text).into());
     }
     let layer = session.lease.commit_layer(ingest, "diff", created).map_err(store)?;
     let content_id = layer::content_id(&applied.toc);
     session.lease.set_toc(layer, applied.toc, content_id).map_err(store)?;
     session.lease.set_diff_id(layer, finish::PLAIN, diff_id, applied.size_bytes).map_err(store)?;
-    note_verified(session, diff_id, descriptor)?;
+    let sizes =
+        TarSizes { tar_bytes: Some(applied.size_bytes), files_bytes: Some(applied.files_bytes) };
+    note_verified(session, diff_id, descriptor, sizes)?;
     Ok(layer)
 }
 

@@ -15,6 +15,7 @@ use store::{StoredManifest, Tagged, TaggedIndex};
 
 use super::entry::{ListEntry, Origin};
 use crate::error::{BuildError, BuildErrorKind};
+use crate::image::Claims;
 use crate::images::{fetch_of, prepared};
 use crate::internal::Internal;
 use crate::output::job::job;
@@ -77,7 +78,7 @@ fn push_image(
     })?;
     prepared.index = None;
     prepared.target = prepared.images[0].descriptor.clone();
-    let fetch = fetch_of(session);
+    let fetch = fetch_of(session, Claims::of([&prepared]));
     let job = Job { fetch: Some(&fetch), ..job(session) };
     let target = to.with_digest(prepared.target.digest);
     exporter::push(&prepared, &[target], true, client, job).map_err(BuildError::export)

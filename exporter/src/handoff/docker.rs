@@ -4,39 +4,43 @@
 //! opens the archive's file of it: those that it has are left out. Which these are is what its images say. One that
 //! keeps its images in containerd knows them by blobs, and gets the whole archive.
 
-use std::path::{Path, PathBuf};
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use layer::TarWriter;
-use oci::{ImageId, Reference};
+use oci::{Digest, ImageId, Reference};
 use sys::Cancel;
 
 use super::engine_image::EngineImage;
-use super::tars::{self, ARCHIVE};
+use super::tars::{self, ARCHIVE, LayerTar};
 use super::{
-    Prepare, asked, common, diff_ids, done, in_path, io_error, json_lines, posted, reason, refused,
-    tags,
+    Prepare, asked, common, diff_ids, done, in_path, io_error, json_lines, names_missing, posted,
+    reason, refused, sent, tags,
 };
-use crate::error::{ExportErrorKind, write_tar};
+use crate::error::{ExportErrorKind, Failure, write_tar};
+use crate::http::{self, EngineAddress};
 use crate::image::BuiltImage;
 use crate::job::Job;
 use crate::layout::blob_path;
-use crate::{ExportError, http, write_docker_archive};
+use crate::{ExportError, write_docker_archive};
 
 /// A Docker engine.
 pub(super) struct Docker {
-    socket: PathBuf,
+    engine: EngineAddress,
 }
 
 /// Images that are looked at for what the engine has.
 const LOOKED_AT_MAX: usize = 1000;
 
 impl Docker {
-    pub(super) fn new(socket: &Path) -> Docker {
-        Docker { socket: socket.to_owned() }
+    pub(super) fn new(engine: &EngineAddress) -> Docker {
+        Docker { engine: engine.clone() }
     }
 
     pub(super) fn shown(&self) -> String {
-        format!("the Docker engine at {}", self.socket.display())
+        format!("the Docker engine at {}", self.engine)
     }
 
     pub(super) fn inspect(
@@ -44,9 +48,9 @@ impl Docker {
         name: &str,
         cancel: &Cancel,
     ) -> Result<Option<EngineImage>, ExportError> {
-        let found = asked(&self.socket, &format!("/images/{}/json", in_path(name)), cancel)?;
+        let found = asked(&self.engine, &format!("/images/{}/json", in_path(name)), cancel)?;
         let Some(value) = found else { return Ok(None) };
-        let no_id = || refused(&self.socket, "it gives the image no id".to_owned());
+        let no_id = || refused(&self.engine, "it gives the image no id".to_owned());
         EngineImage::from_json(&value).map(Some).ok_or_else(no_id)
     }
 
@@ -57,12 +61,9 @@ impl Docker {
         cancel: &Cancel,
     ) -> Result<bool, ExportError> {
         let Some(image) = self.inspect(&id.0.to_string(), cancel)? else { return Ok(false) };
-        for (name, tag) in tags(names) {
-            if image.names.contains(&format!("{name}:{tag}")) {
-                continue;
-            }
+        for (name, tag) in names_missing(&image, names, Reference::familiar_name) {
             let path = format!("/images/{}/tag?repo={}&tag={tag}", image.id, in_path(&name));
-            done(&self.socket, &path, cancel)?;
+            done(&self.engine, &path, cancel)?;
         }
         Ok(true)
     }
@@ -77,24 +78,18 @@ impl Docker {
     ) -> Result<usize, ExportError> {
         if self.keeps_manifests(job.cancel)? {
             let prepared = prepare()?;
-            posted(&self.socket, LOAD, job, |out| {
+            posted(&self.engine, LOAD, job, |out| {
                 write_docker_archive(&prepared, names, out, job)
             })?;
             return Ok(image.layers.len());
         }
         let has = self.layers_there(image, names, job)?;
-        match self.send(image, names, has, job) {
-            // It may have dropped one meanwhile, or be of a kind that wants all of them.
-            Err(error) if has > 0 && error.kind() == ExportErrorKind::Engine => {
-                self.send(image, names, 0, job)
-            }
-            sent => sent,
-        }
+        sent(has, (image, job), |has| self.send(image, names, *has, job))
     }
 
     /// Whether its images are containerd's.
     fn keeps_manifests(&self, cancel: &Cancel) -> Result<bool, ExportError> {
-        let info = asked(&self.socket, "/info", cancel)?.unwrap_or_default();
+        let info = asked(&self.engine, "/info", cancel)?.unwrap_or_default();
         let status = info["DriverStatus"].as_array().into_iter().flatten();
         Ok(status.into_iter().any(|pair| pair[1].as_str() == Some("io.containerd.snapshotter.v1")))
     }
@@ -121,7 +116,7 @@ impl Docker {
                 return Ok(wanted.len());
             }
         }
-        let all = asked(&self.socket, "/images/json", job.cancel)?.unwrap_or_default();
+        let all = asked(&self.engine, "/images/json", job.cancel)?.unwrap_or_default();
         let ids = all.as_array().into_iter().flatten().filter_map(|image| image["Id"].as_str());
         for id in ids.take(LOOKED_AT_MAX) {
             if look(id)? {
@@ -141,21 +136,102 @@ impl Docker {
     ) -> Result<usize, ExportError> {
         let mut wanted: Vec<usize> = (has..image.layers.len()).collect();
         // One file for layers that are equal.
-        wanted.dedup_by_key(|at| image.layers[*at].diff_id);
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         wanted.retain(|at| seen.insert(image.layers[*at].diff_id));
-        let body = tars::ready(image, &wanted, job, |mut tars| {
-            posted(&self.socket, LOAD, job, |out| {
-                let mut archive = TarWriter::new(out);
-                tars::put(&mut archive, "manifest.json", &manifest(image, names))?;
-                tars::put_directories(&mut archive)?;
-                tars::put(&mut archive, &blob_path(&image.id.0), &image.config)?;
-                tars::write(&mut tars, &|tar| blob_path(&tar.diff_id.0), &mut archive, job)?;
-                archive.finish().map_err(write_tar(ARCHIVE))
+        let is_alone = Cell::new(false);
+        let send = |may_be_alone: bool| {
+            tars::ready(image, &wanted, job, |mut tars| {
+                let lowest = if has == 0 { tars.next().transpose()? } else { None };
+                let large = |tar: &LayerTar| tar.size_bytes >= ALONE_FROM_BYTES;
+                is_alone.set(may_be_alone && lowest.as_ref().is_some_and(large));
+                match lowest {
+                    Some(tar) if is_alone.get() => {
+                        self.load_above(tar, image, names, &mut tars, job)
+                    }
+                    lowest => {
+                        let mut tars = lowest.into_iter().map(Ok).chain(tars);
+                        self.load(image, names, &mut tars, &mut || Ok(()), job)
+                    }
+                }
             })
-        })?;
-        self.check(image, &body, job.cancel)?;
+        };
+        let mut sent = send(true);
+        // What stands before the engine may let nothing but archives pass.
+        let is_refused = sent.as_ref().is_err_and(|e| e.kind() == ExportErrorKind::Engine);
+        if is_alone.get() && is_refused {
+            job.check()?;
+            sent = send(false);
+        }
+        self.check(image, &sent?, job.cancel)?;
         Ok(image.layers.len() - has)
+    }
+
+    /// Sends the lowest layer alone, beside an archive of all others.
+    ///
+    /// An archive is written to disk by the engine before it unpacks the first layer of it, and is read again then. A
+    /// file system that is imported is unpacked as it comes, and is the same layer as that of an image without others
+    /// below: so the largest part of most images takes the shorter way. The image that importing makes has no name, and
+    /// is removed when the real one has its layer.
+    fn load_above(
+        &self,
+        lowest: LayerTar,
+        image: &BuiltImage,
+        names: &[Reference],
+        others: &mut dyn Iterator<Item = Result<LayerTar, ExportError>>,
+        job: Job,
+    ) -> Result<Vec<u8>, ExportError> {
+        thread::scope(|scope| {
+            let (sender, there) = sync_channel(1);
+            scope.spawn(move || {
+                // Nobody waits for it when sending the others has failed.
+                let _ = sender.send(self.import(&lowest, job));
+            });
+            let mut held = None;
+            let mut there = || {
+                let part = there.recv().unwrap_or_else(|_| Err(Failure::Cancelled.into()))?;
+                held = Some(part);
+                Ok(())
+            };
+            let loaded = self.load(image, names, others, &mut there, job);
+            drop(held);
+            loaded
+        })
+    }
+
+    /// Sends an archive of the image with the files of some layers. Its end is only sent when `before_end` says so.
+    fn load(
+        &self,
+        image: &BuiltImage,
+        names: &[Reference],
+        tars: &mut dyn Iterator<Item = Result<LayerTar, ExportError>>,
+        before_end: &mut dyn FnMut() -> Result<(), ExportError>,
+        job: Job,
+    ) -> Result<Vec<u8>, ExportError> {
+        posted(&self.engine, LOAD, job, |out| {
+            let mut archive = TarWriter::new(out);
+            tars::put(&mut archive, "manifest.json", &manifest(image, names))?;
+            tars::put_directories(&mut archive)?;
+            tars::put(&mut archive, &blob_path(&image.id.0), &image.config)?;
+            tars::write(tars, &|tar| blob_path(&tar.diff_id.0), &mut archive, job)?;
+            before_end()?;
+            archive.finish().map_err(write_tar(ARCHIVE))
+        })
+    }
+
+    /// Makes an image of one layer alone.
+    fn import(&self, tar: &LayerTar, job: Job) -> Result<Part<'_>, ExportError> {
+        let body = posted(&self.engine, IMPORT, job, |out| tars::write_alone(tar, out, job))?;
+        let id =
+            json_lines(&body).iter().find_map(|line| Some(line["status"].as_str()?.to_owned()));
+        let id = id.and_then(|id| id.parse::<Digest>().ok());
+        let id = id.ok_or_else(|| refused(&self.engine, "it gives a layer no id".to_owned()))?;
+        let part = Part { docker: self, id };
+        let has = self.inspect(&id.to_string(), job.cancel)?.map(|image| image.layers);
+        match has.as_deref() {
+            Some([found]) if *found == tar.diff_id => Ok(part),
+            // Whose fault that is will be found out.
+            _ => Err(refused(&self.engine, format!("it takes layer {} for another", tar.diff_id))),
+        }
     }
 
     /// Whether it has the image now: an engine may answer well to what it did not take.
@@ -168,7 +244,7 @@ impl Docker {
         let said: Vec<&str> = lines.iter().filter_map(|line| line["stream"].as_str()).collect();
         let said = crate::error::show(said.concat().trim().as_bytes());
         Err(refused(
-            &self.socket,
+            &self.engine,
             format!("it has no image {id} after it was sent, and says: {said}"),
         ))
     }
@@ -179,14 +255,31 @@ impl Docker {
         cancel: &'a Cancel,
     ) -> Result<Box<dyn std::io::Read + Send + 'a>, ExportError> {
         let path = format!("/images/{}/get", image.id);
-        let opened = http::open(&self.socket, &path, cancel);
+        let opened = http::open(&self.engine, &path, cancel);
         let opened =
-            opened.map_err(|source| io_error("get the image from", &self.socket, source))?;
-        opened.map_err(|answer| refused(&self.socket, reason(&answer)))
+            opened.map_err(|source| io_error("get the image from", &self.engine, source))?;
+        opened.map_err(|answer| refused(&self.engine, reason(&answer)))
     }
 }
 
 const LOAD: &str = "/images/load?quiet=1";
+const IMPORT: &str = "/images/create?fromSrc=-&message=a%20layer%20that%20shale%20is%20loading";
+/// Lowest layers of this length are sent alone: it costs three requests more.
+const ALONE_FROM_BYTES: u64 = 4 << 20;
+
+/// An image of one layer that is there until the image with that layer is.
+struct Part<'a> {
+    docker: &'a Docker,
+    id: Digest,
+}
+
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        // Whoever wants to stop wants this too. An engine that has gone keeps it, for `docker image prune`.
+        let path = format!("/images/{}?noprune=1", self.id);
+        let _ = http::delete(&self.docker.engine, &path, &Cancel::new());
+    }
+}
 
 /// `manifest.json` of one image.
 fn manifest(image: &BuiltImage, names: &[Reference]) -> Vec<u8> {

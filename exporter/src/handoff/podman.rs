@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use layer::TarWriter;
 use oci::{Descriptor, DiffId, Digest, ImageId, Index, Manifest, Reference, media};
@@ -15,10 +15,11 @@ use sys::Cancel;
 use super::engine_image::EngineImage;
 use super::program::Program;
 use super::tars::{self, ARCHIVE, LayerTar};
-use super::{asked, done, in_path, io_error, posted, reason, refused};
+use super::{asked, done, in_path, io_error, names_missing, posted, reason, refused, sent};
 use crate::ExportError;
-use crate::error::{ExportErrorKind, Failure, write_tar};
+use crate::error::{Failure, write_tar};
 use crate::http;
+use crate::http::EngineAddress;
 use crate::image::BuiltImage;
 use crate::job::Job;
 use crate::layout::{OCI_LAYOUT, blob_path};
@@ -26,7 +27,7 @@ use crate::layout::{OCI_LAYOUT, blob_path};
 /// A way to talk to podman.
 pub(super) enum Podman {
     /// Its service. `api` is the beginning of its paths.
-    Socket { socket: PathBuf, api: String },
+    Socket { engine: EngineAddress, api: String },
     /// Its program, which works on the user's own storage.
     Program(Program),
 }
@@ -36,10 +37,10 @@ const LOOKED_AT_MAX: usize = 1000;
 
 impl Podman {
     /// The one that answered at a socket with a version of its API.
-    pub(super) fn socket(socket: &Path, version: &str) -> Podman {
+    pub(super) fn socket(engine: &EngineAddress, version: &str) -> Podman {
         let is_plain = version.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         let version = if is_plain { version } else { "4.0.0" };
-        Podman::Socket { socket: socket.to_owned(), api: format!("/v{version}/libpod") }
+        Podman::Socket { engine: engine.clone(), api: format!("/v{version}/libpod") }
     }
 
     /// The one whose program is installed. Nothing but the user's own namespaces has the user's own storage.
@@ -49,7 +50,7 @@ impl Podman {
 
     pub(super) fn shown(&self) -> String {
         match self {
-            Podman::Socket { socket, .. } => format!("podman at {}", socket.display()),
+            Podman::Socket { engine, .. } => format!("podman at {}", engine),
             Podman::Program(program) => program.shown(),
         }
     }
@@ -60,8 +61,8 @@ impl Podman {
         cancel: &Cancel,
     ) -> Result<Option<EngineImage>, ExportError> {
         let value = match self {
-            Podman::Socket { socket, api } => {
-                asked(socket, &format!("{api}/images/{}/json", in_path(name)), cancel)?
+            Podman::Socket { engine, api } => {
+                asked(engine, &format!("{api}/images/{}/json", in_path(name)), cancel)?
             }
             Podman::Program(program) => {
                 if !program.says(&["image", "exists", name], cancel)? {
@@ -94,20 +95,15 @@ impl Podman {
         cancel: &Cancel,
     ) -> Result<(), ExportError> {
         let id = image.id.hex();
-        for name in names {
-            let Some(tag) = name.tag() else { continue };
-            let repository = name.name();
-            let full = format!("{repository}:{tag}");
-            if image.names.contains(&full) {
-                continue;
-            }
+        for (repository, tag) in names_missing(image, names, Reference::name) {
             match self {
-                Podman::Socket { socket, api } => {
+                Podman::Socket { engine, api } => {
                     let repository = in_path(&repository);
                     let path = format!("{api}/images/{id}/tag?repo={repository}&tag={tag}");
-                    done(socket, &path, cancel)?;
+                    done(engine, &path, cancel)?;
                 }
                 Podman::Program(program) => {
+                    let full = format!("{repository}:{tag}");
                     program.output(&["image", "tag", &id, &full], cancel)?;
                 }
             }
@@ -123,13 +119,7 @@ impl Podman {
         job: Job,
     ) -> Result<usize, ExportError> {
         let has = self.layers_there(job)?;
-        let sent = match self.send(image, &has, job) {
-            // It may have dropped one meanwhile.
-            Err(error) if !has.is_empty() && error.kind() == ExportErrorKind::Engine => {
-                self.send(image, &HashSet::new(), job)?
-            }
-            sent => sent?,
-        };
+        let sent = sent(has, (image, job), |has| self.send(image, has, job))?;
         if !self.tag_if_there(&image.id, names, job.cancel)? {
             let reason = format!("it has no image {} after it was sent", image.id.0);
             return Err(Failure::EngineRefused { socket: self.shown(), reason }.into());
@@ -141,8 +131,8 @@ impl Podman {
     fn layers_there(&self, job: Job) -> Result<HashSet<DiffId>, ExportError> {
         let mut all = HashSet::new();
         match self {
-            Podman::Socket { socket, api } => {
-                let list = asked(socket, &format!("{api}/images/json"), job.cancel)?;
+            Podman::Socket { engine, api } => {
+                let list = asked(engine, &format!("{api}/images/json"), job.cancel)?;
                 let list = list.unwrap_or_default();
                 let ids = list.as_array().into_iter().flatten().filter_map(|i| i["Id"].as_str());
                 for id in ids.take(LOOKED_AT_MAX) {
@@ -196,8 +186,8 @@ impl Podman {
         fill: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
         match self {
-            Podman::Socket { socket, api } => {
-                posted(socket, &format!("{api}/images/load"), job, fill).map(drop)
+            Podman::Socket { engine, api } => {
+                posted(engine, &format!("{api}/images/load"), job, fill).map(drop)
             }
             Podman::Program(program) => {
                 program.feed(&["image", "load"], job.cancel, fill).map(drop)
@@ -215,12 +205,12 @@ impl Podman {
         let form = if is_docker { "docker-archive" } else { "oci-archive" };
         let id = image.id.hex();
         match self {
-            Podman::Socket { socket, api } => {
+            Podman::Socket { engine, api } => {
                 let opened =
-                    http::open(socket, &format!("{api}/images/{id}/get?format={form}"), cancel);
+                    http::open(engine, &format!("{api}/images/{id}/get?format={form}"), cancel);
                 let opened =
-                    opened.map_err(|source| io_error("get the image from", socket, source))?;
-                opened.map_err(|answer| refused(socket, reason(&answer)))
+                    opened.map_err(|source| io_error("get the image from", engine, source))?;
+                opened.map_err(|answer| refused(engine, reason(&answer)))
             }
             Podman::Program(program) => {
                 program.read(&["image", "save", "--quiet", "--format", form, &id], cancel)

@@ -1,10 +1,14 @@
 //! Layers as plain tars: what engines unpack fastest, and know layers by.
 //!
 //! Owns where a tar comes from: written from the layer's directory as it is sent, or unpacked from the store's blob.
-//! Its length must be known when it begins: gzip says it in its last bytes, for blobs of one piece below 4 GiB. What is
-//! found not to be so as it is sent is sent anew, with lengths that were counted by unpacking once for nothing.
+//! Its length must be known when it begins: the store notes it of tars that somebody has read, and gzip says it in its
+//! last bytes, for blobs of one piece below 4 GiB. What is found not to be so as it is sent is sent anew, with lengths
+//! that were counted by unpacking once for nothing.
+//!
+//! What is sent is not hashed: engines do that themselves, and refuse what is not the layer that it is said to be.
+//! [`check`] finds out afterwards whose fault that was.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,6 +17,7 @@ use std::thread;
 
 use layer::{Encoding, LayerError, TarWriter};
 use oci::{Descriptor, DiffId, Document};
+use store::TarSizes;
 
 use crate::ExportError;
 use crate::blob::{encoding_name, open_layer};
@@ -20,7 +25,7 @@ use crate::error::{Failure, store, write_tar};
 use crate::image::{BuiltImage, LayerSource};
 use crate::job::{Job, Ticker};
 use crate::layout::{dir_entry, file_entry};
-use crate::verify::{Hashing, open_blob, short};
+use crate::verify::{Hashing, open_blob, open_file, short};
 
 /// A layer's tar, its length known.
 pub(super) struct LayerTar {
@@ -34,7 +39,7 @@ enum Bytes {
     Layer(graph::LayerId, Encoding),
     /// The store's blob is the tar.
     Blob(Descriptor),
-    /// The tar is packed in it. Whether its length is what the blob says, and not counted.
+    /// The tar is packed in it. Whether its length is only said, and was not counted now.
     Packed { blob: Descriptor, is_said: bool },
 }
 
@@ -72,7 +77,7 @@ pub(super) fn ready<T>(
 /// Where lengths come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lengths {
-    /// From blobs that say them.
+    /// From notes of the store, and blobs that say them.
     Said,
     Counted,
 }
@@ -122,7 +127,7 @@ pub(super) fn write(
         let written = archive.filled(&entry, &mut |out| {
             let ticker = ticker.take().expect("a tar is written once");
             let mut out = Ticking { out, ticker };
-            copy(&tar, &mut out, job).map_err(|error| {
+            copy(&tar, Hashed::No, &mut out, job).map_err(|error| {
                 let source = io::Error::other("a layer cannot be read");
                 failed = Some(error);
                 LayerError::WriteTar { source }
@@ -162,9 +167,43 @@ pub(super) fn put_directories(archive: &mut TarWriter<'_>) -> Result<(), ExportE
     Ok(())
 }
 
-fn copy(tar: &LayerTar, out: &mut dyn Write, job: Job) -> Result<(), ExportError> {
-    match &tar.bytes {
-        Bytes::Layer(layer, encoding) => {
+/// Writes a layer's tar with nothing around it.
+pub(super) fn write_alone(
+    tar: &LayerTar,
+    out: &mut dyn Write,
+    job: Job,
+) -> Result<(), ExportError> {
+    let ticker = Ticker::new(job, short(&tar.diff_id.0), tar.size_bytes);
+    copy(tar, Hashed::No, &mut Ticking { out, ticker }, job)
+}
+
+/// Whether all layers of an image are here what the image says: the reason why an engine did not take it may be that
+/// they are not.
+pub(super) fn check(image: &BuiltImage, job: Job) -> Result<(), ExportError> {
+    let silent = progress::Emitter::silent();
+    let job = Job { events: &silent, ..job };
+    for at in 0..image.layers.len() {
+        let tar = tar(image, at, Lengths::Said, job)?;
+        copy(&tar, Hashed::Yes, &mut io::sink(), job)?;
+    }
+    Ok(())
+}
+
+/// Whether what is written is compared with its digest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hashed {
+    Yes,
+    No,
+}
+
+fn copy(tar: &LayerTar, hashed: Hashed, out: &mut dyn Write, job: Job) -> Result<(), ExportError> {
+    match (&tar.bytes, hashed) {
+        (Bytes::Layer(layer, encoding), Hashed::No) => {
+            let (toc, dir) = open_layer(job.lease, *layer)?;
+            layer::write_tar_unchecked(dir.as_fd(), &toc, encoding, out)
+                .map_err(write_tar(ARCHIVE))?;
+        }
+        (Bytes::Layer(layer, encoding), Hashed::Yes) => {
             let (toc, dir) = open_layer(job.lease, *layer)?;
             let sums = layer::write_tar(dir.as_fd(), &toc, encoding, out);
             let sums = sums.map_err(write_tar(ARCHIVE))?;
@@ -173,13 +212,19 @@ fn copy(tar: &LayerTar, out: &mut dyn Write, job: Job) -> Result<(), ExportError
                 return Err(Failure::OtherTar { layer: *layer, expected, found }.into());
             }
         }
-        Bytes::Blob(descriptor) => {
-            let mut blob = open_blob(job, descriptor)?;
-            io::copy(&mut blob, out).map_err(crate::error::write(ARCHIVE))?;
+        (Bytes::Blob(descriptor), Hashed::No) => {
+            pour(&mut open_file(job, descriptor)?, None, tar.diff_id, out, job)?;
         }
-        Bytes::Packed { blob, is_said } => {
+        (Bytes::Blob(descriptor), Hashed::Yes) => {
+            pour(&mut open_blob(job, descriptor)?, None, tar.diff_id, out, job)?;
+        }
+        (Bytes::Packed { blob, is_said }, Hashed::No) => {
             let longest = is_said.then_some(tar.size_bytes);
-            unpack(blob, tar.diff_id, longest, out, job)?;
+            let mut tar_within = layer::decompress(open_file(job, blob)?);
+            pour(&mut tar_within, longest, tar.diff_id, out, job)?;
+        }
+        (Bytes::Packed { blob, .. }, Hashed::Yes) => {
+            unpack_checked(blob, tar.diff_id, out, job)?;
         }
     }
     Ok(())
@@ -204,15 +249,32 @@ fn tar(image: &BuiltImage, at: usize, lengths: Lengths, job: Job) -> Result<Laye
         return Ok(LayerTar { diff_id, size_bytes, bytes: Bytes::Blob(blob) });
     }
     let said = match lengths {
-        Lengths::Said => said_length(&blob, job)?,
+        Lengths::Said => match noted_length(diff_id, job)? {
+            Some(noted) => Some(noted),
+            None => said_length(&blob, job)?,
+        },
         Lengths::Counted => None,
     };
     let size_bytes = match said {
         Some(size_bytes) => size_bytes,
-        None => unpack(&blob, diff_id, None, &mut io::sink(), job)?,
+        None => counted(&blob, diff_id, job)?,
     };
     let bytes = Bytes::Packed { blob, is_said: said.is_some() };
     Ok(LayerTar { diff_id, size_bytes, bytes })
+}
+
+/// What the store knows of the length of a tar.
+fn noted_length(diff_id: DiffId, job: Job) -> Result<Option<u64>, ExportError> {
+    let sizes = job.lease.store().tar_sizes(diff_id);
+    Ok(sizes.map_err(store("look for a layer's length"))?.tar_bytes)
+}
+
+/// The length of the tar in a blob by unpacking it; it is noted, so that this is done once.
+fn counted(blob: &Descriptor, diff_id: DiffId, job: Job) -> Result<u64, ExportError> {
+    let size_bytes = unpack_checked(blob, diff_id, &mut io::sink(), job)?;
+    let sizes = TarSizes { tar_bytes: Some(size_bytes), files_bytes: None };
+    job.lease.set_tar_sizes(diff_id, sizes).map_err(store("note a layer's length"))?;
+    Ok(size_bytes)
 }
 
 /// What a gzip blob says of the length of what it holds; `None` when it is no gzip, or cannot mean that.
@@ -264,21 +326,37 @@ fn blob_of(image: &BuiltImage, at: usize, job: Job) -> Result<Option<Descriptor>
     })
 }
 
-/// Writes the tar in a blob; gives its length. One that is longer than `longest` is not written to its end.
-fn unpack(
+/// Writes the tar in a blob and sees that it is the right one; gives its length.
+fn unpack_checked(
     blob: &Descriptor,
     diff_id: DiffId,
-    longest: Option<u64>,
     out: &mut dyn Write,
     job: Job,
 ) -> Result<u64, ExportError> {
     let mut tar = Hashing::new(layer::decompress(open_blob(job, blob)?));
+    let size_bytes = pour(&mut tar, None, diff_id, out, job)?;
+    let found = tar.finish();
+    if found != diff_id.0 {
+        let what = format!("the tar in blob {}", blob.digest);
+        return Err(Failure::Digest { what, expected: diff_id.0, found }.into());
+    }
+    Ok(size_bytes)
+}
+
+/// Writes what a reader gives; gives its length. What is longer than `longest` is not written to its end.
+fn pour(
+    from: &mut dyn Read,
+    longest: Option<u64>,
+    diff_id: DiffId,
+    out: &mut dyn Write,
+    job: Job,
+) -> Result<u64, ExportError> {
     let mut buffer = vec![0; 256 << 10];
     let mut size_bytes = 0;
     loop {
         job.check()?;
-        let count = match tar.read(&mut buffer) {
-            Ok(0) => break,
+        let count = match from.read(&mut buffer) {
+            Ok(0) => return Ok(size_bytes),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
@@ -292,12 +370,6 @@ fn unpack(
         }
         out.write_all(&buffer[..count]).map_err(crate::error::write(ARCHIVE))?;
     }
-    let found = tar.finish();
-    if found != diff_id.0 {
-        let what = format!("the tar in blob {}", blob.digest);
-        return Err(Failure::Digest { what, expected: diff_id.0, found }.into());
-    }
-    Ok(size_bytes)
 }
 
 /// Tells the progress of what is written.

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use exporter::{
-    BuiltImage, Engine, EngineKind, EnginePlaces, ExportErrorKind as Kind, HandedOff, LayerSource,
+    BuiltImage, Engine, EngineAddress, EngineKind, EnginePlaces, ExportErrorKind as Kind, HandedOff, LayerSource,
 };
 use layer::{Compression, Encoding};
 use oci::{DiffId, Digest, History, ImageConfig};
@@ -34,7 +34,7 @@ impl Service {
 
     fn wait_for(&mut self, socket: &Path) -> Engine {
         let started = Instant::now();
-        let places = EnginePlaces { any: vec![socket.to_owned()], ..EnginePlaces::default() };
+        let places = EnginePlaces { any: vec![socket.to_owned().into()], ..EnginePlaces::default() };
         loop {
             match Engine::find(&EngineKind::Any, &places, &Cancel::new()) {
                 Ok(engine) => return engine,
@@ -162,7 +162,7 @@ fn without_an_engine_the_error_names_the_sockets() {
         assert_eq!(error.kind(), Kind::Engine);
         error.to_string()
     };
-    let sockets = vec!["/nonexistent/a.sock".into()];
+    let sockets = vec![EngineAddress::Unix("/nonexistent/a.sock".into())];
     let podman_program = true;
     let places = EnginePlaces {
         any: sockets.clone(),
@@ -174,8 +174,8 @@ fn without_an_engine_the_error_names_the_sockets() {
     assert_eq!(find(EngineKind::Any, &places), tried);
     let tried = "there is no Podman: tried /nonexistent/a.sock, the program podman";
     assert_eq!(find(EngineKind::Podman, &places), tried);
-    let elsewhere = Some("tcp://h:1".to_owned());
+    let elsewhere = Some("ssh://h is reached through ssh".to_owned());
     let places = EnginePlaces { elsewhere, ..EnginePlaces::default() };
-    let said = "there is no Docker engine: tcp://h:1 is no unix socket";
+    let said = "there is no Docker engine: ssh://h is reached through ssh";
     assert_eq!(find(EngineKind::Docker, &places), said);
 }

@@ -185,12 +185,16 @@ impl Reader<'_> {
             prefix.clone_from(&location);
         }
         if prefix.is_empty() {
-            return Err(wrong("a [[registry]] needs a prefix or a location".to_owned()));
+            let text = "a [[registry]] needs a location: add `location = \"registry.example\"`";
+            return Err(wrong(text.to_owned()));
         }
         check_location(&prefix, true).map_err(&wrong)?;
         let is_wildcard = prefix.starts_with('*');
         if location.is_empty() && !is_wildcard {
-            return Err(wrong(format!("the [[registry]] of prefix {prefix} has no location")));
+            return Err(wrong(format!(
+                "the [[registry]] of prefix {prefix} has no location: add `location = \"{prefix}\"`, or \
+                 the place that stands for it"
+            )));
         }
         if !location.is_empty() {
             check_location(&location, false).map_err(&wrong)?;
@@ -210,7 +214,8 @@ impl Reader<'_> {
         let table = table.into_inner();
         let location = table.location.trim_end_matches('/').to_owned();
         if location.is_empty() {
-            return Err(wrong("a mirror needs a location".to_owned()));
+            let text = "a mirror needs a location: add `location = \"mirror.example\"`";
+            return Err(wrong(text.to_owned()));
         }
         check_location(&location, false).map_err(&wrong)?;
         let pulls = match table.pull_from_mirror.as_ref().map(|p| p.get_ref().as_str()) {

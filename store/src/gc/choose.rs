@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use super::GcPolicy;
 use super::inventory::Inventory;
 use super::item::{Holder, Item, ItemKind};
+use crate::partial;
 
 /// Milliseconds that even the quickest thing costs: a step has to be started, a server asked.
 const COST_MIN_MS: f64 = 100.0;
@@ -24,7 +25,10 @@ pub(super) fn choose(found: &Inventory, policy: &GcPolicy, now_secs: i64) -> Vec
     let mut choice = Choice::new(found, policy);
     if policy.filter.is_empty() {
         for (at, node) in found.nodes.iter().enumerate() {
-            if node.is_garbage {
+            let item = &node.item;
+            let is_given_up =
+                item.kind == ItemKind::Partial && partial::is_given_up(item.used_secs, now_secs);
+            if node.is_garbage || is_given_up {
                 choice.take(at);
             }
         }

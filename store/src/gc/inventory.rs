@@ -14,7 +14,7 @@ use crate::error::{StoreError, at};
 use crate::images::{self, StoredImage};
 use crate::layout::Store;
 use crate::usage::{self, Counted};
-use crate::{CacheMountId, blobs, cache_mounts, chains, layers, manifests, records};
+use crate::{CacheMountId, blobs, cache_mounts, chains, layers, manifests, partial, records};
 
 /// An item and what a collection has to know of it.
 pub(super) struct Node {
@@ -56,7 +56,8 @@ pub(super) struct Inventory {
 }
 
 /// Directories whose size belongs to items.
-const ITEM_AREAS: &[&str] = &["blobs", "cache-mounts", "layers", "manifests", "sources", "stat"];
+const ITEM_AREAS: &[&str] =
+    &["blobs", "cache-mounts", "layers", "manifests", "partial", "sources", "stat"];
 
 /// Looks at everything. Layers before what needs them: a layer that is newer than the list is not judged.
 pub(super) fn take(store: &Store) -> Result<Inventory, StoreError> {
@@ -69,10 +70,13 @@ pub(super) fn take(store: &Store) -> Result<Inventory, StoreError> {
     for area in ["sources", "stat"] {
         add_files(store.disk(), &mut found, area, ItemKind::Source).map_err(at("list", area))?;
     }
+    add_files(store.disk(), &mut found, partial::AREA, ItemKind::Partial)
+        .map_err(at("list", partial::AREA))?;
     let images = store.images()?;
     add_users(store, &mut found, &images)?;
     mark_unreached(store, &mut found, &images)?;
     mark_holders(&mut found, &protect::protected(store, &images)?);
+    mark_transfers(store.disk(), &mut found)?;
     add_others(store.disk(), &mut found).map_err(at("list", "."))?;
     found.total_bytes = found.nodes.iter().map(|node| node.item.bytes).sum::<u64>()
         + found.others.values().sum::<u64>();
@@ -313,6 +317,17 @@ fn mark_holders(found: &mut Inventory, protected: &Protected) {
     for node in &mut found.nodes {
         node.item.holder = protected.holder(&node.path);
     }
+}
+
+/// What a running transfer goes on with.
+fn mark_transfers(disk: &Disk, found: &mut Inventory) -> Result<(), StoreError> {
+    for node in found.nodes.iter_mut().filter(|node| node.item.kind == ItemKind::Partial) {
+        let path = node.path.as_str();
+        if partial::is_in_use(disk, path).map_err(at("look at", path))? {
+            node.item.holder = Holder::Process;
+        }
+    }
+    Ok(())
 }
 
 /// The size of everything that is no item.

@@ -15,6 +15,8 @@ pub enum ItemKind {
     Mount,
     /// What is remembered of URLs and directories that builds read.
     Source,
+    /// The beginning of a blob whose transfer was broken off; the next one goes on there.
+    Partial,
 }
 
 /// Who needs something. A collection takes what nobody needs, on request what only an image without a name needs, and

@@ -14,8 +14,8 @@ use crate::images::StoredImage;
 use crate::layout::Store;
 use crate::lease::{self, Lease};
 use crate::{
-    boot, cache_mounts, census, disk, images, layers, listings, places, records, repo_digests,
-    trash,
+    boot, cache_mounts, census, disk, images, layers, listings, partial, places, records,
+    repo_digests, trash,
 };
 
 /// Objects that are removed while the store is locked once.
@@ -72,6 +72,9 @@ fn take(
     if node.item.kind == ItemKind::Mount {
         let gone = cache_mounts::discard_unused(disk, path, is_as_seen);
         return gone.map_err(at("remove", path));
+    }
+    if node.item.kind == ItemKind::Partial {
+        return partial::remove(disk, path, is_as_seen);
     }
     if !is_as_seen(disk.stat(path).map_err(at("look at", path))?.as_ref()) {
         return Ok(false);

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use oci::{ChainId, DiffId, Digest};
 
 use super::fixture::*;
+use crate::TarSizes;
 use crate::fault::testing;
 use crate::{
     AttachedManifest, LayerBlob, Store, StoreOptions, StoredManifest, Tagged, TaggedIndex,
@@ -203,14 +204,47 @@ fn chains_manifests_and_layer_blobs_come_back() {
         digest: blob,
         size_bytes,
     };
-    lease.set_tar_files_bytes(diff_id, 7).expect("nothing to add to");
+    let sizes = TarSizes { tar_bytes: Some(10), files_bytes: Some(7) };
+    lease.set_tar_sizes(diff_id, sizes).expect("nothing to add to");
     lease.set_layer_blob(diff_id, &blob).expect("set");
-    assert_eq!(store.tar_files_bytes(diff_id).expect("read"), None);
-    lease.set_tar_files_bytes(diff_id, 7).expect("set");
+    assert_eq!(store.tar_sizes(diff_id).expect("read"), TarSizes::default());
+    lease.set_tar_sizes(diff_id, TarSizes { files_bytes: None, ..sizes }).expect("set");
+    lease.set_tar_sizes(diff_id, TarSizes { tar_bytes: None, ..sizes }).expect("set");
     let gone = LayerBlob { compression: "zstd".to_owned(), digest: digest("gone"), ..blob.clone() };
     lease.set_layer_blob(diff_id, &gone).expect("set");
     assert_eq!(lease.layer_blobs(diff_id).expect("list"), [blob]);
-    assert_eq!(store.tar_files_bytes(diff_id).expect("read"), Some(7), "a new note keeps it");
+    assert_eq!(store.tar_sizes(diff_id).expect("read"), sizes, "a new note keeps them");
+}
+
+#[test]
+fn every_blob_that_was_found_to_be_a_tar_is_remembered_but_one_is_taken() {
+    let root = Root::new();
+    let store = root.open();
+    let lease = store.lease().expect("lease");
+    let diff_id = DiffId(digest("tar"));
+    let blob = |text: &str| {
+        let (digest, size_bytes) = lease.put_blob(None, &mut text.as_bytes()).expect("store");
+        let (compression, media_type) = ("gzip".to_owned(), "m".to_owned());
+        LayerBlob { compression, media_type, digest, size_bytes }
+    };
+    let is_known = |blob: &LayerBlob| lease.is_layer_blob(diff_id, &blob.digest).expect("look");
+    let (first, second, odd) = (blob("first"), blob("second"), blob("odd"));
+    assert!(!is_known(&first));
+    lease.set_layer_blob(diff_id, &first).expect("set");
+    lease.note_other_layer_blob(diff_id, &odd).expect("note");
+    lease.set_layer_blob(diff_id, &second).expect("set");
+    assert_eq!(lease.layer_blobs(diff_id).expect("list"), [second.clone()]);
+    assert!(is_known(&first) && is_known(&second) && is_known(&odd));
+    lease.note_other_layer_blob(diff_id, &second).expect("it stays taken");
+    assert_eq!(lease.layer_blobs(diff_id).expect("list"), [second.clone()]);
+    // Taken once more, it is noted once.
+    lease.set_layer_blob(diff_id, &first).expect("set");
+    assert_eq!(lease.layer_blobs(diff_id).expect("list"), std::slice::from_ref(&first));
+    // Not every one for ever, but those that are taken.
+    for at in 0..20 {
+        lease.note_other_layer_blob(diff_id, &blob(&format!("{at}"))).expect("note");
+    }
+    assert!(is_known(&first) && !is_known(&odd) && !is_known(&blob("1")) && is_known(&blob("19")));
 }
 
 #[test]

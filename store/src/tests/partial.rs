@@ -5,7 +5,7 @@ use std::io::{self, Read, Write as _};
 use oci::Digest;
 
 use super::fixture::*;
-use crate::GcPolicy;
+use crate::{GcFilter, GcPolicy, Holder, ItemKind};
 
 /// Long enough to be kept.
 fn content() -> Vec<u8> {
@@ -93,14 +93,34 @@ fn a_collection_of_everything_takes_unfinished_blobs() {
         writer
     };
     let all = GcPolicy { all: true, ..GcPolicy::default() };
+    let held = |holder: Holder| {
+        let usage = store.usage().expect("counted");
+        let items = usage.items.into_iter().filter(|item| item.kind == ItemKind::Partial);
+        let items: Vec<_> = items.collect();
+        assert_eq!(items.len(), 1, "{items:?}");
+        assert!(items[0].bytes >= 1_500_000 && items[0].holder == holder, "{items:?}");
+    };
     let writer = write();
+    held(Holder::Process);
     store.gc(&all).expect("a collection");
     assert_eq!(partial(&store).len(), 1, "somebody is at it");
     drop(writer);
+    held(Holder::Nobody);
     store.gc(&GcPolicy::default()).expect("a collection");
+    let of_images = GcFilter { kinds: vec![ItemKind::Blob], ..GcFilter::default() };
+    store.gc(&GcPolicy { filter: of_images, ..all.clone() }).expect("a collection");
+    let told = store.gc(&GcPolicy { dry_run: true, ..all.clone() }).expect("a collection");
+    assert_eq!(told.count(ItemKind::Partial), 1);
     assert_eq!(partial(&store).len(), 1, "it may be gone on with");
-    store.gc(&all).expect("a collection");
+    let report = store.gc(&all).expect("a collection");
+    assert_eq!((report.count(ItemKind::Partial), report.bytes), (1, told.bytes));
     assert_eq!(partial(&store), [""; 0]);
+    drop(write());
+    let path = store.disk().path(&format!("partial/{}", partial(&store)[0]));
+    let file = std::fs::File::options().append(true).open(path).expect("there");
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("old");
+    store.gc(&GcPolicy::default()).expect("a collection");
+    assert_eq!(partial(&store), [""; 0], "given up");
     drop(write());
     lease.forget_partial_blob(&digest).expect("forgotten");
     assert_eq!(partial(&store), [""; 0]);

@@ -26,6 +26,8 @@ pub(super) struct Build {
     pub(super) store: Option<String>,
     /// Arguments of builds of the same context that run at the same time.
     pub(super) besides: Vec<Vec<String>>,
+    /// Ctrl-C is pressed once standard error has this.
+    pub(super) interrupt: Option<String>,
     pub(super) facts: Vec<Line>,
 }
 
@@ -178,6 +180,7 @@ impl Build {
             agent: false,
             store: None,
             besides: Vec::new(),
+            interrupt: None,
             facts: Vec::new(),
         };
         let mut platform = None;
@@ -207,6 +210,7 @@ impl Build {
             "context" => self.context = Some(value.to_owned()),
             "beside" => self.besides.push(words::shell(value)?),
             "store" => self.store = Some(value.to_owned()),
+            "interrupt" => self.interrupt = Some(value.to_owned()),
             "stdin" => self.stdin = Some(value.to_owned()),
             "env" => {
                 let (name, value) = value.split_once('=').ok_or("not NAME=VALUE")?;

@@ -1,5 +1,6 @@
 //! Runs shale for one build of a case, with a limit of time, and reads what came of it.
 
+use std::io::Read;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, Output as Ended, Stdio};
@@ -67,10 +68,13 @@ pub(super) fn run(
         let file = std::fs::File::open(&path).map_err(|error| format!("stdin {stdin}: {error}"))?;
         command.stdin(file);
     }
+    let interrupt = build.interrupt.as_ref().map(|text| stage.placeholders().outward(text));
     let line = shown(&command);
-    let besides: Vec<_> =
-        besides.into_iter().map(|beside| std::thread::spawn(move || with_limit(beside))).collect();
-    let ended = with_limit(command)?;
+    let besides: Vec<_> = besides
+        .into_iter()
+        .map(|beside| std::thread::spawn(move || with_limit(beside, None)))
+        .collect();
+    let ended = with_limit(command, interrupt)?;
     for beside in besides {
         let beside = beside.join().map_err(|_| "the build beside it was lost".to_owned())??;
         if !beside.status.success() {
@@ -158,12 +162,35 @@ fn shown(command: &Command) -> String {
     format!("shale {}", words.collect::<Vec<_>>().join(" "))
 }
 
-fn with_limit(mut command: Command) -> Result<Ended, String> {
-    let child = command.spawn().map_err(|error| format!("shale does not start: {error}"))?;
+/// Reads all that a program says; sends its process group what a terminal sends at Ctrl-C, when it has said a text.
+fn interrupted(mut stderr: impl Read, text: &str, group: Pid) -> Vec<u8> {
+    let (mut said, mut piece, mut is_sent) = (Vec::new(), [0; 4096], false);
+    while let Ok(count @ 1..) = stderr.read(&mut piece) {
+        said.extend_from_slice(&piece[..count]);
+        if !is_sent && String::from_utf8_lossy(&said).contains(text) {
+            is_sent = true;
+            let _ = kill_process_group(group, Signal::INT);
+        }
+    }
+    said
+}
+
+fn with_limit(mut command: Command, interrupt: Option<String>) -> Result<Ended, String> {
+    let mut child = command.spawn().map_err(|error| format!("shale does not start: {error}"))?;
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let group = group.expect("a process has an id above 0");
+    let watched = interrupt.and_then(|text| {
+        let stderr = child.stderr.take()?;
+        Some(std::thread::spawn(move || interrupted(stderr, &text, group)))
+    });
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    std::thread::spawn(move || {
+        let mut ended = child.wait_with_output();
+        if let (Ok(ended), Some(watched)) = (&mut ended, watched) {
+            ended.stderr = watched.join().unwrap_or_default();
+        }
+        sender.send(ended)
+    });
     if let Ok(ended) = receiver.recv_timeout(LIMIT) {
         return ended.map_err(|error| format!("shale cannot be waited for: {error}"));
     }

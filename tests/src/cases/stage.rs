@@ -56,9 +56,9 @@ impl Placeholders {
         self.0.iter().fold(content.to_vec(), replace)
     }
 
-    /// Puts the placeholders back. A bare port is left alone: it may be any number.
+    /// Puts the placeholders back. A bare port is left alone: it may be any number; so is a path in a message.
     pub(super) fn inward(&self, text: &str) -> String {
-        let back = self.0.iter().filter(|(word, _)| *word != "@port@");
+        let back = self.0.iter().filter(|(word, _)| !["@port@", "@here@"].contains(word));
         back.fold(text.to_owned(), |text, (word, value)| text.replace(value, word))
     }
 }
@@ -84,7 +84,9 @@ fn salt(name: &str) -> String {
 
 impl Stage {
     /// Makes the directories below `top`.
-    pub(super) fn new(top: PathBuf, placeholders: Placeholders) -> std::io::Result<Stage> {
+    pub(super) fn new(top: PathBuf, mut placeholders: Placeholders) -> std::io::Result<Stage> {
+        let here = top.join("context").to_string_lossy().into_owned();
+        placeholders.0.push(("@here@", here));
         for below in ["context", "http", "out"] {
             make_directory(&top.join(below))?;
         }

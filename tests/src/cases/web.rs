@@ -94,7 +94,13 @@ struct Target {
 
 fn target(request: &Request, sites: &Mutex<Sites>) -> Option<Target> {
     let path = request.path();
-    let (name, path) = path.trim_start_matches('/').split_once('/')?;
+    // A registry's requests begin so; the repository's first part is then the case.
+    let (below, path) = match path.strip_prefix("/v2/") {
+        Some(path) => ("v2/", path),
+        None => ("", path.trim_start_matches('/')),
+    };
+    let (name, path) = path.split_once('/')?;
+    let path = &format!("{below}{path}");
     if path.split('/').any(|part| part == "..") {
         return None;
     }
@@ -214,6 +220,9 @@ mod tests {
         };
         let secret = Answer { password: Some("me:word".to_owned()), ..Answer::default() };
         let token = Answer { token: Some("word".to_owned()), ..Answer::default() };
+        let below = root.path().join("v2/r/manifests");
+        std::fs::create_dir_all(&below).unwrap();
+        std::fs::write(below.join("1"), "text\n").unwrap();
         let answers = [
             ("away", told(Some(302), "Location: /c/f")),
             ("bare", told(None, "ETag: -")),
@@ -235,7 +244,8 @@ mod tests {
         assert!(starts("HEAD /c/f", "", "200").ends_with("\r\n\r\n"));
         assert!(!starts("GET /c/bare", "", "200").contains("ETag"));
         assert!(starts("GET /c/away", "", "302").contains("Location: /c/f\r\n"));
-        for missing in ["/c/none", "/d/f", "/c/../f"] {
+        assert!(starts("GET /v2/c/r/manifests/1", "", "200").ends_with("\r\n\r\ntext\n"));
+        for missing in ["/c/none", "/d/f", "/c/../f", "/v2/", "/v2/d/f"] {
             starts(&format!("GET {missing}"), "", "404");
         }
         assert!(starts("GET /c/secret", "", "401").contains("Basic realm"));
@@ -244,7 +254,7 @@ mod tests {
         starts("GET /c/f2", "Authorization: Bearer word\r\n", "404");
         let log = web.take_log("c");
         assert_eq!(log[0], ("GET".to_owned(), "f?q=1".to_owned()));
-        assert_eq!((log.len(), web.take_log("c").len()), (10, 0));
+        assert_eq!((log.len(), web.take_log("c").len()), (11, 0));
         web.close("c");
         starts("GET /c/f", "", "404");
     }

@@ -48,9 +48,13 @@ impl Wrong {
         Wrong { name, image, pull: words, build: words }
     }
 
-    /// Shows when it is unpacked: a pull keeps layers as they came.
-    fn unpacked(name: &'static str, image: TestImage, words: &'static str) -> Wrong {
-        Wrong { name, image, pull: "", build: words }
+    /// Both see it when they unpack: a pull to compare digests, a build to have the files.
+    fn unpacked(
+        name: &'static str,
+        image: TestImage,
+        (pull, build): (&'static str, &'static str),
+    ) -> Wrong {
+        Wrong { name, image, pull, build }
     }
 
     fn judge(&self) -> Result<(), String> {
@@ -89,21 +93,21 @@ fn wrong_layers() -> Vec<Wrong> {
     let mut huge = tar();
     huge[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
     fix_checksum(&mut huge);
-    let bad = "cannot be unpacked";
+    let (other, bad) = ("but its config says", "cannot be unpacked");
     let html = b"<html>sign in</html>".to_vec();
     let (long, short) =
         (with_manifest(&size, &size_member(99_999)), with_manifest(&size, &size_member(9)));
     let digest = digest_of(&gzipped);
     vec![
-        Wrong::unpacked("another diff id", other_diff_id, "its config says"),
-        Wrong::unpacked("layer of another image", with_layer(gzip(&other_tar)), "its config says"),
-        Wrong::unpacked("layer that is cut", with_layer(cut), bad),
-        Wrong::unpacked("layer that is no tar", with_layer(html), bad),
-        Wrong::unpacked("layer with something behind it", with_layer(behind), bad),
+        Wrong::at_once("another diff id", other_diff_id, other),
+        Wrong::at_once("layer of another image", with_layer(gzip(&other_tar)), other),
+        Wrong::at_once("layer that is cut", with_layer(cut), bad),
+        Wrong::unpacked("layer that is no tar", with_layer(html), (other, bad)),
+        Wrong::at_once("layer with something behind it", with_layer(behind), bad),
         Wrong::unpacked(
             "layer of a terabyte",
             with_layer(gzip(&huge)),
-            "unpacks to more than 64 GiB",
+            (other, "unpacks to more than 64 GiB"),
         ),
         Wrong::at_once("layer shorter than said", long, "not 99999 bytes"),
         Wrong::at_once("layer longer than said", short, "not 9 bytes"),

@@ -287,16 +287,6 @@ fn standard_input_is_read_once_and_handed_on() {
 }
 
 #[test]
-fn an_engine_s_socket_is_the_user_s_choice() {
-    let mut around = around();
-    assert_eq!(engine_sockets(&around)[0], Path::new("/var/run/docker.sock"));
-    around.vars.insert("XDG_RUNTIME_DIR".into(), "/run/user/5".into());
-    assert_eq!(engine_sockets(&around)[0], Path::new("/run/user/5/docker.sock"));
-    around.vars.insert("DOCKER_HOST".into(), "unix:///x.sock".into());
-    assert_eq!(engine_sockets(&around), [Path::new("/x.sock")]);
-}
-
-#[test]
 fn a_wrong_value_names_its_flag_and_the_remedy() {
     let check = |arguments: &[&str], want: &str, hint: &str| {
         let error = parse(&[arguments, &["tmp"]].concat()).map(|_| ()).expect_err(want);

@@ -1,15 +1,11 @@
 //! `EXPERIMENTAL_BUILDKIT_SOURCE_POLICY`: a file with rules for sources, as buildx reads it (NCTX-15).
 
-use std::io::Read as _;
 use std::path::Path;
 
 use planner::{PolicyAction, PolicyRule, SourcePolicy};
 use serde::Deserialize;
 
 use crate::args::UsageError;
-
-/// Longer files are no policies.
-const FILE_MAX_BYTES: u64 = 4 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,13 +73,7 @@ pub(crate) fn read_policy(path: &Path) -> Result<SourcePolicy, UsageError> {
         UsageError::new(format!("source policy {}: {why}", path.display()))
             .with_hint("it is named by EXPERIMENTAL_BUILDKIT_SOURCE_POLICY")
     };
-    let mut text = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-    let read = file.take(FILE_MAX_BYTES + 1).read_to_end(&mut text);
-    read.map_err(|error| failed(error.to_string()))?;
-    if text.len() as u64 > FILE_MAX_BYTES {
-        return Err(failed("the file is too long".to_owned()));
-    }
+    let text = registry::read_local_file(path).map_err(|error| failed(error.to_string()))?;
     parse(&text).map_err(failed)
 }
 

@@ -64,14 +64,15 @@ impl Sizes<'_> {
         diff_id: DiffId,
     ) -> Result<Option<u64>, Failure> {
         let failed = store_error("cannot look at a layer");
+        // First what does not change when the unpacked layer goes.
+        if let Some(bytes) = self.store.tar_sizes(diff_id).map_err(&failed)?.files_bytes {
+            return Ok(Some(bytes));
+        }
         if let Some(layer) = image.stack.layers.get(at)
             && let Some(info) = self.store.layer_info(*layer).map_err(&failed)?
             && info.size_bytes.is_some()
         {
             return Ok(info.size_bytes);
-        }
-        if let Some(bytes) = self.store.tar_files_bytes(diff_id).map_err(&failed)? {
-            return Ok(Some(bytes));
         }
         let blobs = self.lease.layer_blobs(diff_id).map_err(&failed)?;
         Ok(blobs.first().map(|blob| blob.size_bytes))

@@ -1,0 +1,195 @@
+//! Connections to engines: unix sockets, and TCP with or without TLS.
+//!
+//! Owns what an address looks like and who is trusted at its other end. Refuses to know what is said.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+/// Where an engine listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineAddress {
+    /// A unix socket.
+    Unix(PathBuf),
+    /// A port of a host.
+    Tcp {
+        /// Its name or address, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+        /// How the connection is protected, if it is.
+        tls: Option<EngineTls>,
+    },
+}
+
+/// Certificates for a connection. The engine's is always checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineTls {
+    /// Certificates that the engine's is checked against; the machine's own without them.
+    pub ca: Option<PathBuf>,
+    /// Our certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl From<PathBuf> for EngineAddress {
+    fn from(path: PathBuf) -> EngineAddress {
+        EngineAddress::Unix(path)
+    }
+}
+
+/// A socket's path, or the address with its scheme.
+impl fmt::Display for EngineAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EngineAddress::Unix(path) => write!(f, "{}", path.display()),
+            EngineAddress::Tcp { host, port, .. } if host.contains(':') => {
+                write!(f, "tcp://[{host}]:{port}")
+            }
+            EngineAddress::Tcp { host, port, .. } => write!(f, "tcp://{host}:{port}"),
+        }
+    }
+}
+
+impl EngineAddress {
+    /// What requests name in their `Host` header.
+    pub(super) fn host_header(&self) -> String {
+        match self {
+            EngineAddress::Unix(_) => "engine".to_owned(),
+            EngineAddress::Tcp { .. } => self.to_string()["tcp://".len()..].to_owned(),
+        }
+    }
+}
+
+/// How long one try to connect to a host may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection of any kind, whose reads and writes come back now and then.
+pub(super) enum Connection {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Connection {
+    /// Connects. Reads and writes give up after `look_every`, to be asked again.
+    pub(super) fn open(address: &EngineAddress, look_every: Duration) -> io::Result<Connection> {
+        match address {
+            EngineAddress::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(look_every))?;
+                stream.set_write_timeout(Some(look_every))?;
+                Ok(Connection::Unix(stream))
+            }
+            EngineAddress::Tcp { host, port, tls } => {
+                let config = tls.as_ref().map(|tls| Ok::<_, io::Error>((tls_config(tls)?, host)));
+                let config = config.transpose()?;
+                let stream = connect(host, *port)?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(look_every))?;
+                stream.set_write_timeout(Some(look_every))?;
+                let Some((config, host)) = config else { return Ok(Connection::Tcp(stream)) };
+                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+                let client = ClientConnection::new(Arc::new(config), name);
+                let client = client.map_err(io::Error::other)?;
+                Ok(Connection::Tls(Box::new(StreamOwned::new(client, stream))))
+            }
+        }
+    }
+
+    /// Nothing more is sent: what was is a part.
+    pub(super) fn cut(&self) -> io::Result<()> {
+        match self {
+            Connection::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Connection::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Connection::Tls(stream) => stream.sock.shutdown(Shutdown::Write),
+        }
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Connection::Unix(stream) => stream.read(buffer),
+            Connection::Tcp(stream) => stream.read(buffer),
+            Connection::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Connection::Unix(stream) => stream.write(bytes),
+            Connection::Tcp(stream) => stream.write(bytes),
+            Connection::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Connection::Unix(_) | Connection::Tcp(_) => Ok(()),
+            // What it has taken may still be unsent.
+            Connection::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// Tries all addresses of a host.
+fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = None;
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::Error::other("the host has no address")))
+}
+
+fn tls_config(tls: &EngineTls) -> io::Result<ClientConfig> {
+    let roots = roots(tls.ca.as_deref())?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots);
+    let Some((certificate, key)) = &tls.identity else {
+        return Ok(config.with_no_client_auth());
+    };
+    let chain = certificates(certificate)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| in_file(key, error))?;
+    config.with_client_auth_cert(chain, private).map_err(|error| in_file(certificate, error))
+}
+
+fn roots(ca: Option<&Path>) -> io::Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    let Some(ca) = ca else {
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(store);
+    };
+    for certificate in certificates(ca)? {
+        store.add(certificate).map_err(|error| in_file(ca, error))?;
+    }
+    Ok(store)
+}
+
+fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let all = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    let all: Vec<_> = all.map_err(|error| in_file(file, error))?;
+    match all.is_empty() {
+        true => Err(in_file(file, "there is no certificate in it")),
+        false => Ok(all),
+    }
+}
+
+fn in_file(file: &Path, error: impl fmt::Display) -> io::Error {
+    io::Error::other(format!("{}: {error}", file.display()))
+}

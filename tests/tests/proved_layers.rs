@@ -1,0 +1,150 @@
+//! What an image's config says of its layers is seen to be true before the image gets a name and before anybody gets a
+//! layer of it, once for each blob (spec/security.md R3).
+
+use testkit::image::{TestImage, descriptor, gzip};
+use testkit::registry::TestRegistry;
+use testkit::rootfs::TarBuilder;
+use world::World;
+
+const LIE: &str = "but its config says";
+
+fn tar(name: &str, length: usize) -> Vec<u8> {
+    TarBuilder::new().file(name, 0o644, &vec![b'x'; length]).finish()
+}
+
+/// An image whose second layer is the tar of another one than its config says.
+fn liar() -> TestImage {
+    TestImage::with_config(&[tar("a", 9000), tar("evil", 20)], |config| {
+        config.rootfs.diff_ids[1].0 = digest(&tar("good", 20)).parse().unwrap();
+    })
+}
+
+fn digest(bytes: &[u8]) -> String {
+    descriptor("", bytes).digest.to_string()
+}
+
+fn notes(world: &World) -> std::path::PathBuf {
+    world.store().join("layer-blobs")
+}
+
+#[test]
+fn a_pull_of_a_lying_image_names_nothing() {
+    let (world, registry) = (World::new(), TestRegistry::start());
+    let image = liar();
+    image.push_to(&registry, "app", "1");
+    let name = registry.name("app:1");
+    let blob = digest(&image.layers[1]);
+    let (found, said) = (digest(&tar("evil", 20)), digest(&tar("good", 20)));
+    for _ in 0..2 {
+        world.shale(&["pull", &name]).fails(4, &[&blob, &found, LIE, &said]);
+        assert_eq!(world.shale(&["images", "-aq"]).ok(), "");
+    }
+    // The layer that is what it says was noted.
+    assert_eq!(std::fs::read_dir(notes(&world)).unwrap().count(), 1);
+}
+
+#[test]
+fn a_name_stays_with_the_image_that_told_the_truth() {
+    let (world, registry) = (World::new(), TestRegistry::start());
+    let honest = TestImage::new(&[tar("a", 9000), tar("good", 20)]);
+    honest.push_to(&registry, "app", "1");
+    let name = registry.name("app:1");
+    world.shale(&["pull", &name]).ok();
+    let before = world.shale(&["images", "--digests", "--no-trunc"]).ok().to_owned();
+    // The same config over other bytes.
+    let mut liar = liar();
+    let (old, new) = (&honest.layers[1], &liar.layers[1]);
+    let text = String::from_utf8(honest.manifest.clone()).unwrap();
+    let text = text.replace(&digest(old), &digest(new));
+    let size = |bytes: &[u8]| format!("\"size\": {}", bytes.len());
+    liar.manifest = text.replace(&size(old), &size(new)).into_bytes();
+    liar.config = honest.config.clone();
+    liar.push_to(&registry, "app", "1");
+    world.shale(&["pull", &name]).fails(4, &[LIE]);
+    assert_eq!(world.shale(&["images", "--digests", "--no-trunc"]).ok(), before);
+    assert!(world.shale(&["save", &name, "-o", "whole.tar"]).code == Some(0));
+}
+
+#[test]
+fn what_was_proved_is_not_read_again_and_what_was_not_is_before_it_goes_out() {
+    let (world, registry) = (World::new(), TestRegistry::start());
+    let image = TestImage::new(&[tar("a", 9000), tar("b", 70_000)]);
+    image.push_to(&registry, "app", "1");
+    let (name, other) = (registry.name("app:1"), registry.name("other:1"));
+    world.shale(&["pull", &name]).ok();
+    let sizes = || world.shale(&["history", "--format", "{{.Size}}", &name]).ok().to_owned();
+    assert_eq!(sizes(), "70kB\n9kB");
+    // As a store of an earlier version has it.
+    std::fs::remove_dir_all(notes(&world)).unwrap();
+    std::fs::create_dir(notes(&world)).unwrap();
+    world.shale(&["tag", &name, &other]).ok();
+    world.shale(&["push", &other]).ok();
+    assert_eq!(std::fs::read_dir(notes(&world)).unwrap().count(), 2);
+    assert_eq!(sizes(), "70kB\n9kB");
+    // A blob whose note is there is not opened: this one cannot be.
+    let blob =
+        world.store().join("blobs/sha256").join(&digest(&image.layers[1])["sha256:".len()..]);
+    let (whole, size) = (std::fs::read(&blob).unwrap(), image.layers[1].len());
+    std::fs::write(&blob, vec![0; size]).unwrap();
+    world.shale(&["pull", &name]).ok();
+    std::fs::remove_dir_all(notes(&world)).unwrap();
+    std::fs::create_dir(notes(&world)).unwrap();
+    world.shale(&["pull", &name]).fails(4, &[LIE]);
+    world.shale(&["push", &other]).fails(1, &[LIE, "shale rmi"]);
+    world.shale(&["save", &name, "-o", "no.tar"]).fails(1, &[LIE]);
+    assert!(!world.path("no.tar").exists());
+    std::fs::write(&blob, whole).unwrap();
+    world.shale(&["push", &other]).ok();
+}
+
+#[test]
+fn a_layer_that_is_only_passed_on_is_looked_into_on_the_way() {
+    let world = World::new();
+    let (from, to) = (TestRegistry::start(), TestRegistry::start());
+    liar().push_to(&from, "app", "1");
+    world.dockerfile(&format!("FROM {}\nENV a=b\n", from.name("app:1")));
+    // Nothing is unpacked for this, the layers go from one registry to the other.
+    let target = to.name("made:1");
+    world.build(&["-t", &target, "--push"]).fails(4, &[LIE]);
+    assert!(to.manifest("made", "1").is_none());
+}
+
+#[test]
+fn a_blob_of_two_layers_is_one_of_them() {
+    let (world, registry) = (World::new(), TestRegistry::start());
+    // The same blob twice, and the config says two things of it.
+    let image = TestImage::with_config(&[tar("a", 10), tar("a", 10)], |config| {
+        config.rootfs.diff_ids[1].0 = digest(b"other").parse().unwrap();
+    });
+    image.push_to(&registry, "app", "1");
+    world.shale(&["pull", &registry.name("app:1")]).fails(4, &[LIE]);
+    let image = TestImage::new(&[tar("a", 10), tar("a", 10)]);
+    image.push_to(&registry, "app", "2");
+    world.shale(&["pull", &registry.name("app:2")]).ok();
+}
+
+#[test]
+fn layers_of_every_compression_are_proved() {
+    let (world, registry) = (World::new(), TestRegistry::start());
+    let tar = tar("a", 300_000);
+    let zstd = zstd::encode_all(&tar[..], 3).unwrap();
+    for (at, blob) in [tar.clone(), gzip(&tar), zstd, gzip(&tar[..50_000])].iter().enumerate() {
+        let mut image = TestImage::new(std::slice::from_ref(&tar));
+        let layer = descriptor("application/vnd.oci.image.layer.v1.tar+gzip", blob);
+        let mut manifest: serde_json::Value = serde_json::from_slice(&image.manifest).unwrap();
+        manifest["layers"][0]["digest"] = layer.digest.to_string().into();
+        manifest["layers"][0]["size"] = layer.size_bytes.into();
+        image.manifest = serde_json::to_vec(&manifest).unwrap();
+        image.layers = vec![blob.clone()];
+        image.push_to(&registry, "app", &at.to_string());
+        let name = registry.name(&format!("app:{at}"));
+        let run = world.shale(&["pull", &name]);
+        if at < 3 {
+            run.ok();
+            let shown = world.shale(&["images", "--format", "{{.Size}}", &name]);
+            assert_eq!(shown.ok(), "300kB", "{at}");
+        } else {
+            run.fails(4, &[LIE]);
+        }
+    }
+}
