@@ -1,8 +1,8 @@
 //! What may be said of an image beside the image: how it was built (SLSA provenance) and what is in it (an SBOM in
 //! SPDX), as in-toto statements.
 //!
-//! Owns the forms of these documents and what is read of package databases. Refuses to know where facts come from and
-//! where documents go: plain data or a tree in, JSON out. The same facts give the same bytes.
+//! Owns the forms of these documents and what is read of package databases, programs and archives. Refuses to know
+//! where facts come from and where documents go: plain data or a tree in, JSON out. The same facts give the same bytes.
 
 #![forbid(unsafe_code)]
 

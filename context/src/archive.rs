@@ -293,16 +293,7 @@ fn bad(name: &[u8], reason: &'static str) -> ContextError {
 }
 
 fn implied_dir(path: &[u8]) -> Entry {
-    Entry {
-        path: path.to_vec(),
-        kind: EntryKind::Directory { opaque: false },
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: Default::default(),
-        xattrs: Default::default(),
-        link_group: None,
-    }
+    Entry::plain(path, EntryKind::Directory { opaque: false })
 }
 
 #[cfg(test)]

@@ -59,6 +59,8 @@ pub struct Downloads<'a> {
     pub agent: &'a AgentFor<'a>,
     /// Whether nobody wants the content any more; asked while it comes in.
     pub cancelled: &'a dyn Fn() -> bool,
+    /// Is told how many bytes have come, and how many will if the server says it.
+    pub told: &'a dyn Fn(u64, Option<u64>),
 }
 
 /// The value of an Authorization header.
@@ -224,7 +226,9 @@ fn store(
     let file = OpenOptions::new().write(true).create_new(true).open(into);
     let mut file = file.map_err(ContextError::file("create", into))?;
     let size_max_bytes = request.size_max_bytes;
-    let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
+    let body = response.into_body();
+    let total_bytes = body.content_length();
+    let mut body = body.into_with_config().limit(u64::MAX).reader();
     let mut hasher = Hasher::new();
     let mut size_bytes = 0;
     let mut buffer = vec![0; 128 << 10];
@@ -243,6 +247,7 @@ fn store(
         }
         hasher.update(&buffer[..count]);
         file.write_all(&buffer[..count]).map_err(ContextError::file("write", into))?;
+        (downloads.told)(size_bytes, total_bytes);
     }
     let got = hasher.finish();
     match request.checksum {

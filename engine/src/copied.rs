@@ -78,16 +78,7 @@ mod tests {
     struct One(Mutex<Option<Digest>>);
 
     fn file() -> Entry {
-        Entry {
-            path: b"f".to_vec(),
-            kind: layer::EntryKind::File { size_bytes: 1, digest: None },
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: layer::Mtime { secs: 0, nanos: 0 },
-            xattrs: Default::default(),
-            link_group: None,
-        }
+        Entry::plain(b"f", layer::EntryKind::File { size_bytes: 1, digest: None })
     }
 
     impl Tree for One {

@@ -70,7 +70,8 @@ pub fn find_engine(
                  CONTAINER_HOST, or install podman"
             }
             (None, EngineKind::Containerd { .. }) => {
-                "install containerd's program ctr and have it in PATH"
+                "start containerd, name its socket (`--to containerd=/PATH.sock`, or \
+                 CONTAINERD_ADDRESS), and have its program ctr in PATH"
             }
             (None, EngineKind::Any | EngineKind::Docker) => {
                 "start the engine, or name it in DOCKER_HOST (unix:///path, tcp://host:port); \

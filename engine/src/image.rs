@@ -5,6 +5,7 @@
 mod ahead;
 mod blob;
 mod claims;
+mod elsewhere;
 mod fetch;
 mod growing;
 mod in_engine;

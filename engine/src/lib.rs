@@ -56,6 +56,7 @@ mod source;
 mod stack_tree;
 mod stop;
 mod stopper;
+mod told;
 mod transfer;
 mod value;
 mod vertex;
@@ -93,7 +94,7 @@ pub use request::{
 };
 pub use run_image::{RunImageRequest, run_image};
 pub use sizes::count_layers;
-pub use transfer::{Pulled, Pushed, local_tags, pull, push, remote_tags};
+pub use transfer::{Pulled, PushOptions, Pushed, local_tags, pull, push, remote_tags};
 pub use why::{
     BuildLog, Comparison, Different, FileDifference, FileList, InputKind, LoggedStep, Same,
     StepOutcome, last_build,

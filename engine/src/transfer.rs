@@ -123,22 +123,33 @@ pub struct Pushed {
     pub size_bytes: u64,
 }
 
-/// Pushes an image, or an index with all that it lists, under its name. With `platform` only the image for that one.
+/// How [`push`] goes.
+#[derive(Clone, Debug, Default)]
+pub struct PushOptions {
+    /// Only the image for this one.
+    pub platform: Option<Platform>,
+    /// Layers that may not be given on are sent all the same.
+    pub gives_foreign: bool,
+}
+
+/// Pushes an image, or an index with all that it lists, under its name.
 ///
 /// # Errors
 /// There is no such image, or the registry refuses it.
 pub fn push(
     reference: &Reference,
-    platform: Option<&Platform>,
+    options: &PushOptions,
     environment: &Environment,
     events: &Emitter,
     cancel: &Cancel,
 ) -> Result<Pushed, BuildError> {
+    let platform = options.platform.as_ref();
     let session = environment::session_for(environment, events, cancel)?;
     let tagged = find_tagged(&session.lease, &reference.to_string())?;
     let name = format!("pushing {}", reference.familiar());
     let pushed = internal::step(events, Internal::Export, &name, || {
-        let prepared = chosen(&session, &tagged, &reference.familiar(), platform)?;
+        let mut prepared = chosen(&session, &tagged, &reference.familiar(), platform)?;
+        prepared.gives_foreign = options.gives_foreign;
         let names = std::slice::from_ref(reference);
         let fetch = fetch_of(&session, Claims::of([&prepared]));
         let job = Job { fetch: Some(&fetch), ..job(&session) };

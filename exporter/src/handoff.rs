@@ -122,11 +122,9 @@ impl Engine {
                     .ok_or_else(|| none("Podman", tried))
             }
             EngineKind::Containerd { address, namespace } => {
-                let found = Containerd::find(address, namespace, &places.program_dirs);
-                let tried = vec!["the program ctr".to_owned()];
-                found
+                Containerd::find(address, namespace, &places.program_dirs)
                     .map(|found| Engine(Kind::Containerd(found)))
-                    .ok_or_else(|| none("way to containerd", tried))
+                    .map_err(|tried| none("containerd", vec![tried]))
             }
         }
     }

@@ -3,12 +3,12 @@
 //! Owns `index.json` and the order in an archive: what is needed to understand the rest comes first, so that it can
 //! be read from a pipe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use layer::{Entry, EntryKind, Mtime, TarWriter};
+use layer::{Entry, EntryKind, TarWriter};
 use oci::{Descriptor, Digest, Document, Index, Reference, media};
 
 use crate::ExportError;
@@ -180,7 +180,29 @@ fn merged_index(old: Option<Index>, new: Vec<Descriptor>) -> Index {
     };
     index.manifests.retain(|old| !new.iter().any(|new| same(old, new)));
     index.manifests.extend(new);
+    tell_apart(&mut index.manifests);
     index
+}
+
+/// Tools that choose by the bare tag cannot choose between two images of one tag: these have the full name instead.
+fn tell_apart(entries: &mut [Descriptor]) {
+    let mut by_tag: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
+    let tag_of = |entry: &Descriptor| {
+        let name = entry.annotations.get(IMAGE_NAME)?.parse::<Reference>().ok()?;
+        Some((name.tag()?.to_owned(), name))
+    };
+    for entry in &*entries {
+        if let Some((tag, _)) = tag_of(entry) {
+            by_tag.entry(tag).or_default().insert(entry.digest);
+        }
+    }
+    for entry in entries {
+        if let Some((tag, name)) = tag_of(entry)
+            && by_tag.get(&tag).is_some_and(|digests| digests.len() > 1)
+        {
+            entry.annotations.insert(REF_NAME.to_owned(), name.to_string());
+        }
+    }
 }
 
 fn read_index(dir: &Path) -> Result<Option<Index>, ExportError> {
@@ -226,14 +248,5 @@ pub(crate) fn dir_entry(path: &str) -> Entry {
 
 /// An entry of the archive itself: root's, without a time (design D8).
 fn entry(path: &str, mode: u32, kind: EntryKind) -> Entry {
-    Entry {
-        path: path.as_bytes().to_vec(),
-        kind,
-        mode,
-        uid: 0,
-        gid: 0,
-        mtime: Mtime::default(),
-        xattrs: BTreeMap::new(),
-        link_group: None,
-    }
+    Entry { mode, ..Entry::plain(path.as_bytes(), kind) }
 }

@@ -49,6 +49,8 @@ pub struct Prepared {
     pub target: Descriptor,
     /// Manifests beside the images.
     pub attached: Vec<Attached>,
+    /// A push sends layers that may not be given on, too.
+    pub gives_foreign: bool,
 }
 
 /// Encodes what has no blob yet, in parallel, and makes the documents. One image gives a plain manifest, several an
@@ -76,7 +78,8 @@ pub fn prepare(
             (Some(bytes), descriptor)
         }
     };
-    Ok(Prepared { images: prepared, index, target, attached: Vec::new() })
+    let (attached, gives_foreign) = (Vec::new(), false);
+    Ok(Prepared { images: prepared, index, target, attached, gives_foreign })
 }
 
 /// Whether every blob that [`prepare`] wants is in the store, so that no layer has to be opened.

@@ -149,7 +149,7 @@ fn blobs<'a>(prepared: &'a Prepared, sibling: Option<&'a Reference>) -> Vec<Blob
             mount_from: sibling,
         };
         for blob in layers.chain([config]) {
-            if media::is_foreign(&blob.descriptor.media_type) {
+            if media::is_foreign(&blob.descriptor.media_type) && !prepared.gives_foreign {
                 continue;
             }
             if !all.iter().any(|known| known.descriptor.digest == blob.descriptor.digest) {

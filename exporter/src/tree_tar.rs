@@ -1,6 +1,6 @@
 //! The file system of the result as one tar (OUT-32, OUT-36).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 
 use layer::{Entry, EntryKind, Mtime, TarWriter};
@@ -85,14 +85,6 @@ impl Read for Stoppable<'_> {
 
 /// The directory that a platform's tree goes into.
 fn place_entry(place: &str, epoch: Option<i64>) -> Entry {
-    Entry {
-        path: place.as_bytes().to_vec(),
-        kind: EntryKind::Directory { opaque: false },
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: Mtime { secs: epoch.unwrap_or(0), nanos: 0 },
-        xattrs: BTreeMap::new(),
-        link_group: None,
-    }
+    let mtime = Mtime { secs: epoch.unwrap_or(0), nanos: 0 };
+    Entry { mtime, ..Entry::plain(place.as_bytes(), EntryKind::Directory { opaque: false }) }
 }

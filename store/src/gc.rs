@@ -7,8 +7,10 @@ mod item;
 mod protect;
 mod remove;
 
+use std::collections::HashSet;
 use std::fs::File;
 
+use oci::ImageId;
 use rustix::fs::FlockOperation;
 
 use crate::boot;
@@ -41,6 +43,8 @@ pub struct GcPolicy {
     pub filter: GcFilter,
     /// Say what would be taken, and take nothing.
     pub dry_run: bool,
+    /// With `dry_run`: as if these images were gone, and the names that mean only them.
+    pub as_if_gone: HashSet<ImageId>,
 }
 
 impl GcPolicy {
@@ -135,7 +139,7 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn usage(&self) -> Result<Usage, StoreError> {
-        Ok(inventory::take(self)?.into_usage())
+        Ok(inventory::take(self, &HashSet::new())?.into_usage())
     }
 
     /// What of the store matches.
@@ -154,7 +158,11 @@ impl Store {
         let lease = self.lease()?;
         let now_secs = lease.inner.started_secs;
         let told_length = self.told_length()?;
-        let found = inventory::take(self)?;
+        let as_if_gone = match policy.dry_run {
+            true => policy.as_if_gone.clone(),
+            false => HashSet::new(),
+        };
+        let found = inventory::take(self, &as_if_gone)?;
         let chosen = choose::choose(&found, policy, now_secs);
         let mut report = match policy.dry_run {
             true => self.foretell(&lease, &found, &chosen, policy)?,

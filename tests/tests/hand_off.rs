@@ -175,6 +175,10 @@ fn an_engine_that_is_not_there_is_named() {
     world.build(&["--load"]).fails(3, &absent);
     world.dockerfile("FROM docker-daemon:app:1\n");
     world.build(&[]).fails(3, &absent);
+    let no_containerd = ["there is no containerd: tried ", "CONTAINERD_ADDRESS"];
+    world
+        .shale(&["load", "--to", "containerd=/nonexistent/c.sock", "app:1"])
+        .fails(3, &no_containerd);
     world.set("DOCKER_HOST", "tcp://127.0.0.1:1");
     let tcp = ["tried tcp://127.0.0.1:1 (Connection refused", "tcp://host:port"];
     world.shale(&["load", "--to", "docker", "app:1"]).fails(3, &tcp);

@@ -30,6 +30,7 @@ mod messages;
 mod outputs;
 mod platforms;
 mod proved_layers;
+mod pruning;
 mod real_registry;
 mod registries;
 mod registry;

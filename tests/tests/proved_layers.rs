@@ -148,3 +148,83 @@ fn layers_of_every_compression_are_proved() {
         }
     }
 }
+
+/// An image whose only layer may not be given on and lies elsewhere.
+fn foreign(tar: &[u8], url: &str) -> TestImage {
+    let mut image = TestImage::new(&[tar.to_vec()]);
+    let mut manifest: serde_json::Value = serde_json::from_slice(&image.manifest).unwrap();
+    let layer = &mut manifest["layers"][0];
+    layer["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".into();
+    layer["urls"] = serde_json::json!(["http://127.0.0.1:1/nobody", "file:///etc/passwd", url]);
+    image.manifest = serde_json::to_vec(&manifest).unwrap();
+    image
+}
+
+#[test]
+fn a_layer_that_may_not_be_given_on_comes_from_elsewhere() {
+    let (world, registry) = (World::new(), TestRegistry::start());
+    // Any server will do; this one wants to know nobody.
+    let elsewhere = TestRegistry::start();
+    let tar = tar("a", 70_000);
+    let blob = elsewhere.put_blob("files", &gzip(&tar));
+    let url = format!("http://{}/v2/files/blobs/{blob}", elsewhere.host());
+    let image = foreign(&tar, &url);
+    registry.put_blob("app", &image.config);
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    registry.put_manifest("app", "1", kind, &image.manifest);
+    let (name, copy) = (registry.name("app:1"), registry.name("copy:1"));
+    let host = registry.host();
+    let auth = format!(r#"{{"auths": {{"{host}": {{"auth": "bWU6c2VjcmV0"}}}}}}"#);
+    world.write("home/.docker/config.json", auth);
+    world.shale(&["pull", &name]).ok();
+    assert_eq!(world.shale(&["history", "--format", "{{.Size}}", &name]).ok(), "70kB");
+    assert!(elsewhere.log().iter().all(|one| !one.headers.contains_key("authorization")));
+    // It stays where it is, unless its sender says so.
+    world.shale(&["tag", &name, &copy]).ok();
+    // This registry wants to have all itself.
+    world.shale(&["push", &copy]).fails(4, &["MANIFEST_BLOB_UNKNOWN"]);
+    assert!(registry.blob("copy", &blob).is_none());
+    world.shale(&["push", "--allow-nondistributable-artifacts", &copy]).ok();
+    assert!(registry.blob("copy", &blob).is_some());
+}
+
+#[test]
+fn other_bytes_from_elsewhere_are_no_layer() {
+    let (world, registry) = (World::new(), TestRegistry::start());
+    let elsewhere = TestRegistry::start();
+    let (good, evil) = (tar("a", 500), gzip(&tar("evil", 500)));
+    let blob = elsewhere.put_blob("files", &evil);
+    let image = foreign(&good, &format!("http://{}/v2/files/blobs/{blob}", elsewhere.host()));
+    registry.put_blob("app", &image.config);
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    registry.put_manifest("app", "1", kind, &image.manifest);
+    // What the registry said is told.
+    world.shale(&["pull", &registry.name("app:1")]).fails(4, &["404"]);
+    assert_eq!(world.shale(&["images", "-aq"]).ok(), "");
+}
+
+#[test]
+fn a_configuration_that_waits_for_ever_is_none() {
+    let world = World::new();
+    let config = world.path("home/.docker/config.json");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    world.program("mkfifo", &[config.to_str().unwrap()]).ok();
+    let odd = "it is not a regular file";
+    let login = ["login", "-u", "me", "--password-stdin", "127.0.0.1:1"];
+    world.shale_with_input(&login, b"secret").fails(1, &[odd]);
+    world.shale(&["logout", "127.0.0.1:1"]).fails(1, &[odd]);
+    // Others go on without it.
+    world.shale(&["registry", "explain", "app"]).ok();
+    assert!(world.shale(&["registry", "explain", "app"]).stderr.contains(odd));
+}
+
+#[test]
+fn a_password_in_a_url_is_not_shown() {
+    let world = World::new();
+    world.dockerfile("FROM scratch\nADD http://me:secret@127.0.0.1:1/x /x\n");
+    for progress in ["plain", "rawjson", "quiet"] {
+        let run = world.shale(&["build", "--progress", progress, "."]);
+        run.fails(4, &["127.0.0.1:1/x"]);
+        assert!(!run.stderr.contains("secret") && !run.stdout.contains("secret"), "{run}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Images go out to other tools and come back: the same image, and the same files in it.
 
+mod odd_layers;
 pub(crate) mod zoo;
 
 use testkit::need;

@@ -153,7 +153,7 @@ mod tests {
         let found = check(&[("bin/app", &program)], &PURLS);
         let names: Vec<&str> = found.packages.iter().map(|p| p.name.as_str()).collect();
         assert!(names.contains(&"example.com/App") && names.contains(&"stdlib"));
-        // Without a table of sections it is found in the data; a file that is not to be run is none.
+        // Without a section of that name it is found in the data.
         check(&[("bin/app", &elf(WIDE, &[(".other", &inline(MODULES))]))], &PURLS);
     }
 

@@ -16,7 +16,7 @@ pub(super) fn files<C: AsRef<[u8]>>(list: &[(&str, C)]) -> Box<dyn Tree> {
     linked_files(list, &[])
 }
 
-/// The same with further names of files, each behind the one that it shall have.
+/// The same with further names: hard links to the second path, or where that begins with `->` symbolic ones.
 pub(super) fn linked_files<C: AsRef<[u8]>>(
     list: &[(&str, C)],
     links: &[(&str, &str)],
@@ -35,7 +35,10 @@ pub(super) fn linked_files<C: AsRef<[u8]>>(
         std::fs::set_permissions(place(path), permissions).expect("a mode");
     }
     for (path, target) in links {
-        std::fs::hard_link(place(target), place(path)).expect("a link");
+        match target.strip_prefix("->") {
+            Some(target) => std::os::unix::fs::symlink(target, place(path)).expect("a link"),
+            None => std::fs::hard_link(place(target), place(path)).expect("a link"),
+        }
     }
     let opened = std::fs::File::open(dir.path()).expect("the directory");
     let toc = layer::scan_upper(opened.as_fd(), true).expect("a layer");

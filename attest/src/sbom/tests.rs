@@ -91,6 +91,25 @@ fn a_file_with_many_names_is_read_once() {
 }
 
 #[test]
+fn links_are_followed_inside_and_end() {
+    let list = [("store/x", "Name: x\nVersion: 1\n")];
+    let links = [
+        ("a/x.dist-info/METADATA", "->../../../store/x"),
+        ("b/x.dist-info/METADATA", "->/store/x"),
+        ("c/x.dist-info/METADATA", "->METADATA"),
+        ("d/x.dist-info/METADATA", "->/proc/self/environ"),
+        ("lib/apk/db/installed", "->../../../../../etc/passwd"),
+        ("etc/os-release", "->../etc/os-release"),
+        ("var/lib/rpm", "->rpm2"),
+        ("var/lib/rpm2", "->rpm"),
+        ("var/lib/dpkg/status.d", "->."),
+    ];
+    let found = scan(&*linked_files(&list, &links)).expect("readable");
+    let places: Vec<&str> = found.packages.iter().map(|p| p.found_in.as_str()).collect();
+    assert_eq!((places, found.unlisted), (vec!["store/x"], Vec::new()));
+}
+
+#[test]
 fn a_look_ends_when_there_is_too_much_to_read() {
     let tree =
         files(&[("a.egg-info", "Name: x\nVersion: 1\n"), ("b.egg-info", "Name: y\nVersion: 1\n")]);

@@ -20,7 +20,7 @@ use crate::content::open_file;
 use crate::disk::{self, CAPABILITY, Maker};
 use crate::normalize::normalize_unpacked;
 use crate::overlay::{opaque_mark, whiteout};
-use crate::{Entry, EntryKind, LayerError, Mtime, TarEntry, TarKind, TarReader, Toc, lookup};
+use crate::{Entry, EntryKind, LayerError, TarEntry, TarKind, TarReader, Toc, lookup};
 use pump::Pumped;
 pub(crate) use tree::clean_name;
 use tree::{Name, Tree};
@@ -444,16 +444,7 @@ impl<'a> Apply<'a> {
 }
 
 fn implied_dir(path: Vec<u8>) -> Entry {
-    Entry {
-        path,
-        kind: EntryKind::Directory { opaque: false },
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: Mtime::default(),
-        xattrs: BTreeMap::new(),
-        link_group: None,
-    }
+    Entry::plain(&path, EntryKind::Directory { opaque: false })
 }
 
 /// A tar's entry as a layer has it: a plain path, only the attributes that stay, links with the one mode of links.

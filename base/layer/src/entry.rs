@@ -92,6 +92,20 @@ pub struct Mtime {
 }
 
 impl Entry {
+    /// Root's entry without a time: mode 0755 for a directory, 0644 for anything else.
+    pub fn plain(path: &[u8], kind: EntryKind) -> Entry {
+        Entry {
+            path: path.to_vec(),
+            mode: if matches!(kind, EntryKind::Directory { .. }) { 0o755 } else { 0o644 },
+            kind,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime::default(),
+            xattrs: BTreeMap::new(),
+            link_group: None,
+        }
+    }
+
     /// Whether it is a directory.
     pub fn is_dir(&self) -> bool {
         matches!(self.kind, EntryKind::Directory { .. })

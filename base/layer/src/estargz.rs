@@ -18,7 +18,7 @@ use crate::compress::gzip_member;
 use crate::content::open_file;
 use crate::ordered::Ordered;
 use crate::tar_write::{TarWriter, tar_name};
-use crate::{Encoding, Entry, EntryKind, LayerError, LayerSums, Mtime, Toc};
+use crate::{Encoding, Entry, EntryKind, LayerError, LayerSums, Toc};
 
 /// Larger files are cut into chunks of this.
 const CHUNK_BYTES: u64 = 4 << 20;
@@ -219,16 +219,8 @@ impl<'a> Members<'a> {
         let begin = self.size_bytes;
         let table = json!({ "version": 1, "entries": std::mem::take(&mut self.table) });
         let table = serde_json::to_vec(&table).expect("values can be written");
-        let entry = Entry {
-            path: TOC_NAME.into(),
-            kind: EntryKind::File { size_bytes: table.len() as u64, digest: None },
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: Mtime::default(),
-            xattrs: Default::default(),
-            link_group: None,
-        };
+        let kind = EntryKind::File { size_bytes: table.len() as u64, digest: None };
+        let entry = Entry::plain(TOC_NAME.as_ref(), kind);
         let mut bytes = Vec::new();
         let mut writer = TarWriter::new(&mut bytes);
         writer.entry(&entry, Some(&mut table.as_slice()))?;

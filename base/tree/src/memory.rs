@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 
-use layer::{Entry, EntryKind, Mtime};
+use layer::{Entry, EntryKind};
 use oci::Digest;
 
 use crate::resolve::ancestors;
@@ -33,22 +33,13 @@ pub(crate) fn memory_tree(text: &str) -> MemoryTree {
 
 impl MemoryTree {
     fn add(&mut self, path: &str, kind: EntryKind) {
-        let entry = |path: &[u8], kind, mode| Entry {
-            path: path.to_vec(),
-            kind,
-            mode,
-            uid: 0,
-            gid: 0,
-            mtime: Mtime::default(),
-            xattrs: BTreeMap::new(),
-            link_group: None,
-        };
         for dir in ancestors(path.as_bytes()) {
             let kind = EntryKind::Directory { opaque: false };
-            self.entries.entry(dir.clone()).or_insert_with(|| entry(&dir, kind, 0o755));
+            self.entries.entry(dir.clone()).or_insert_with(|| Entry::plain(&dir, kind));
         }
-        let mode = if matches!(kind, EntryKind::File { .. }) { 0o644 } else { 0o755 };
-        self.entries.insert(path.into(), entry(path.as_bytes(), kind, mode));
+        let entry = Entry::plain(path.as_bytes(), kind);
+        let mode = if matches!(entry.kind, EntryKind::File { .. }) { 0o644 } else { 0o755 };
+        self.entries.insert(path.into(), Entry { mode, ..entry });
     }
 
     pub(crate) fn entry_mut(&mut self, path: &str) -> &mut Entry {

@@ -1,12 +1,12 @@
 //! Layers put on each other as one tree. Everything but file contents comes from the tables of contents.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use layer::{Entry, EntryKind, Mtime, Toc};
+use layer::{Entry, EntryKind, Toc};
 use oci::{Digest, Hasher};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -137,16 +137,7 @@ impl Tree for StackTree {
 
 /// The root of a tree in which no layer says anything of its root.
 fn empty_root() -> Entry {
-    Entry {
-        path: Vec::new(),
-        kind: EntryKind::Directory { opaque: false },
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: Mtime::default(),
-        xattrs: BTreeMap::new(),
-        link_group: None,
-    }
+    Entry::plain(b"", EntryKind::Directory { opaque: false })
 }
 
 #[cfg(test)]

@@ -46,3 +46,37 @@ impl BuilderArgs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Cli;
+
+    fn short(line: &str) -> Option<Command> {
+        let words = std::iter::once("shale").chain(line.split(' '));
+        Cli::try_parse_from(words).ok().map(|cli| cli.command.in_short())
+    }
+
+    #[test]
+    fn docker_s_words_mean_our_commands() {
+        for line in ["buildx build -t app .", "builder build .", "buildx b .", "image build ."] {
+            assert!(matches!(short(line), Some(Command::Build(_))), "{line}");
+        }
+        for line in ["builder prune -af", "buildx prune --filter until=24h --keep-storage 1g"] {
+            let Some(Command::Cache(CacheArgs { command: CacheCommand::Prune(typed) })) =
+                short(line)
+            else {
+                panic!("{line}")
+            };
+            assert_eq!(typed.all, line.ends_with("-af"));
+        }
+        assert!(matches!(
+            short("buildx du"),
+            Some(Command::Cache(CacheArgs { command: CacheCommand::Du(_) }))
+        ));
+        assert!(matches!(short("buildx version"), Some(Command::Version(_))));
+        assert!(short("buildx create").is_none() && short("buildx bake").is_none());
+    }
+}

@@ -19,7 +19,7 @@ pub(crate) fn command_hint(name: &str, parent: Option<&str>) -> Option<String> {
         }
         (Some("container"), _) | (None, "container") => FOREGROUND,
         (Some("system"), "info") | (None, "info") => {
-            "there is no daemon to ask: `shale version` names the program, `shale system df` what its store takes"
+            "there is no daemon to ask: `shale version` and `shale system df` say what there is"
         }
         (None, "ps" | "exec" | "start" | "stop" | "restart" | "kill" | "logs" | "attach") => {
             FOREGROUND
@@ -28,7 +28,7 @@ pub(crate) fn command_hint(name: &str, parent: Option<&str>) -> Option<String> {
             FOREGROUND
         }
         (None, "cp" | "diff" | "commit") => {
-            "there are no containers: `shale export IMAGE --output DIR` gives the files of an image, a Dockerfile makes another one"
+            "there are no containers: `shale export` gives the files of an image, a Dockerfile makes another one"
         }
         (None, "compose" | "swarm" | "service" | "stack" | "node" | "volume" | "network") => {
             "shale makes images and moves them; docker or podman runs them: `shale load --to docker IMAGE`"
@@ -53,83 +53,88 @@ const FOREGROUND: &str =
 /// The hint for a flag that is not there: those of docker's client, and of `buildah build` (CLI-70 to CLI-73).
 pub(crate) fn flag_hint(flag: &str) -> Option<String> {
     let name = flag.trim_start_matches('-').split('=').next().unwrap_or_default();
-    let hint = match name {
-        "H" | "host" | "tls" | "tlscacert" | "tlscert" | "tlskey" | "tlsverify" | "context" => {
-            "there is no daemon to reach: leave this out"
-        }
-        "timestamp" | "source-date-epoch" => {
-            "set SOURCE_DATE_EPOCH, or --build-arg SOURCE_DATE_EPOCH=SECONDS"
-        }
-        "rewrite-timestamp" => "--output type=image,rewrite-timestamp=true, with SOURCE_DATE_EPOCH",
-        "format" => {
-            "--output type=image,oci-mediatypes=false makes a manifest in docker's form; nothing of a config is left out in either"
-        }
-        "manifest" => {
-            "`shale manifest create` and `shale join` make lists of images; --platform with several builds one"
-        }
-        "from" => {
-            "--build-context NAME=docker-image://IMAGE puts another image for what FROM names"
-        }
-        "omit-history" | "save-stages" | "stage-labels" | "created-annotation" => {
-            "the image is what docker build makes of the Dockerfile"
-        }
-        "build-arg-file" => "--build-arg NAME=VALUE for each",
-        "env" | "unsetenv" => "ENV in the Dockerfile, or --build-arg",
-        "unsetlabel" | "layer-label" | "inherit-labels" | "identity-label" => {
-            "--label, or LABEL in the Dockerfile"
-        }
-        "unsetannotation" => "--annotation",
-        "volume" | "v" | "mount" => "RUN --mount=type=bind,from=NAME with --build-context NAME=DIR",
-        "cap-add" | "cap-drop" => "RUN --security=insecure with --allow security.insecure",
-        "device" => "RUN --device=NAME with --allow device=NAME",
-        "dns" | "dns-option" | "dns-search" | "no-hosts" | "no-hostname" => {
-            "steps have this machine's names; --add-host and --network change that"
-        }
-        "userns"
-        | "userns-uid-map"
-        | "userns-gid-map"
-        | "userns-uid-map-user"
-        | "pid"
-        | "ipc"
-        | "uts"
-        | "cgroupns"
-        | "group-add"
-        | "runtime"
-        | "runtime-flag"
-        | "hooks-dir" => {
-            "every step has namespaces of its own; --require-isolation insists on that"
-        }
-        "http-proxy" => {
-            "proxies are taken from docker's config.json, or --build-arg HTTP_PROXY=URL"
-        }
-        "ignorefile" => {
-            "NAME.dockerignore beside the Dockerfile NAME, or .dockerignore in the context"
-        }
-        "authfile" => "set REGISTRY_AUTH_FILE",
-        "creds" => "`shale login`, or DOCKER_AUTH_CONFIG",
-        "tls-verify" | "cert-dir" => {
-            "registries.conf, certs.d and hosts.toml say so for each registry; `shale registry explain` shows what counts"
-        }
-        "retry" | "retry-delay" => "what may pass is tried again by itself",
-        "sign-by" | "decryption-key" | "cw" => "signed and encrypted images are not made",
-        "compression-format"
-        | "compression-level"
-        | "force-compression"
-        | "disable-compression" => {
-            "--output type=image,compression=zstd,compression-level=3,force-compression=true"
-        }
-        "cache-ttl" => "--max-age",
-        "all-platforms" | "os" | "arch" | "variant" | "os-version" | "os-feature" => {
-            "--platform OS/ARCH[/VARIANT]"
-        }
-        "cpp-flag" => "a Dockerfile is taken as it is",
-        "compat-volumes" | "stdin" | "iidfile-raw" => "there is nothing like it",
-        "source-policy-file" => "policies are not supported",
-        "logfile" | "logsplit" | "log-level" | "l" => "--progress=plain, and 2> FILE",
-        _ => return None,
-    };
-    Some(hint.to_owned())
+    FLAGS.iter().find(|(names, _)| names.contains(&name)).map(|(_, hint)| (*hint).to_owned())
 }
+
+/// Flags, and what to do instead.
+const FLAGS: &[(&[&str], &str)] = &[
+    (
+        &["H", "host", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify", "context"],
+        "there is no daemon to reach: leave this out",
+    ),
+    (
+        &["timestamp", "source-date-epoch"],
+        "set SOURCE_DATE_EPOCH, or --build-arg SOURCE_DATE_EPOCH=SECONDS",
+    ),
+    (&["rewrite-timestamp"], "--output type=image,rewrite-timestamp=true, with SOURCE_DATE_EPOCH"),
+    (&["format"], "--output type=image,oci-mediatypes=false makes a manifest in docker's form"),
+    (
+        &["manifest"],
+        "`shale manifest create` and `shale join` make lists of images; --platform with several builds one",
+    ),
+    (&["from"], "--build-context NAME=docker-image://IMAGE puts another image for what FROM names"),
+    (
+        &["omit-history", "save-stages", "stage-labels", "created-annotation"],
+        "the image is what docker build makes of the Dockerfile",
+    ),
+    (&["build-arg-file"], "--build-arg NAME=VALUE for each"),
+    (&["env", "unsetenv"], "ENV in the Dockerfile, or --build-arg"),
+    (
+        &["unsetlabel", "layer-label", "inherit-labels", "identity-label"],
+        "--label, or LABEL in the Dockerfile",
+    ),
+    (&["unsetannotation"], "--annotation"),
+    (&["volume", "v", "mount"], "RUN --mount=type=bind,from=NAME with --build-context NAME=DIR"),
+    (&["cap-add", "cap-drop"], "RUN --security=insecure with --allow security.insecure"),
+    (&["device"], "RUN --device=NAME with --allow device=NAME"),
+    (
+        &["dns", "dns-option", "dns-search", "no-hosts", "no-hostname"],
+        "steps have this machine's names; --add-host and --network change that",
+    ),
+    (
+        &[
+            "userns",
+            "userns-uid-map",
+            "userns-gid-map",
+            "userns-uid-map-user",
+            "pid",
+            "ipc",
+            "uts",
+            "cgroupns",
+            "group-add",
+            "runtime",
+            "runtime-flag",
+            "hooks-dir",
+        ],
+        "every step has namespaces of its own; --require-isolation insists on that",
+    ),
+    (&["http-proxy"], "proxies are taken from docker's config.json, or --build-arg HTTP_PROXY=URL"),
+    (
+        &["ignorefile"],
+        "NAME.dockerignore beside the Dockerfile NAME, or .dockerignore in the context",
+    ),
+    (&["authfile"], "set REGISTRY_AUTH_FILE"),
+    (&["creds"], "`shale login`, or DOCKER_AUTH_CONFIG"),
+    (
+        &["tls-verify", "cert-dir"],
+        "registries.conf, certs.d and hosts.toml say so for each registry; `shale registry explain` shows what counts",
+    ),
+    (&["retry", "retry-delay"], "what may pass is tried again by itself"),
+    (&["sign-by", "decryption-key", "cw"], "signed and encrypted images are not made"),
+    (
+        &["compression-format", "compression-level", "force-compression", "disable-compression"],
+        "--output type=image,compression=zstd,compression-level=3,force-compression=true",
+    ),
+    (&["cache-ttl"], "--max-age"),
+    (
+        &["all-platforms", "os", "arch", "variant", "os-version", "os-feature"],
+        "--platform OS/ARCH[/VARIANT]",
+    ),
+    (&["cpp-flag"], "a Dockerfile is taken as it is"),
+    (&["compat-volumes", "stdin", "iidfile-raw"], "there is nothing like it"),
+    (&["source-policy-file"], "policies are not supported"),
+    (&["logfile", "logsplit", "log-level", "l"], "--progress=plain, and 2> FILE"),
+];
 
 #[cfg(test)]
 mod tests {

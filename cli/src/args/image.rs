@@ -119,6 +119,9 @@ pub(crate) struct ImagePruneArgs {
     /// Only what matches: until=24h (made before), label=KEY[=VALUE], label!=KEY[=VALUE]
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// No effect: nobody is asked
     #[arg(long, short = 'f')]
     pub(crate) force: bool,
@@ -144,6 +147,9 @@ pub(crate) struct SystemPruneArgs {
     /// Only what matches: until=24h (made before, not used since), label=KEY[=VALUE], label!=KEY[=VALUE]
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// No effect: nobody is asked
     #[arg(long, short = 'f')]
     pub(crate) force: bool,

@@ -51,6 +51,9 @@ pub(crate) struct PushArgs {
         default_missing_value = "true"
     )]
     pub(crate) disable_content_trust: bool,
+    /// Send layers too that their media type says may not be given on
+    #[arg(long)]
+    pub(crate) allow_nondistributable_artifacts: bool,
     /// Name of the image, registry included
     #[arg(value_name = "NAME[:TAG]")]
     pub(crate) name: String,

@@ -274,12 +274,8 @@ fn prune(store: &Store, policy: &GcPolicy) -> Done {
     print(&pruned(&report, policy.dry_run))
 }
 
-/// The lines on what was removed of the cache, if anything was.
-pub(super) fn removed_table(report: &GcReport) -> String {
-    removed_items(report, false)
-}
-
-fn removed_items(report: &GcReport, dry_run: bool) -> String {
+/// The lines on what was removed of the cache, if anything was, or would be.
+pub(super) fn removed_items(report: &GcReport, dry_run: bool) -> String {
     if report.removed.is_empty() {
         return String::new();
     }

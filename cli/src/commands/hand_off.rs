@@ -12,7 +12,14 @@ use crate::exit::Exit;
 
 /// Hands images to an engine, one after the other, and prints what it has then.
 pub(crate) fn run(process: &mut Process, typed: &LoadArgs, to: &str) -> Done {
-    let kind = engine_kind(to)?;
+    let usual = process.around.raw("CONTAINERD_ADDRESS").map(PathBuf::from);
+    let kind = match engine_kind(to)? {
+        // As its own programs do.
+        EngineKind::Containerd { address, namespace } => {
+            EngineKind::Containerd { address: address.or(usual), namespace }
+        }
+        kind => kind,
+    };
     let places = engine_places(&process.around);
     let mut text = String::new();
     for image in &typed.images {

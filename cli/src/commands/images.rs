@@ -46,7 +46,8 @@ pub(crate) fn save(process: &mut Process, typed: &SaveArgs) -> Done {
         drop(environment);
         return process.in_engine(None, None, false);
     }
-    shown(process, true, |process, events| {
+    let is_silent = typed.output.is_none() || !process.around.stderr_terminal;
+    shown(process, is_silent, |process, events| {
         let with = (events, &process.cancel);
         if let Some(dir) = &directory {
             return engine::save(&request, SaveTo::Directory(dir), &environment, with);
@@ -86,7 +87,8 @@ pub(crate) fn load(process: &mut Process, typed: &LoadArgs) -> Done {
         Some(directory) => ArchiveInput::Directory(directory),
         None => ArchiveInput::Stream(source(typed.input.as_deref(), &process.around)?),
     };
-    let loaded = shown(process, true, |process, events| {
+    let is_silent = typed.quiet || !process.around.stderr_terminal;
+    let loaded = shown(process, is_silent, |process, events| {
         engine::load(archive, platform.as_ref(), &environment, (events, &process.cancel))
     })
     .map_err(|error| named(error, "cannot load", typed.input.as_deref()))?;
@@ -132,7 +134,8 @@ pub(crate) fn import(process: &mut Process, typed: &ImportArgs) -> Done {
         (Some(tar), _) => ImportFrom::Stream(&mut **tar),
         (None, url) => ImportFrom::Url(url.unwrap_or_default()),
     };
-    let id = shown(process, true, |process, events| {
+    let is_silent = !process.around.stderr_terminal;
+    let id = shown(process, is_silent, |process, events| {
         engine::import(from, &request, &environment, (events, &process.cancel))
     })?;
     print(&format!("{id}\n"))

@@ -1,6 +1,6 @@
 //! `shale pull` and `shale push`.
 
-use engine::{BuildError, BuildErrorKind, Environment};
+use engine::{BuildError, BuildErrorKind, Environment, PushOptions};
 use executor::WorkerOptions;
 use oci::{Platform, Reference};
 use progress::Emitter;
@@ -93,9 +93,13 @@ pub(crate) fn push(process: &mut Process, typed: &PushArgs) -> Done {
         }
         print(&format!("The push refers to repository [{}]\n", name.name()))?;
     }
+    let options = PushOptions {
+        platform: platforms.into_iter().next(),
+        gives_foreign: typed.allow_nondistributable_artifacts,
+    };
     for name in names {
         let pushed = shown(process, typed.quiet, |process, events| {
-            engine::push(&name, platforms.first(), &environment, events, &process.cancel)
+            engine::push(&name, &options, &environment, events, &process.cancel)
         })
         .map_err(|error| not_pushed(error, &typed.name, &name))?;
         let line = match (typed.quiet, name.tag()) {

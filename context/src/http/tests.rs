@@ -55,7 +55,7 @@ struct Fetched {
 
 fn fetch<'a>(url: &'a str, change: impl FnOnce(&mut HttpRequest<'a>)) -> Fetched {
     let agent = |_: &str, _: Option<&str>| Ok(Agent::new_with_defaults());
-    let downloads = Downloads { agent: &agent, cancelled: &|| false };
+    let downloads = Downloads { agent: &agent, cancelled: &|| false, told: &|_, _| () };
     let dir = tempfile::tempdir().expect("temporary directory");
     let into = dir.path().join("content");
     let mut request =

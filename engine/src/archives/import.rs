@@ -1,5 +1,6 @@
 //! `import`: an image with one layer, of a tar of a file system.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd as _;
@@ -15,9 +16,11 @@ use crate::error::{BuildError, BuildErrorKind};
 use crate::finish;
 use crate::image;
 use crate::images::{keep, whole};
+use crate::internal::{self, Internal};
 use crate::room;
 use crate::session::Session;
 use crate::stop::Stoppable;
+use crate::told::{Teller, Told};
 
 /// What [`import`] makes.
 #[derive(Clone, Debug)]
@@ -57,19 +60,28 @@ pub fn import(
     let tar: &mut (dyn Read + Send) = match from {
         ImportFrom::Stream(stream) => stream,
         ImportFrom::Url(url) => {
-            file = downloaded(&session, url)?;
+            file = internal::step(events, Internal::LoadContext, "downloading", || {
+                downloaded(&session, url)
+            })?;
             &mut file
         }
     };
-    let mut tar = Stoppable { inner: tar, cancel: &session.cancel };
-    let image = made(&session, &mut tar, request);
+    let name = format!("importing {}", request.from);
+    let image = internal::step(events, Internal::Keep, &name, || {
+        let teller = Teller::new(events, Internal::Keep.vertex(), "tar".to_owned());
+        let mut tar = Told::new(Stoppable { inner: tar, cancel: &session.cancel }, teller);
+        made(&session, &mut tar, request)
+    });
     session.check_cancelled()?;
     room::settle(&session);
     image
 }
 
 fn downloaded(session: &Session, url: &str) -> Result<File, BuildError> {
-    let got = crate::source::http::download(session, url, None)?;
+    let vertex = Internal::LoadContext.vertex();
+    let teller = RefCell::new(Teller::new(&session.events, vertex, "file".to_owned()));
+    let told = |done_bytes, total_bytes| teller.borrow_mut().tell(done_bytes, total_bytes);
+    let got = crate::source::http::download_told(session, url, None, &told)?;
     File::open(&got.path).map_err(|e| BuildError::io("cannot read what was downloaded", e))
 }
 

@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use exporter::import::{ImageArchive, ImportedImage, ImportedIndex, ImportedLayer, Listed, Whole};
@@ -18,8 +18,11 @@ use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::image;
 use crate::images::keep;
+use crate::internal::{self, Internal};
 use crate::room;
 use crate::session::Session;
+use crate::stop::Stoppable;
+use crate::told::{Teller, Told};
 
 /// What [`load`] reads.
 pub enum ArchiveInput {
@@ -50,10 +53,20 @@ pub fn load(
     (events, cancel): (&Emitter, &Cancel),
 ) -> Result<Vec<Loaded>, BuildError> {
     let session = environment::session_for(environment, events, cancel)?;
+    internal::step(events, Internal::Keep, "loading images", || loaded(&session, archive, platform))
+}
+
+fn loaded(
+    session: &Arc<Session>,
+    archive: ArchiveInput,
+    platform: Option<&Platform>,
+) -> Result<Vec<Loaded>, BuildError> {
+    let (events, vertex) = (&session.events, Internal::Keep.vertex());
     let archive = match archive {
         ArchiveInput::Stream(mut stream) => {
+            let teller = Teller::new(events, vertex, "archive".to_owned());
             let mut stream =
-                crate::stop::Stoppable { inner: &mut *stream, cancel: &session.cancel };
+                Stoppable { inner: &mut Told::new(&mut *stream, teller), cancel: &session.cancel };
             ImageArchive::unpack(&mut stream, &session.lease)
         }
         ArchiveInput::Directory(dir) => ImageArchive::open_directory(&dir),
@@ -63,9 +76,9 @@ pub fn load(
     let mut loaded = Vec::new();
     for listed in archive.listed() {
         session.check_cancelled()?;
-        loaded.push(load_one(&session, &archive, listed, platform)?);
+        loaded.push(load_one(session, &archive, listed, platform)?);
     }
-    room::settle(&session);
+    room::settle(session);
     Ok(loaded)
 }
 
@@ -194,7 +207,10 @@ fn keep_layer(
     layer: &ImportedLayer,
 ) -> Result<(), BuildError> {
     let store = |e| BuildError::store("cannot keep a layer", e);
-    let mut body = archive.open_layer(layer).map_err(BuildError::export)?;
+    let body = archive.open_layer(layer).map_err(BuildError::export)?;
+    let item = layer.diff_id.0.hex()[..12].to_owned();
+    let teller = Teller::new(&session.events, Internal::Keep.vertex(), item);
+    let mut body = Told::new(body, teller);
     let known = layer.descriptor.as_ref().map(|d| (d.digest, d.size_bytes));
     // Reading a tar has put it there already.
     let expect = known.or_else(|| archive.stored_layer(layer));

@@ -13,6 +13,7 @@ use crate::environment::{self, Environment};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::image::Claims;
 use crate::images::{fetch_of, find_tagged};
+use crate::internal::{self, Internal};
 use crate::output::job::job;
 use crate::session::Session;
 use crate::transfer::chosen;
@@ -66,18 +67,24 @@ pub fn save(
         images.iter().map(|(prepared, names)| Saved { prepared, names }).collect();
     let fetch = fetch_of(&session, Claims::of(images.iter().map(|(prepared, _)| prepared)));
     let job = Job { fetch: Some(&fetch), ..job(&session) };
-    let written = match (to, request.format) {
-        (SaveTo::Stream(out), SaveFormat::Docker) => {
-            exporter::write_saved_archive(&saved, out, job)
-        }
-        (SaveTo::Stream(out), SaveFormat::Oci) => exporter::write_saved_layout(&saved, out, job),
-        (SaveTo::Directory(dir), _) => saved.iter().try_for_each(|image| {
-            exporter::write_oci_directory(image.prepared, image.names, dir, job)
-        }),
-    };
+    let step = format!("saving {}", request.images.join(" "));
+    let written = internal::step(events, Internal::Export, &step, || {
+        let written = match (to, request.format) {
+            (SaveTo::Stream(out), SaveFormat::Docker) => {
+                exporter::write_saved_archive(&saved, out, job)
+            }
+            (SaveTo::Stream(out), SaveFormat::Oci) => {
+                exporter::write_saved_layout(&saved, out, job)
+            }
+            (SaveTo::Directory(dir), _) => saved.iter().try_for_each(|image| {
+                exporter::write_oci_directory(image.prepared, image.names, dir, job)
+            }),
+        };
+        written.map_err(BuildError::export)
+    });
     // Layers may have been compressed for it.
     crate::room::settle(&session);
-    written.map_err(BuildError::export)
+    written
 }
 
 /// Whether [`save`] only copies: every layer that it needs has its blob, so that no file of a layer is opened and no

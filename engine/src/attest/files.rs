@@ -86,16 +86,8 @@ impl WithFiles {
     fn own(&self, path: &[u8]) -> Option<Entry> {
         let bytes = self.files.get(path)?;
         let digest = Some(Digest::of(bytes));
-        Some(Entry {
-            path: path.to_vec(),
-            kind: EntryKind::File { size_bytes: bytes.len() as u64, digest },
-            mode: 0o600,
-            uid: 0,
-            gid: 0,
-            mtime: self.mtime,
-            xattrs: BTreeMap::new(),
-            link_group: None,
-        })
+        let kind = EntryKind::File { size_bytes: bytes.len() as u64, digest };
+        Some(Entry { mode: 0o600, mtime: self.mtime, ..Entry::plain(path, kind) })
     }
 }
 

@@ -1,8 +1,8 @@
-//! What images of the store say of their layers' blobs, and whether it is true: an image that lies about one is not given
-//! on (spec/security.md R3).
+//! What images of the store say of their layers' blobs, and whether it is true: an image that lies about one is not
+//! given on (spec/security.md R3).
 //!
-//! Images that were pulled or loaded were seen to be true then; those of older stores, and those whose layers are fetched
-//! only now, are seen to be before anybody gets them.
+//! Images that were pulled or loaded were seen to be true then; those of older stores, and those whose layers are
+//! fetched only now, are seen to be before anybody gets them.
 
 use std::io;
 

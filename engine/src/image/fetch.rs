@@ -13,6 +13,7 @@ use registry::{BlobPrefix, RegistryError};
 use store::StoreError;
 
 use super::blob::{self, Opened};
+use super::elsewhere;
 use super::noted;
 use super::refusal::registry_error;
 use super::stored;
@@ -70,8 +71,8 @@ pub(crate) fn fetch(session: &Arc<Session>, lazy: &LazyImage, vertex: u32) -> Re
 const DOWNLOADS_MAX: usize = 4;
 
 /// Brings all layers of an image into the store as blobs, and sees that each is the tar that the config says: before
-/// that the image gets no name (spec/security.md R3). That is seen while the bytes come, and not again of a blob of which
-/// it is known.
+/// that the image gets no name (spec/security.md R3). That is seen while the bytes come, and not again of a blob of
+/// which it is known.
 pub(crate) fn download_all(
     session: &Arc<Session>,
     image: &ImageSource,
@@ -238,9 +239,14 @@ fn open(
         }
         ImageOrigin::Store => stored::open(session, &image.reference, blob, prefix),
         ImageOrigin::Registry => {
-            let body = session.registry.blob_behind(&image.reference, blob, prefix);
-            let body = body.map_err(|e| registry_error(&image.reference, e))?;
-            Ok(Opened { body: Box::new(body), is_rest: true })
+            match session.registry.blob_behind(&image.reference, blob, prefix) {
+                Ok(body) => Ok(Opened { body: Box::new(body), is_rest: true }),
+                Err(error) if error.is_not_found() => {
+                    let found = elsewhere::open(session, &image.reference, blob)?;
+                    found.ok_or_else(|| registry_error(&image.reference, error))
+                }
+                Err(error) => Err(registry_error(&image.reference, error)),
+            }
         }
     }
 }

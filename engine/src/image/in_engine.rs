@@ -11,7 +11,6 @@ use exporter::{EngineImage, EngineKind};
 use graph::ImageOrigin;
 use oci::{ChainId, Digest, Document, ImageConfig, Platform, Reference};
 use planner::{EngineName, LocalEngine, ResolvedImage, SourceError, SourceErrorKind};
-use progress::EventKind;
 
 use super::known_stack_layers;
 use super::refusal::other;
@@ -21,6 +20,7 @@ use crate::handoff::find_engine;
 use crate::internal::{self, Internal};
 use crate::session::Session;
 use crate::stop::lock;
+use crate::told::{Teller, Told};
 
 /// Configs are small.
 const DOCUMENT_MAX_BYTES: u64 = 8 << 20;
@@ -134,14 +134,9 @@ fn bring(
     if let Some(config) = kept(session, found.id)? {
         return Ok(config);
     }
-    let mut archive = Told {
-        inner: engine.archive(found, &session.cancel).map_err(BuildError::export)?,
-        session,
-        vertex,
-        item: found.id.to_string()[..19].to_owned(),
-        done_bytes: 0,
-        told_bytes: 0,
-    };
+    let archive = engine.archive(found, &session.cancel).map_err(BuildError::export)?;
+    let item = found.id.to_string()[..19].to_owned();
+    let mut archive = Told::new(archive, Teller::new(&session.events, vertex, item));
     let archive = ImageArchive::unpack(&mut archive, &session.lease);
     session.check_cancelled()?;
     let archive = archive.map_err(BuildError::export)?;
@@ -189,34 +184,4 @@ fn fits(config: &ImageConfig, wanted: &Platform) -> Result<(), SourceError> {
 /// For an image that was named by its id: only shown, never asked for.
 fn nameless(id: Digest) -> Reference {
     "engine-image".parse::<Reference>().expect("a valid name").with_digest(id)
-}
-
-/// An archive on its way, of unknown length.
-struct Told<'a, R> {
-    inner: R,
-    session: &'a Session,
-    vertex: u32,
-    item: String,
-    done_bytes: u64,
-    told_bytes: u64,
-}
-
-/// Bytes between two events.
-const TELL_EVERY_BYTES: u64 = 1 << 20;
-
-impl<R: std::io::Read> std::io::Read for Told<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.done_bytes += count as u64;
-        if self.done_bytes >= self.told_bytes + TELL_EVERY_BYTES || count == 0 {
-            self.told_bytes = self.done_bytes;
-            self.session.events.emit(EventKind::Transfer {
-                vertex: self.vertex,
-                item: self.item.clone(),
-                done_bytes: self.done_bytes,
-                total_bytes: (count == 0).then_some(self.done_bytes),
-            });
-        }
-        Ok(count)
-    }
 }

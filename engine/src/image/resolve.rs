@@ -234,9 +234,14 @@ pub(crate) fn at_registry(
     platform: &Platform,
 ) -> Result<ResolvedImage, BuildError> {
     let found = ImageSources { session }.at_registry(reference, platform);
-    found
-        .map(|(_, found)| found)
-        .map_err(|error| BuildError::new(error.kind(), source_error(&error).message))
+    found.map(|(_, found)| found).map_err(|error| {
+        // What the store refused to keep was not what the registry had said.
+        let kind = match error.kind() {
+            BuildErrorKind::Files => BuildErrorKind::Registry,
+            kind => kind,
+        };
+        BuildError::new(kind, source_error(&error).message)
+    })
 }
 
 /// What a registry means by a name.

@@ -8,6 +8,7 @@ use registry::{BlobPrefix, RegistryError};
 use store::{StoreError, StoredImage};
 
 use super::blob::{Opened, bring_rest};
+use super::elsewhere;
 use super::refusal::registry_error;
 use crate::error::{BuildError, causes};
 use crate::session::Session;
@@ -35,7 +36,8 @@ pub(super) fn open(
             return Ok(opened);
         }
     }
-    Err(error)
+    // A descriptor that a manifest of the store has says where else it is.
+    elsewhere::open(session, wanted, blob)?.ok_or(error)
 }
 
 /// Brings a blob of an image of the store into the store, if any of the image's names leads to it.

@@ -82,7 +82,7 @@ fn ask(session: &Session, url: &str) -> Result<Seen, BuildError> {
         return Ok(Seen { download: None, ..Seen::of_file(file) });
     }
     let known = recall(session, url);
-    match fetch(session, url, None, known.as_ref())? {
+    match fetch(session, url, None, known.as_ref(), &|_, _| ())? {
         Some(download) => Ok(Seen::of(&download)),
         None => {
             let known = known.expect("only a known content can be unchanged");
@@ -98,13 +98,23 @@ pub(crate) fn download(
     url: &str,
     checksum: Option<Digest>,
 ) -> Result<Download, BuildError> {
+    download_told(session, url, checksum, &|_, _| ())
+}
+
+/// As [`download`]; `told` hears how much has come, and of how much if the server says it.
+pub(crate) fn download_told(
+    session: &Session,
+    url: &str,
+    checksum: Option<Digest>,
+    told: &dyn Fn(u64, Option<u64>),
+) -> Result<Download, BuildError> {
     one_at_a_time(session, url, || {
         if let Some(known) = lock(&session.facts).download(url)
             && checksum.is_none_or(|checksum| checksum == known.file.digest)
         {
             return Ok(known.clone());
         }
-        let download = fetch(session, url, checksum, None)?;
+        let download = fetch(session, url, checksum, None, told)?;
         Ok(download.expect("without a known content there is always an answer with one"))
     })
 }
@@ -114,6 +124,7 @@ fn fetch(
     url: &str,
     checksum: Option<Digest>,
     known: Option<&HttpFile>,
+    told: &dyn Fn(u64, Option<u64>),
 ) -> Result<Option<Download>, BuildError> {
     let ingest = new_ingest(session)?;
     let path = ingest.path().join("download");
@@ -131,7 +142,8 @@ fn fetch(
     let agent = |url: &str, from: Option<&str>| {
         session.registry.download_agent(url, from).map_err(|error| Box::new(error) as _)
     };
-    let downloads = Downloads { agent: &agent, cancelled: &|| session.cancel.is_cancelled() };
+    let cancelled = || session.cancel.is_cancelled();
+    let downloads = Downloads { agent: &agent, cancelled: &cancelled, told };
     let file = context::fetch_http(&downloads, &request, &path);
     let Some(file) = file.map_err(|e| remote_error(session, e))? else { return Ok(None) };
     remember(session, url, &file);

@@ -53,19 +53,9 @@ impl Notes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use layer::Mtime;
 
     fn entry(path: &str, kind: EntryKind) -> Entry {
-        Entry {
-            path: path.into(),
-            kind,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: Mtime::default(),
-            xattrs: Default::default(),
-            link_group: None,
-        }
+        Entry::plain(path.as_bytes(), kind)
     }
 
     #[test]

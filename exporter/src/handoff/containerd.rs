@@ -4,7 +4,8 @@
 //! blobs that it has.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use layer::TarWriter;
 use oci::{Digest, Reference};
@@ -24,18 +25,25 @@ pub(super) struct Containerd {
     namespace: String,
 }
 
+/// Where containerd listens unless it is told otherwise.
+const USUAL_SOCKET: &str = "/run/containerd/containerd.sock";
+
 impl Containerd {
+    /// The one that listens at a socket; else what there is not.
     pub(super) fn find(
         address: &Option<PathBuf>,
         namespace: &Option<String>,
         dirs: &[PathBuf],
-    ) -> Option<Containerd> {
+    ) -> Result<Containerd, String> {
         let namespace = namespace.clone().unwrap_or_else(|| "default".to_owned());
-        let mut ctr = Program::find("ctr", dirs)?;
-        if let Some(address) = address {
-            ctr = ctr.with(&["--address", &address.to_string_lossy()]);
+        let ctr = Program::find("ctr", dirs).ok_or("the program ctr")?;
+        let address = address.as_deref().unwrap_or(Path::new(USUAL_SOCKET));
+        // The program would wait for ten seconds for one to appear.
+        if let Err(error) = UnixStream::connect(address) {
+            return Err(format!("{} ({error})", address.display()));
         }
-        Some(Containerd { ctr: ctr.with(&["--namespace", &namespace]), namespace })
+        let ctr = ctr.with(&["--address", &address.to_string_lossy(), "--namespace", &namespace]);
+        Ok(Containerd { ctr, namespace })
     }
 
     pub(super) fn shown(&self) -> String {

@@ -142,8 +142,8 @@ impl Docker {
         let send = |may_be_alone: bool| {
             tars::ready(image, &wanted, job, |mut tars| {
                 let lowest = if has == 0 { tars.next().transpose()? } else { None };
-                let large = |tar: &LayerTar| tar.size_bytes >= ALONE_FROM_BYTES;
-                is_alone.set(may_be_alone && lowest.as_ref().is_some_and(large));
+                let fits = lowest.as_ref().is_some_and(|tar| fits_alone(tar, image));
+                is_alone.set(may_be_alone && fits);
                 match lowest {
                     Some(tar) if is_alone.get() => {
                         self.load_above(tar, image, names, &mut tars, job)
@@ -266,6 +266,12 @@ const LOAD: &str = "/images/load?quiet=1";
 const IMPORT: &str = "/images/create?fromSrc=-&message=a%20layer%20that%20shale%20is%20loading";
 /// Lowest layers of this length are sent alone: it costs three requests more.
 const ALONE_FROM_BYTES: u64 = 4 << 20;
+
+/// Whether it is worth it to send the lowest layer alone. Where it comes again higher up, the archive needs its file.
+fn fits_alone(lowest: &LayerTar, image: &BuiltImage) -> bool {
+    let comes_again = image.layers[1..].iter().any(|layer| layer.diff_id == lowest.diff_id);
+    lowest.size_bytes >= ALONE_FROM_BYTES && !comes_again
+}
 
 /// An image of one layer that is there until the image with that layer is.
 struct Part<'a> {

@@ -193,3 +193,99 @@ fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 fn in_file(file: &Path, error: impl fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", file.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread;
+
+    use rustls::ServerConnection;
+    use sys::Cancel;
+
+    use super::*;
+    use crate::http;
+
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+    /// Takes one posted body of a client that shows its certificate; tells how long the request was.
+    fn serve() -> (u16, Receiver<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let port = listener.local_addr().expect("an address").port();
+        let (sender, receiver) = channel();
+        thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("accept");
+            let config = testkit::tls::server_config_for_clients();
+            let server = ServerConnection::new(config).expect("a server");
+            let mut stream = StreamOwned::new(server, stream);
+            let (mut got, mut buffer) = (Vec::new(), vec![0; 65536]);
+            while !got.ends_with(b"\r\n0\r\n\r\n") {
+                match stream.read(&mut buffer) {
+                    Ok(count @ 1..) => got.extend(&buffer[..count]),
+                    Ok(0) | Err(_) => return,
+                }
+            }
+            let _ = stream.write_all(ANSWER).and_then(|()| stream.flush());
+            let _ = sender.send(got.len());
+        });
+        (port, receiver)
+    }
+
+    fn address(port: u16, dir: &Path, has_identity: bool) -> EngineAddress {
+        let write = |name: &str, text: &str| {
+            let path = dir.join(name);
+            std::fs::write(&path, text).expect("a file");
+            path
+        };
+        let ca = Some(write("ca.pem", testkit::tls::ROOT_PEM));
+        let certificate = write("cert.pem", testkit::tls::CLIENT_PEM);
+        let key = write("key.pem", testkit::tls::CLIENT_KEY);
+        let identity = has_identity.then_some((certificate, key));
+        let host = "localhost".to_owned();
+        EngineAddress::Tcp { host, port, tls: Some(EngineTls { ca, identity }) }
+    }
+
+    #[test]
+    fn engines_behind_tls_are_spoken_to_by_whom_they_know() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (port, got) = serve();
+        let engine = address(port, dir.path(), true);
+        assert_eq!(engine.to_string(), format!("tcp://localhost:{port}"));
+        let fill = |out: &mut dyn Write| out.write_all(&[7; 3_000_000]);
+        let posted = http::post(&engine, "/load", &Cancel::new(), fill).expect("answered");
+        posted.1.expect("sent");
+        assert_eq!((posted.0.status, &*posted.0.body), (200, &b"ok"[..]));
+        assert!(got.recv().expect("told") > 3_000_000);
+        let (port, got) = serve();
+        let nobody = address(port, dir.path(), false);
+        assert!(http::get(&nobody, "/_ping", &Cancel::new()).is_err());
+        assert!(got.recv().is_err(), "nothing was taken from whom it does not know");
+    }
+
+    #[test]
+    fn an_engine_with_a_foreign_certificate_gets_nothing() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (port, got) = serve();
+        let mut engine = address(port, dir.path(), true);
+        // The client's is none that signed the server's.
+        let other = Some(dir.path().join("cert.pem"));
+        if let EngineAddress::Tcp { tls: Some(tls), .. } = &mut engine {
+            tls.ca = other;
+        }
+        assert!(http::get(&engine, "/_ping", &Cancel::new()).is_err());
+        assert!(got.recv().is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_no_certificate_is_named() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let mut engine = address(1, dir.path(), true);
+        let empty = dir.path().join("empty.pem");
+        std::fs::write(&empty, "").expect("a file");
+        if let EngineAddress::Tcp { tls: Some(tls), .. } = &mut engine {
+            tls.ca = Some(empty);
+        }
+        let error = http::get(&engine, "/_ping", &Cancel::new()).err().expect("no certificate");
+        assert!(error.to_string().ends_with("empty.pem: there is no certificate in it"), "{error}");
+    }
+}

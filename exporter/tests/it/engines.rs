@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use exporter::{
-    BuiltImage, Engine, EngineAddress, EngineKind, EnginePlaces, ExportErrorKind as Kind, HandedOff, LayerSource,
+    BuiltImage, Engine, EngineAddress, EngineKind, EnginePlaces, ExportErrorKind as Kind,
+    HandedOff, LayerSource,
 };
 use layer::{Compression, Encoding};
 use oci::{DiffId, Digest, History, ImageConfig};
@@ -34,7 +35,8 @@ impl Service {
 
     fn wait_for(&mut self, socket: &Path) -> Engine {
         let started = Instant::now();
-        let places = EnginePlaces { any: vec![socket.to_owned().into()], ..EnginePlaces::default() };
+        let places =
+            EnginePlaces { any: vec![socket.to_owned().into()], ..EnginePlaces::default() };
         loop {
             match Engine::find(&EngineKind::Any, &places, &Cancel::new()) {
                 Ok(engine) => return engine,
@@ -153,6 +155,53 @@ fn docker_takes_an_image_over_its_socket() {
     let engine = service.wait_for(&socket);
     assert!(engine.shown().starts_with("the Docker engine at "), "{}", engine.shown());
     check(&engine, &fixture, Command::new("docker").args(["--host", &address]));
+    check_large(&engine, &fixture, &|arguments| {
+        let mut docker = Command::new("docker");
+        let output = docker.args(["--host", &address]).args(arguments).output().expect("docker");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    });
+}
+
+/// A large lowest layer goes alone, and leaves no image of its own behind, whatever becomes of it.
+fn check_large(engine: &Engine, fixture: &Fixture, docker: &dyn Fn(&[&str]) -> String) {
+    let untagged = || docker(&["images", "--all", "--quiet", "--filter", "dangling=true"]);
+    let take = |image: &BuiltImage, name: &str| {
+        let prepare = || Ok(fixture.prepared());
+        engine.take(image, &names(&[name]), &prepare, fixture.job())
+    };
+    let below = packed(fixture, &"large\n".repeat(1 << 20), 0);
+    let all = stacked(&[&below, &packed(fixture, "above", 0)]);
+    let taken = take(&all, "localhost/large:1").unwrap_or_else(|e| panic!("{}", chain(&e)));
+    assert_eq!(taken, HandedOff { layers_sent: 2, layers: 2 });
+    assert_eq!(untagged(), "");
+    // The same layer again above others is none that can be left out.
+    let other = packed(fixture, &"again\n".repeat(1 << 20), 0);
+    let again = stacked(&[&other, &packed(fixture, "between", 0), &other]);
+    let taken = take(&again, "localhost/large:2").unwrap_or_else(|e| panic!("{}", chain(&e)));
+    assert_eq!(taken, HandedOff { layers_sent: 3, layers: 3 });
+    // An engine hashes what it gets; the error says that the layer is not what it should be here.
+    let mut wrong = packed(fixture, &"wrong\n".repeat(1 << 20), 0);
+    let diff_id = DiffId(Digest::of(b"another tar"));
+    let mut config = ImageConfig::from_json(&wrong.config).expect("a config");
+    config.rootfs.diff_ids = vec![diff_id];
+    (wrong.id, wrong.config) = (config.id(), config.to_json());
+    wrong.layers[0].diff_id = diff_id;
+    let error = take(&wrong, "localhost/large:3").expect_err("a lie");
+    assert_eq!(error.kind(), Kind::Malformed, "{}", chain(&error));
+    assert_eq!(untagged(), "");
+}
+
+/// An image of the layers of others.
+fn stacked(images: &[&BuiltImage]) -> BuiltImage {
+    let mut all = images[0].clone();
+    let mut config = ImageConfig::from_json(&all.config).expect("a config");
+    for image in &images[1..] {
+        config.rootfs.diff_ids.extend(image.layers.iter().map(|layer| layer.diff_id));
+        config.history.extend(image.layers.iter().map(|_| History::default()));
+        all.layers.extend(image.layers.iter().cloned());
+    }
+    (all.id, all.config) = (config.id(), config.to_json());
+    all
 }
 
 #[test]

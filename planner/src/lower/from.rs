@@ -267,6 +267,15 @@ impl Lowering<'_> {
         // Names that variables or a base's triggers make were looked at by nobody yet.
         check_name(name, site)?;
         match EngineName::parse(name) {
+            // Whoever made the base would choose what of this machine goes into the image.
+            Some(_) if site.trigger.is_some() => {
+                let message = format!("a trigger of the base cannot use {name}");
+                let help = "engines of this machine are asked for what the Dockerfile and \
+                            --build-context name, not for what a base names: write the \
+                            instruction into the Dockerfile";
+                let fail = site.error("onbuild-trigger", message);
+                Err(Box::new(fail.with_help(help)))
+            }
             Some(engine) => self.engine_image(&engine, platform, site),
             None => self.image(&parse_name(name, site)?, name, platform, site),
         }

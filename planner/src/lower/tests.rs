@@ -21,7 +21,7 @@ use crate::{
 /// A few images, each for any platform unless it says so itself.
 pub(crate) struct FakeSources;
 
-const IMAGES: [(&str, &str); 8] = [
+const IMAGES: [(&str, &str); 10] = [
     ("plain", r#"{"config":{"Env":["PATH=/bin"],"Cmd":["sh"]}}"#),
     ("nopath", r#"{"config":{"Env":["ONLY=this"]}}"#),
     (
@@ -51,6 +51,11 @@ const IMAGES: [(&str, &str); 8] = [
     ),
     ("legacy", r#"{"config":{"Env":["PATH=/bin"],"OnBuild":["ENV a b"]}}"#),
     ("nest", r#"{"config":{"OnBuild":["ONBUILD RUN x"]}}"#),
+    ("taking", r#"{"config":{"OnBuild":["COPY --from=docker-daemon:app:1 / /"]}}"#),
+    (
+        "mounting",
+        r#"{"config":{"OnBuild":["RUN --mount=from=containers-storage:app,target=/x true"]}}"#,
+    ),
 ];
 
 impl Sources for FakeSources {

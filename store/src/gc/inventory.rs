@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
 use graph::LayerId;
+use oci::ImageId;
 
 use super::item::{Holder, Item, ItemKind, Usage};
 use super::protect::{self, Protected};
@@ -59,8 +60,9 @@ pub(super) struct Inventory {
 const ITEM_AREAS: &[&str] =
     &["blobs", "cache-mounts", "layers", "manifests", "partial", "sources", "stat"];
 
-/// Looks at everything. Layers before what needs them: a layer that is newer than the list is not judged.
-pub(super) fn take(store: &Store) -> Result<Inventory, StoreError> {
+/// Looks at everything. Layers before what needs them: a layer that is newer than the list is not judged. What
+/// is `as_if_gone` is passed over.
+pub(super) fn take(store: &Store, as_if_gone: &HashSet<ImageId>) -> Result<Inventory, StoreError> {
     let names = image_names(store.disk()).map_err(at("list", "images"))?;
     let mut found = Inventory { images: names, ..Inventory::default() };
     let known = store.counted()?.unwrap_or_default();
@@ -72,10 +74,11 @@ pub(super) fn take(store: &Store) -> Result<Inventory, StoreError> {
     }
     add_files(store.disk(), &mut found, partial::AREA, ItemKind::Partial)
         .map_err(at("list", partial::AREA))?;
-    let images = store.images()?;
+    let mut images = store.images()?;
+    images.retain(|image| !as_if_gone.contains(&image.id));
     add_users(store, &mut found, &images)?;
     mark_unreached(store, &mut found, &images)?;
-    mark_holders(&mut found, &protect::protected(store, &images)?);
+    mark_holders(&mut found, &protect::protected(store, &images, as_if_gone)?);
     mark_transfers(store.disk(), &mut found)?;
     add_others(store.disk(), &mut found).map_err(at("list", "."))?;
     found.total_bytes = found.nodes.iter().map(|node| node.item.bytes).sum::<u64>()

@@ -32,13 +32,21 @@ impl Protected {
     }
 }
 
-/// Reads all leases and tags; `images` are those that there are.
-pub(super) fn protected(store: &Store, images: &[StoredImage]) -> Result<Protected, StoreError> {
+/// Reads all leases and tags; `images` are those that there are. A name of nothing but what is `as_if_gone` is none.
+pub(super) fn protected(
+    store: &Store,
+    images: &[StoredImage],
+    as_if_gone: &HashSet<ImageId>,
+) -> Result<Protected, StoreError> {
     let running = lease::live_names(store.disk()).map_err(at("read", "leases"))?;
     let mut protected = Protected { running, ..Protected::default() };
     let mut tagged: HashSet<ImageId> = HashSet::new();
     for (_, tag) in store.tags()? {
-        tagged.extend(tag.images());
+        let meant = tag.images();
+        if !meant.is_empty() && meant.iter().all(|id| as_if_gone.contains(id)) {
+            continue;
+        }
+        tagged.extend(meant);
         if let Tagged::Index(TaggedIndex { images, .. }) = &tag {
             let listed =
                 images.iter().flat_map(|(_, m)| manifests::listed_blobs(&m.bytes, &m.media_type));

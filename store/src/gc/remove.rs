@@ -35,7 +35,7 @@ pub(super) fn nodes(
         let store = lease.store();
         let _locked = store.lock_exclusively()?;
         let images = store.images()?;
-        let protected = protect::protected(store, &images)?;
+        let protected = protect::protected(store, &images, &HashSet::new())?;
         let new = protect::of_new_images(store, &images, &found.images)?;
         let may_go = |node: &&Node| {
             !new.contains(&node.path)
@@ -148,7 +148,7 @@ pub(super) fn untagged_images(store: &Store) -> Result<usize, StoreError> {
 /// Ids of the images without tag and user.
 pub(super) fn untagged(store: &Store) -> Result<Vec<ImageId>, StoreError> {
     let images = store.images()?;
-    let protected = protect::protected(store, &images)?;
+    let protected = protect::protected(store, &images, &HashSet::new())?;
     let is_untagged =
         |image: &StoredImage| protected.holder(&images::path(&image.id)) == Holder::Image;
     Ok(images.into_iter().filter(is_untagged).map(|image| image.id).collect())

@@ -233,10 +233,10 @@ fn every_blob_that_was_found_to_be_a_tar_is_remembered_but_one_is_taken() {
     lease.set_layer_blob(diff_id, &first).expect("set");
     lease.note_other_layer_blob(diff_id, &odd).expect("note");
     lease.set_layer_blob(diff_id, &second).expect("set");
-    assert_eq!(lease.layer_blobs(diff_id).expect("list"), [second.clone()]);
+    assert_eq!(lease.layer_blobs(diff_id).expect("list"), std::slice::from_ref(&second));
     assert!(is_known(&first) && is_known(&second) && is_known(&odd));
     lease.note_other_layer_blob(diff_id, &second).expect("it stays taken");
-    assert_eq!(lease.layer_blobs(diff_id).expect("list"), [second.clone()]);
+    assert_eq!(lease.layer_blobs(diff_id).expect("list"), std::slice::from_ref(&second));
     // Taken once more, it is noted once.
     lease.set_layer_blob(diff_id, &first).expect("set");
     assert_eq!(lease.layer_blobs(diff_id).expect("list"), std::slice::from_ref(&first));

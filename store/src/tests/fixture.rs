@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use graph::{CacheKey, ContentId, InstructionDigest, LayerId, NearKey, OperationDigest, Stack};
-use layer::{Entry, EntryKind, Mtime, Toc};
+use layer::{Entry, EntryKind, Toc};
 use oci::{ChainId, DiffId, Digest, ImageId, Reference};
 
 use crate::{
@@ -72,19 +72,9 @@ pub(crate) fn record(layers: &[LayerId]) -> CacheRecord {
 }
 
 pub(crate) fn toc() -> Toc {
-    Toc::from_entries(vec![Entry {
-        path: b"file".to_vec(),
-        kind: EntryKind::File {
-            size_bytes: CONTENT.len() as u64,
-            digest: Some(Digest::of(CONTENT)),
-        },
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        mtime: Mtime::default(),
-        xattrs: Default::default(),
-        link_group: None,
-    }])
+    let digest = Some(Digest::of(CONTENT));
+    let kind = EntryKind::File { size_bytes: CONTENT.len() as u64, digest };
+    Toc::from_entries(vec![Entry::plain(b"file", kind)])
 }
 
 /// A layer with one file, and its table of contents.

@@ -53,7 +53,9 @@ pub(super) fn df(process: &mut Process, typed: &DfArgs) -> Done {
     if typed.verbose {
         let own: Vec<_> = images.iter().flat_map(|one| &one.images).collect();
         sizes::count(process, &shelf, &own)?;
-        let mut everything = Everything::new(&shelf, &images, &usage)?;
+        // As docker: a template of one's own gets whole ids, the tables short ones.
+        let is_table = matches!(typed.format.as_deref(), None | Some("" | "table"));
+        let mut everything = Everything::new(&shelf, &images, &usage, !is_table)?;
         if process.around.stdout_terminal {
             everything.rows().into_iter().flatten().for_each(plain_values);
         }
@@ -127,7 +129,12 @@ struct Everything {
 }
 
 impl Everything {
-    fn new(shelf: &Shelf, images: &[Listed], usage: &Usage) -> Result<Everything, Failure> {
+    fn new(
+        shelf: &Shelf,
+        images: &[Listed],
+        usage: &Usage,
+        whole: bool,
+    ) -> Result<Everything, Failure> {
         let is_mount = |item: &Item| item.kind == ItemKind::Mount;
         let is_cache =
             |item: &Item| !is_mount(item) && !matches!(item.holder, Holder::Image | Holder::Tag);
@@ -137,7 +144,7 @@ impl Everything {
             items.into_iter().map(cache_row).collect::<Vec<_>>()
         };
         Ok(Everything {
-            images: image_rows(shelf, images)?,
+            images: image_rows(shelf, images, whole)?,
             cache: rows(&is_cache),
             mounts: rows(&is_mount),
         })
@@ -177,7 +184,7 @@ impl Everything {
 }
 
 /// A row for each image, with its first name, and the bytes that other images have as well.
-fn image_rows(shelf: &Shelf, images: &[Listed]) -> Result<Vec<Value>, Failure> {
+fn image_rows(shelf: &Shelf, images: &[Listed], whole: bool) -> Result<Vec<Value>, Failure> {
     let sizes = Sizes::new(&shelf.lease);
     let mut users: HashMap<ChainId, usize> = HashMap::new();
     for chain in images.iter().flat_map(|one| one.images.iter().flat_map(chains)) {
@@ -195,7 +202,7 @@ fn image_rows(shelf: &Shelf, images: &[Listed]) -> Result<Vec<Value>, Failure> {
             }
         }
         let places = places(one, false);
-        rows.push(row_of(one, &places[0], bytes, false, Some(shared)));
+        rows.push(row_of(one, &places[0], bytes, whole, Some(shared)));
     }
     Ok(rows)
 }

@@ -124,10 +124,16 @@ pub(super) fn retain(
         {
             return false;
         }
-        if !filter.references.is_empty() {
-            one.names.retain(|name| filter.references.iter().any(|pattern| pattern.matches(name)));
+        if filter.references.is_empty() {
+            return true;
         }
-        filter.references.is_empty() || !one.names.is_empty()
+        let is_meant =
+            |name: &Reference| filter.references.iter().any(|pattern| pattern.matches(name));
+        one.names.retain(is_meant);
+        if one.names.is_empty() {
+            one.digests.retain(is_meant);
+        }
+        !one.names.is_empty() || !one.digests.is_empty()
     });
     Ok(())
 }

@@ -34,7 +34,13 @@ pub(crate) fn inspect(process: &mut Process, typed: &InspectArgs) -> Done {
         }
         let document = found.and_then(|image| match typed.raw {
             true => Ok(Value::Text(String::from_utf8_lossy(&image.config).into_owned())),
-            false => document(&image, &config(&image)?, &tags, &known, sizes.image(&image)?),
+            false => {
+                let id = match platforms.is_empty() {
+                    true => engine::find_tagged(&shelf.lease, asked)?.object(),
+                    false => image.id.0,
+                };
+                document((id, &image), &config(&image)?, &tags, &known, sizes.image(&image)?)
+            }
         });
         match document {
             Ok(document) => documents.push(document),
@@ -96,8 +102,9 @@ fn fill_in(template: &Template, document: &Value) -> Result<String, TemplateErro
     })
 }
 
+/// What is said of an image that was asked for by its own id or name, or by that of the index `id` that lists it.
 fn document(
-    image: &StoredImage,
+    (id, image): (Digest, &StoredImage),
     config: &ImageConfig,
     tags: &[(Reference, Tagged)],
     known: &[(Digest, Reference)],
@@ -122,7 +129,7 @@ fn document(
     Ok(of_type(
         "*image.InspectResponse",
         vec![
-            Field::new("ID", image.id.to_string()).in_json("Id"),
+            Field::new("ID", id.to_string()).in_json("Id"),
             Field::new("RepoTags", names),
             Field::new("RepoDigests", digests),
             Field::new("Parent", ""),

@@ -110,6 +110,10 @@ pub(super) fn places(one: &Listed, has_digests: bool) -> Vec<Place> {
         let own = one.digests.iter().filter(|name| name.familiar_name() == repository);
         own.filter_map(by_digest).collect::<Vec<String>>()
     };
+    // One whose tag went to another image is still known by where it came from, or was sent to.
+    for name in one.digests.iter().filter(|_| one.names.is_empty()) {
+        repositories.entry(name.familiar_name()).or_default();
+    }
     for name in &one.names {
         let (tags, digests) = repositories.entry(name.familiar_name()).or_default();
         match by_digest(name) {

@@ -6,6 +6,7 @@ use engine::{BuildError, BuildErrorKind};
 use oci::{ChainId, ImageId, Reference};
 use store::{GcFilter, GcPolicy, GcReport, ItemKind, Store, StoredImage, Tagged};
 
+use super::filter::Listed;
 use super::{Shelf, shown_id, store_error};
 use crate::args::RmiArgs;
 use crate::commands::{Done, Failure, Process, print};
@@ -38,7 +39,7 @@ pub(crate) fn rmi(process: &mut Process, typed: &RmiArgs) -> Done {
     // What this process has looked at would stay otherwise.
     drop(lease);
     let store = environment.store;
-    gone.collect(&store)?;
+    gone.collect(&store, false)?;
     let exit = rmi_exit(&failures, is_any_done);
     // What this user alone cannot delete can be in an engine. What cannot be there either is deleted by a later build.
     if store.empty_trash().is_ok_and(|report| !report.left.is_empty()) {
@@ -103,9 +104,22 @@ impl Lines {
 pub(super) struct Gone(Vec<(StoredImage, Vec<ChainId>)>);
 
 impl Gone {
+    /// Notes an image that is gone; `others` are those that stay.
+    fn add(&mut self, image: StoredImage, others: &[StoredImage], lines: &mut Lines) {
+        lines.deleted(image.id.to_string());
+        let chains = lost_chains(&image, others);
+        chains.iter().for_each(|chain| lines.deleted(chain.to_string()));
+        self.0.push((image, chains));
+    }
+
+    /// Which images these are.
+    pub(super) fn ids(&self) -> HashSet<ImageId> {
+        self.0.iter().map(|(image, _)| image.id).collect()
+    }
+
     /// Moves to trash what only these images have brought: layers that no step has made and no step stands on, blobs
-    /// and manifests. What steps have made is the cache's.
-    pub(super) fn collect(&self, store: &Store) -> Result<GcReport, Failure> {
+    /// and manifests. What steps have made is the cache's. With `dry_run` they are still there, and so it all stays.
+    pub(super) fn collect(&self, store: &Store, dry_run: bool) -> Result<GcReport, Failure> {
         if self.0.is_empty() {
             return Ok(GcReport::default());
         }
@@ -133,6 +147,8 @@ impl Gone {
             keep_images: true,
             keep_results: true,
             filter,
+            dry_run,
+            as_if_gone: self.ids(),
             ..GcPolicy::default()
         };
         store.gc(&policy).map_err(&failed)
@@ -199,14 +215,42 @@ pub(super) fn forget(
     let failed = store_error("cannot remove the image");
     let store = shelf.lease.store();
     let Some(image) = store.image(id).map_err(&failed)? else { return Ok(()) };
+    // They go with the image.
+    let known = store.repo_digests().map_err(&failed)?;
     if !shelf.lease.forget_image(id).map_err(&failed)? {
         return Ok(());
     }
-    lines.deleted(id.to_string());
-    let chains = lost_chains(store, &image)?;
-    chains.iter().for_each(|chain| lines.deleted(chain.to_string()));
-    gone.0.push((image, chains));
+    known.iter().filter(|(object, _)| *object == id.0).for_each(|(_, name)| lines.untagged(name));
+    let others = store.images().map_err(store_error("cannot list the images"))?;
+    gone.add(image, &others, lines);
     Ok(())
+}
+
+/// What [`remove`] and [`forget`] would do with all of these.
+pub(super) fn foretell(
+    shelf: &Shelf,
+    victims: &[&Listed],
+    lines: &mut Lines,
+) -> Result<Gone, Failure> {
+    let failed = store_error("cannot list the images");
+    let names: HashSet<&Reference> = victims.iter().flat_map(|victim| &victim.names).collect();
+    let tags = shelf.tags()?;
+    let others = tags.iter().filter(|(name, _)| !names.contains(name));
+    let kept: HashSet<ImageId> = others.flat_map(|(_, tagged)| tagged.images()).collect();
+    let mut left = shelf.lease.store().images().map_err(&failed)?;
+    let mut gone = Gone::default();
+    for victim in victims {
+        victim.names.iter().for_each(|name| lines.untagged(name));
+        let by_digest = victim.digests.iter().filter(|name| !victim.names.contains(name));
+        by_digest.for_each(|name| lines.untagged(name));
+        for image in victim.images.iter().filter(|image| !kept.contains(&image.id)) {
+            if let Some(at) = left.iter().position(|other| other.id == image.id) {
+                let image = left.swap_remove(at);
+                gone.add(image, &left, lines);
+            }
+        }
+    }
+    Ok(gone)
 }
 
 /// The names that go: the one that was asked for, with those by digest that it leaves alone in its repository, or all
@@ -265,15 +309,12 @@ fn is_same(one: &Reference, other: &Reference) -> bool {
 }
 
 /// Chains of layers that no image has any more, the top first.
-fn lost_chains(store: &Store, image: &StoredImage) -> Result<Vec<ChainId>, Failure> {
-    let mut kept: HashSet<ChainId> = HashSet::new();
-    for other in store.images().map_err(store_error("cannot list the images"))? {
-        kept.extend(chains(&other));
-    }
+fn lost_chains(image: &StoredImage, others: &[StoredImage]) -> Vec<ChainId> {
+    let kept: HashSet<ChainId> = others.iter().flat_map(chains).collect();
     let mut lost: Vec<ChainId> =
         chains(image).into_iter().filter(|chain| !kept.contains(chain)).collect();
     lost.reverse();
-    Ok(lost)
+    lost
 }
 
 /// The chain up to each layer, lowest first.

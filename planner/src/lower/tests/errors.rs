@@ -296,6 +296,12 @@ fn triggers() {
         &request(),
         "3-3: unknown instruction: FOO (did you mean FROM?)", // ONB-02
     );
+    // What lies in engines of this machine is not for whoever made the base.
+    for (base, name) in [("taking", "docker-daemon:app:1"), ("mounting", "containers-storage:app")]
+    {
+        let want = format!("1-1: a trigger of the base cannot use {name}");
+        check_error(&format!("FROM {base}"), &request(), &want);
+    }
     // A trigger may find the way back to its own stage (ONB-07).
     check_error(
         "FROM trigger AS parts\nRUN x",
