@@ -16,6 +16,7 @@ use exporter::{
 };
 use layer::Encoding;
 use oci::{Descriptor, Platform, Reference};
+use progress::EventKind;
 use store::{AttachedManifest, StoredManifest};
 use tree::Tree;
 
@@ -201,6 +202,12 @@ fn to_engine(
             let prepare = || exporter::prepare(&images, &options, job);
             let taken = engine.take(&images[0], names, &prepare, job);
             fetcher.end(taken.map(drop).map_err(BuildError::export))?;
+        }
+        if names.is_empty() {
+            // Nothing else says how to reach it.
+            let (vertex, item) = (Internal::Export.vertex(), format!("writing image {id}"));
+            let (done_bytes, total_bytes) = (0, Some(0));
+            session.events.emit(EventKind::Transfer { vertex, item, done_bytes, total_bytes });
         }
         Ok::<_, Stop>(())
     })?;

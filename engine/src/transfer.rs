@@ -70,6 +70,7 @@ pub fn pull(
             manifest: resolved.manifest,
             config: resolved.config,
         };
+        warn_of_platform(&session, reference, platform, &source.config);
         image::download_all(&session, &source, Internal::ResolveImages.vertex())?;
         let id = keep_pulled(&session, &source, reference)?;
         note(&session, &id.0, &reference.with_digest(named.digest))?;
@@ -78,6 +79,22 @@ pub fn pull(
     });
     room::settle(&session);
     whole(pulled)
+}
+
+/// A name that is one image's alone is pulled whatever platform was wanted, as by docker; nobody should find out when
+/// it does not start.
+fn warn_of_platform(
+    session: &Session,
+    reference: &Reference,
+    wanted: &Platform,
+    config: &oci::ImageConfig,
+) {
+    let says_nothing = config.os.is_empty() && config.architecture.is_empty();
+    let fits = config.os == wanted.os && config.architecture == wanted.architecture;
+    if !says_nothing && !fits {
+        let (name, there) = (reference.familiar(), config.platform());
+        session.warn(format!("{name} is an image for {there}, and there is none for {wanted}"));
+    }
 }
 
 /// All names that a registry has in a repository, in its order.

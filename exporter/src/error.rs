@@ -85,6 +85,8 @@ pub(crate) enum Failure {
     ReadArchive { source: io::Error },
     #[error("read the image archive")]
     ReadTar { source: LayerError },
+    #[error("the image archive is empty")]
+    Empty,
     #[error("the input is no image archive: it does not begin as a tar does")]
     NotAnArchive { source: Option<LayerError> },
     #[error("{what} is not valid: {reason}")]
@@ -125,6 +127,7 @@ impl ExportError {
             }
             Failure::Malformed { .. }
             | Failure::Digest { .. }
+            | Failure::Empty
             | Failure::NotAnArchive { .. }
             | Failure::ReadTar { .. } => Kind::Malformed,
             Failure::Open { .. } | Failure::ReadArchive { .. } | Failure::Missing { .. } => {

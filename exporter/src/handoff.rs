@@ -234,15 +234,20 @@ fn first(addresses: &[EngineAddress], cancel: &Cancel) -> Result<Engine, Vec<Str
                 };
                 return Ok(Engine(kind));
             }
-            // That nobody listens at a socket needs no words.
-            (Err(error), EngineAddress::Tcp { .. }) => tried.push(format!("{address} ({error})")),
-            (Ok(answer), EngineAddress::Tcp { .. }) => {
-                tried.push(format!("{address} (status {})", answer.status));
+            // That nobody listens at a socket needs no words; that one may not ask does.
+            (Err(error), EngineAddress::Unix(_)) if is_nobody(&error) => {
+                tried.push(address.to_string());
             }
-            (_, EngineAddress::Unix(_)) => tried.push(address.to_string()),
+            (Err(error), _) => tried.push(format!("{address} ({error})")),
+            (Ok(answer), _) => tried.push(format!("{address} (status {})", answer.status)),
         }
     }
     Err(tried)
+}
+
+fn is_nobody(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused)
 }
 
 /// Those of some names that an image does not have in an engine yet, each as the engine writes its repository, with

@@ -139,6 +139,8 @@ impl Credentials {
     ) -> Result<(Credential, Option<String>), RegistryError> {
         let told = |credential: &Credential, place: &str| match credential {
             Credential::Anonymous => None,
+            // One that was just given is in no file.
+            credential if place.is_empty() => Some(credential.kind()),
             credential => Some(format!("{} from {place}", credential.kind())),
         };
         for file in &self.0.files {

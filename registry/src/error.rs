@@ -280,8 +280,21 @@ impl Cause {
             ureq::Error::Rustls(tls) => tls,
             _ => return None,
         };
-        if !matches!(tls, Tls::InvalidCertificate(CertificateError::UnknownIssuer)) {
-            return None;
+        match tls {
+            Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {}
+            Tls::InvalidCertificate(
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. },
+            ) => {
+                return Some(
+                    "whoever runs the registry has to renew its certificate, unless this \
+                     machine's clock is wrong: look at `date`"
+                        .to_owned(),
+                );
+            }
+            _ => return None,
         }
         let host = origin.split(' ').next().unwrap_or(origin).trim_start_matches("https://");
         Some(format!(

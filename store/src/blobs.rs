@@ -187,7 +187,12 @@ impl Lease {
         Ok(self.hold(&[path(digest)])?[0])
     }
 
-    fn has_blob_of(&self, digest: &Digest, size_bytes: u64) -> Result<bool, StoreError> {
+    /// Whether a blob of this length is in the store; it is protected by this. Of another length it is damaged, or not
+    /// what is wanted.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the lease not written.
+    pub fn has_blob_of(&self, digest: &Digest, size_bytes: u64) -> Result<bool, StoreError> {
         if !self.has_blob(digest)? {
             return Ok(false);
         }
@@ -212,11 +217,13 @@ impl Lease {
             return Ok(());
         }
         let mut file = self.store().layer_blob_notes(diff_id)?;
+        // Also when the only one that knows is replaced.
+        let TarSizes { tar_bytes, files_bytes } = TarSizes::of(&file);
         file.retain(|old| old.digest != blob.digest.to_string());
         for old in file.iter_mut().filter(|old| old.compression == blob.compression) {
             old.is_other = true;
         }
-        file.push(to_file(blob.clone(), false));
+        file.push(LayerBlobFile { tar_bytes, files_bytes, ..to_file(blob.clone(), false) });
         self.put_notes(&path, file)
     }
 

@@ -155,7 +155,8 @@ fn an_archive_can_do_no_harm() {
     let with = |tar: Tar, config: &str, layers: &[&str]| {
         tar.add("manifest.json", FILE, manifest(config, layers).as_bytes()).finish()
     };
-    refused(tar().finish(), &["index.json", "manifest.json"]);
+    refused(tar().finish(), &["the image archive is empty"]);
+    refused(tar().add("other", FILE, b"").finish(), &["index.json", "manifest.json"]);
     refused(with(tar(), "../../../../../../etc/passwd", &[]), &["is missing"]);
     refused(with(tar(), "/etc/passwd", &[]), &["is missing"]);
     let link = |to: &'static str| Facts { kind: b'2', link: to.as_bytes(), ..FILE };
@@ -248,6 +249,9 @@ fn import_takes_files_streams_and_urls() {
     world.shale(&["import", "../nosuch.tar"]).fails(1, &["nosuch.tar"]);
     world.shale(&["import", "http://127.0.0.1:1/x.tar"]).fails(4, &["127.0.0.1:1"]);
     world.shale(&["import", "-c", "RUN x", "../root.tar"]).fails(2, &["--change"]);
+    world.shale(&["import", "-c", "FROM x", "../root.tar"]).fails(2, &["config only"]);
+    world.write("context/text", "no tar");
+    world.shale(&["import", "text"]).fails(1, &["cannot import text"]);
 }
 
 #[test]

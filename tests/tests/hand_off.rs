@@ -50,6 +50,9 @@ fn docker_gets_what_it_lacks_and_gives_what_it_has() {
     again.ok();
     assert_eq!(sent(&again), 0, "{again}");
     assert!(names("app:1").contains("app:again"), "{}", names("app:1"));
+    let unnamed = world.build(&["--load"]);
+    unnamed.ok();
+    assert!(unnamed.stderr.contains(" writing image sha256:"), "{unnamed}");
     world.write("context/new", "newer\n");
     let second = world.build(&["-t", "app:1", "--load", "--metadata-file", "../metadata.json"]);
     second.ok();

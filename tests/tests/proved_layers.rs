@@ -149,6 +149,41 @@ fn layers_of_every_compression_are_proved() {
     }
 }
 
+#[test]
+fn a_packed_layer_is_not_the_tar_of_its_own_digest() {
+    let (world, registry) = (World::new(), TestRegistry::start());
+    let blob = digest(&gzip(&tar("a", 300_000)));
+    let image = TestImage::with_config(&[tar("a", 300_000)], |config| {
+        config.rootfs.diff_ids[0].0 = blob.parse().unwrap();
+    });
+    image.push_to(&registry, "app", "1");
+    let name = registry.name("app:1");
+    for _ in 0..2 {
+        world.shale(&["pull", &name]).fails(4, &[&digest(&tar("a", 300_000)), LIE, &blob]);
+        assert_eq!(world.shale(&["images", "-aq"]).ok(), "");
+    }
+    assert_eq!(std::fs::read_dir(notes(&world)).unwrap().count(), 0);
+}
+
+#[test]
+fn a_blob_that_is_there_is_not_taken_for_one_of_another_length() {
+    let (world, registry) = (World::new(), TestRegistry::start());
+    let image = TestImage::new(&[tar("a", 70_000)]);
+    image.push_to(&registry, "app", "1");
+    world.shale(&["pull", &registry.name("app:1")]).ok();
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    for (tag, at) in [("config", "/config"), ("layer", "/layers/0")] {
+        let mut manifest: serde_json::Value = serde_json::from_slice(&image.manifest).unwrap();
+        let blob = manifest.pointer_mut(at).unwrap();
+        // A config that is really a layer would be read whole.
+        blob["digest"] = digest(&image.layers[0]).into();
+        blob["size"] = 10.into();
+        registry.put_manifest("app", tag, kind, &serde_json::to_vec(&manifest).unwrap());
+        world.shale(&["pull", &registry.name(&format!("app:{tag}"))]).fails(4, &["not 10 bytes"]);
+        assert_eq!(world.shale(&["images", "-aq"]).ok().lines().count(), 1);
+    }
+}
+
 /// An image whose only layer may not be given on and lies elsewhere.
 fn foreign(tar: &[u8], url: &str) -> TestImage {
     let mut image = TestImage::new(&[tar.to_vec()]);

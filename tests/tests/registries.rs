@@ -206,7 +206,7 @@ fn a_login_is_tried_then_kept_in_the_file() {
         let arguments = ["login", "-u", "bob", "--password-stdin", &host];
         world.shale_with_input(&arguments, format!("{password}\n").as_bytes())
     };
-    login("wrong").fails(4, &["log in to", "401"]);
+    login("wrong").fails(4, &["log in to", "401", "(sent: password of bob)"]);
     assert_eq!(world.read("home/.docker/config.json"), before);
     let run = login("let me: in");
     assert_eq!(run.ok(), "Login Succeeded");
@@ -252,6 +252,11 @@ fn a_login_says_what_is_missing() {
     check(&["-u", "bob"], &["no terminal", "--password-stdin"]);
     check(&["-p", "x"], &["username"]);
     world.shale(&["login", "-u", "b", "-p", "x", "team/app"]).fails(2, &["not the name of a"]);
+    // A file that cannot be read is not written.
+    let file = world.write("home/.docker/config.json", "{");
+    check(&["-u", "bob", "-p", "x"], &["config.json", "not a registry configuration"]);
+    world.shale(&["logout", &host]).fails(2, &["config.json"]);
+    std::fs::remove_file(file).unwrap();
     assert!(registry.log().is_empty());
     let run = world.shale(&["login", "-u", "bob", "-p", "let me: in", &host]);
     run.ok();

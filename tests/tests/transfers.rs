@@ -238,6 +238,14 @@ fn a_platform_that_is_not_there_is_told_with_those_that_are() {
     world.dockerfile("FROM scratch\nENV A=b\n");
     let name = registry.name("app:1");
     world.build(&["--platform", "linux/amd64,linux/arm64", "-t", &name, "--push"]).ok();
+    let alone = registry.name("alone:1");
+    world.build(&["--platform", "linux/amd64", "-t", &alone, "--push"]).ok();
+    let pulled = world.shale(&["pull", "--platform", "linux/s390x", &alone]);
+    pulled.ok();
+    assert!(pulled.stderr.contains("for linux/amd64, and there is none for linux/s390x"), "{pulled}");
+    let pulled = world.shale(&["pull", "--platform", "linux/amd64", &alone]);
+    assert!(!pulled.stderr.contains("there is none"), "{pulled}");
+    world.shale(&["pull", &format!("docker://{name}")]).fails(2, &["without the transport: "]);
     world.shale(&["pull", "--platform", "linux/s390x", &name]).fails(
         4,
         &["cannot pull", "no match for platform", "linux/s390x", "linux/amd64, linux/arm64"],

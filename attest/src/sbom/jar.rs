@@ -9,6 +9,7 @@ use super::zip::{Member, Zip};
 
 /// A file with an archive for each library has these inside: an application of applications, not more.
 const DEPTH_MAX: usize = 2;
+const MANIFEST: &str = "META-INF/MANIFEST.MF";
 /// Of each text file inside.
 const TEXT_MAX_BYTES: u64 = 1 << 20;
 /// Deep names are no place of a library, and would fill the list.
@@ -29,19 +30,20 @@ pub(super) fn scan(look: &Look<'_>, file: &Regular) -> Result<(), TreeError> {
 
 fn archive(file: &Region<'_>, inside: &str, depth: usize) {
     let Some(zip) = Zip::open(file) else { return };
-    let (mut poms, mut manifest) = (Vec::new(), Manifest::default());
+    // The manifest first, so that nothing of the other members is kept, however many there are.
+    let manifest = zip.members().filter(|member| member.name == MANIFEST.as_bytes()).last();
+    let text = manifest.and_then(|member| zip.read(&member, TEXT_MAX_BYTES)).unwrap_or_default();
+    let manifest = Manifest::parse(&String::from_utf8_lossy(&text));
+    let own = Own::of(file, inside, &manifest);
+    let mut is_told = false;
     for member in zip.members() {
         if is_pom(member.name) {
-            poms.extend(pom(&zip, &member, file, inside));
-        } else if member.name == b"META-INF/MANIFEST.MF" {
-            let text = zip.read(&member, TEXT_MAX_BYTES).unwrap_or_default();
-            manifest = Manifest::parse(&String::from_utf8_lossy(&text));
+            is_told |= pom(&zip, &member, file, inside).is_some_and(|pom| own.is(&pom));
         } else if is_archive(member.name) {
             within(&zip, &member, file, inside, depth);
         }
     }
-    let own = Own::of(file, inside, &manifest);
-    if !poms.iter().any(|pom| own.is(pom)) {
+    if !is_told {
         own.add(file, inside, &manifest);
     }
 }
@@ -227,6 +229,22 @@ mod tests {
     }
 
     #[test]
+    fn archives_with_large_numbers_are_read_too() {
+        let jar = pom();
+        let (members, end) = jar.split_at(jar.len() - 22);
+        let wide = |number: &[u8]| u64::from(u32::from_le_bytes(number.try_into().expect("four")));
+        let [len, offset] = [&end[12..16], &end[16..20]].map(wide).map(u64::to_le_bytes);
+        let record = [b"PK\x06\x06".as_slice(), &[0; 36], &len, &offset].concat();
+        let at = (members.len() as u64).to_le_bytes();
+        let place = [b"PK\x06\x07".as_slice(), &[0; 4], &at, &[1, 0, 0, 0]].concat();
+        let end = [&end[..8], &[0xff; 12], &[0; 2]].concat();
+        let jar = [members, &record, &place, &end].concat();
+        check(&[("a.jar", &jar)], &["pkg:maven/org.example/lib@1.2.3"]);
+        let script = [b"#!/bin/sh\nexec java -jar $0\n".as_slice(), &jar].concat();
+        check(&[("a.jar", script)], &["pkg:maven/org.example/lib@1.2.3"]);
+    }
+
+    #[test]
     fn otherwise_names_and_manifests_do() {
         let manifest =
             b"Manifest-Version: 1.0\r\nBundle-SymbolicName: com.goo\r\n gle.guava;singleton=1\r\n\
@@ -278,10 +296,7 @@ mod tests {
         assert_eq!(inside, ["a.war!WEB-INF/lib/lib.jar", "a.war!WEB-INF/lib/other-2.jar"]);
         let deeper = zip(&[("b.ear", &ear, true)]);
         let found = check(&[("opt/deep.ear", &deeper)], &[]);
-        assert_eq!(
-            found.unlisted,
-            ["what /opt/deep.ear and 1 more have: they are nested too deep"]
-        );
+        assert_eq!(found.unlisted, ["what /opt/deep.ear has: it is nested too deep"]);
     }
 
     #[test]

@@ -51,6 +51,15 @@ pub(super) enum Left {
     Damaged,
 }
 
+/// Files of which something is left out.
+struct LeftOut {
+    count: u64,
+    /// The first, for people.
+    first: String,
+    /// Each is read through before the next.
+    last: Vec<u8>,
+}
+
 /// A package as a reader has found it.
 pub(super) struct Found<'a> {
     pub(super) name: &'a str,
@@ -80,7 +89,7 @@ pub(super) struct Look<'a> {
     work_left: Cell<u64>,
     /// Where the work, or the place for packages, came to its end.
     ended: RefCell<Option<String>>,
-    left: RefCell<BTreeMap<Left, (u64, String)>>,
+    left: RefCell<BTreeMap<Left, LeftOut>>,
     /// Files with several names that were read, each with what it was read for.
     seen: RefCell<HashSet<(u8, Identity)>>,
 }
@@ -133,10 +142,17 @@ impl<'a> Look<'a> {
         self.ended.borrow_mut().get_or_insert(what);
     }
 
-    /// Notes that something is left out.
+    /// Notes that something of a file is left out.
     pub(super) fn leave_out(&self, why: Left, path: &[u8]) {
         let mut left = self.left.borrow_mut();
-        left.entry(why).or_insert_with(|| (0, shown(path))).0 += 1;
+        let noted = left.entry(why).or_insert_with(|| {
+            let first = shown(path);
+            LeftOut { count: 1, first, last: path.to_owned() }
+        });
+        if noted.last != path {
+            noted.count += 1;
+            noted.last = path.to_owned();
+        }
     }
 
     /// Whether a file with several names is seen for the first time by this reader; others always are.
@@ -190,7 +206,7 @@ impl<'a> Look<'a> {
     pub(super) fn finish(self) -> Inventory {
         let left = self.left.into_inner().into_iter();
         let mut unlisted: Vec<String> =
-            left.map(|(why, (count, first))| why.text(count, &first)).collect();
+            left.map(|(why, noted)| why.text(noted.count, &noted.first)).collect();
         unlisted.extend(self.ended.into_inner());
         Inventory {
             packages: self.packages.into_inner(),
@@ -268,6 +284,7 @@ mod tests {
         let tree = files::<&str>(&[]);
         let look = Look::new(&*tree);
         look.add(&found(&"x".repeat(NAME_MAX_BYTES + 1), "a"));
+        look.add(&found(&"y".repeat(NAME_MAX_BYTES + 1), "a"));
         let long = "x".repeat(NAME_MAX_BYTES);
         for number in 0..TEXT_MAX_BYTES / NAME_MAX_BYTES {
             look.add(&found(&long, &format!("{number}/package.json")));

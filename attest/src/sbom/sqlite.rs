@@ -46,8 +46,8 @@ impl<'a> Database<'a> {
             _ => return None,
         };
         let usable_bytes = page_bytes.checked_sub(u64::from(header[20]))?;
-        // Larger files would be cut by the work long before; the bits of 2^24 pages have two megabytes.
-        let pages = (file.len() / page_bytes).min(1 << 24);
+        // The work does not reach further: a page costs a kilobyte at least. What is to do has no more rows.
+        let pages = (file.len() / page_bytes).min(1 << 22);
         let used = vec![0; (pages / 8 + 1) as usize];
         Some(Database { file, page_bytes, usable_bytes, used })
     }

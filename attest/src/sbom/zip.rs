@@ -53,7 +53,7 @@ impl<'a> Zip<'a> {
         let end = &tail[found..];
         let (mut len, mut offset) = (number(end, 12, 4)?, number(end, 16, 4)?);
         let mut directory_end = tail_at + found as u64;
-        if let Some((at, wide)) = wide_end(file, &tail[..found]) {
+        if let Some((at, wide)) = wide_end(file, &tail[..found], tail_at) {
             (len, offset) = (number(&wide, 40, 8)?, number(&wide, 48, 8)?);
             directory_end = at;
         }
@@ -120,13 +120,15 @@ impl<'a> Zip<'a> {
     }
 }
 
-/// The record that stands before the end where numbers are larger, with its place.
-fn wide_end(file: &Region<'_>, before: &[u8]) -> Option<(u64, Vec<u8>)> {
-    let place = before.len().checked_sub(WIDE_PLACE_BYTES as usize)?;
-    let place = before[place..].strip_prefix(WIDE_PLACE)?;
-    let at = number(place, 4, 8)?;
-    let wide = file.read(at, WIDE_END_BYTES)?;
-    wide.starts_with(WIDE_END).then_some((at, wide))
+/// The record that stands before the end where numbers are larger, with its place. `before` begins at `start`.
+fn wide_end(file: &Region<'_>, before: &[u8], start: u64) -> Option<(u64, Vec<u8>)> {
+    let place_at = before.len().checked_sub(WIDE_PLACE_BYTES as usize)?;
+    let place = before[place_at..].strip_prefix(WIDE_PLACE)?;
+    // The place that is said does not count what stands before the archive.
+    let usual = (start + place_at as u64).checked_sub(WIDE_END_BYTES);
+    let places = [usual, number(place, 4, 8)].into_iter().flatten();
+    let mut found = places.filter_map(|at| Some((at, file.read(at, WIDE_END_BYTES)?)));
+    found.find(|(_, wide)| wide.starts_with(WIDE_END))
 }
 
 /// Makes archives for tests: each member stored or deflated.

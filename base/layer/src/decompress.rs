@@ -81,6 +81,11 @@ impl Read for Failed {
     }
 }
 
+/// Whether [`decompress`] unpacks a stream that begins so. Six bytes are enough to tell.
+pub fn is_compressed(head: &[u8]) -> bool {
+    Format::of(head) != Format::Plain
+}
+
 /// Says in its errors what was being decompressed.
 struct Named<R> {
     format: Format,

@@ -25,16 +25,20 @@ const CHUNK_BYTES: u64 = 4 << 20;
 /// Headers of entries without content are gathered up to this.
 const HEADERS_BYTES: usize = 1 << 20;
 const TOC_NAME: &str = "stargz.index.json";
+/// Empty files with which other makers say what is to be fetched ahead. Here nothing is said of that.
+const LANDMARKS: [&str; 2] = [".prefetch.landmark", ".no.prefetch.landmark"];
 /// Length of the footer.
 pub const FOOTER_BYTES: usize = 51;
 /// A larger table is none.
 const TOC_MAX_BYTES: u64 = 256 << 20;
 
 /// Writes the blob of a layer; tells the length of its tar, too. Two runs give equal bytes. Files are checked as
-/// [`crate::write_tar`] does.
+/// [`crate::write_tar`] does. A table and landmarks that the layer has from another eStargz blob are left out: the tar
+/// would have two tables, and a snapshotter would fetch ahead what another layer's order says.
 ///
 /// # Errors
-/// A file cannot be read or is another one than the table says, or the output cannot be written.
+/// A file cannot be read or is another one than the table says, the layer has a directory of the table's name, or the
+/// output cannot be written.
 pub fn write_estargz(
     dir: BorrowedFd<'_>,
     toc: &Toc,
@@ -46,6 +50,9 @@ pub fn write_estargz(
     let mut first_names: HashMap<u32, &[u8]> = HashMap::new();
     let mut learned = Vec::new();
     for (at, entry) in toc.entries().iter().enumerate() {
+        if is_of_another_blob(entry)? {
+            continue;
+        }
         let first = entry.link_group.and_then(|group| first_names.get(&group).copied());
         let mut header = Vec::new();
         let mut writer = TarWriter::new(&mut header).clamp_to(encoding.clamp_to);
@@ -71,6 +78,18 @@ pub fn write_estargz(
         }
     }
     members.finish(learned)
+}
+
+/// Whether an entry is a table or landmark that was unpacked from an eStargz blob.
+fn is_of_another_blob(entry: &Entry) -> Result<bool, LayerError> {
+    let is_table = entry.path == TOC_NAME.as_bytes();
+    match entry.kind {
+        EntryKind::Directory { .. } if is_table => {
+            Err(LayerError::entry(&entry.path, "an eStargz layer has its table of contents there"))
+        }
+        EntryKind::Directory { .. } | EntryKind::Whiteout => Ok(false),
+        _ => Ok(is_table || LANDMARKS.iter().any(|name| entry.path == name.as_bytes())),
+    }
 }
 
 /// The gzip members of a blob, compressed on all cores, written in order.

@@ -30,7 +30,7 @@ mod write_layer;
 pub use apply::{Applied, ApplyOptions, SIZE_MAX_BYTES, apply_tar};
 pub use compress::{BlockWriter, Compression, compress};
 pub use content::{content_id, digest_files};
-pub use decompress::{decompress, detect_archive, is_archive};
+pub use decompress::{decompress, detect_archive, is_archive, is_compressed};
 pub use dir_tar::{DirScan, scan_dir, write_dir_tar};
 pub use entry::{Entry, EntryKind, Mtime, file_bytes};
 pub use error::LayerError;

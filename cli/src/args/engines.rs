@@ -51,9 +51,10 @@ fn docker_named(around: &Surroundings) -> Option<Result<EngineAddress, String>> 
     Some(place.map_err(|why| format!("docker's context {name}: {why}")))
 }
 
-/// The certificates of DOCKER_TLS_VERIFY: those of DOCKER_CERT_PATH, else docker's own directory.
+/// The certificates of DOCKER_TLS_VERIFY, and of DOCKER_TLS, with which docker checks none: those of DOCKER_CERT_PATH,
+/// else docker's own directory.
 fn variable_tls(around: &Surroundings) -> Option<EngineTls> {
-    around.raw("DOCKER_TLS_VERIFY")?;
+    around.raw("DOCKER_TLS_VERIFY").or_else(|| around.raw("DOCKER_TLS"))?;
     let named = around.raw("DOCKER_CERT_PATH").map(|path| around.absolute(path));
     let directory = named.or_else(|| Some(DockerConfig::path(around)?.parent()?.to_owned()))?;
     Some(EngineTls { ca: Some(directory.join("ca.pem")), identity: identity(&directory) })
@@ -121,14 +122,8 @@ fn tcp(text: &str, tls: Option<EngineTls>) -> Option<EngineAddress> {
 
 /// A small JSON file; `None` when it is none.
 fn document(file: &Path) -> Option<Value> {
-    let facts = std::fs::metadata(file).ok()?;
-    if !facts.is_file() || facts.len() > DOCUMENT_MAX_BYTES {
-        return None;
-    }
-    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+    serde_json::from_slice(&registry::read_local_file(file).ok()?).ok()
 }
-
-const DOCUMENT_MAX_BYTES: u64 = 4 << 20;
 
 /// Sockets at which a running Docker or Podman may be found, the user's own first.
 fn usual_sockets(around: &Surroundings) -> Vec<PathBuf> {
@@ -202,6 +197,8 @@ mod tests {
         }
         assert!(tls(&vars).expect("TLS").identity.is_some());
         assert_eq!(tls(&vars[..1]), None);
+        // Nothing goes in plain text to whom the user wants TLS with.
+        assert!(tls(&[vars[0], ("DOCKER_TLS", "1"), vars[2]]).is_some());
     }
 
     #[test]

@@ -9,7 +9,6 @@ pub(crate) fn command_hint(name: &str, parent: Option<&str>) -> Option<String> {
         (Some("buildx" | "builder"), "create" | "use" | "rm" | "stop" | "ls" | "inspect") => {
             "there is no builder to make or to choose: leave this out"
         }
-        (Some("buildx"), "bake") => "one `shale build --target NAME` for each target",
         (_, "bake") => "one `shale build --target NAME` for each target",
         (Some("buildx"), "imagetools") => {
             "`shale manifest inspect` shows an index, `shale join` makes one"
@@ -39,6 +38,11 @@ pub(crate) fn command_hint(name: &str, parent: Option<&str>) -> Option<String> {
         (None, "from") => {
             "`shale run IMAGE` runs a command in an image, a Dockerfile begins FROM one"
         }
+        (None, "copy" | "sync" | "mirror") => {
+            "`shale pull`, `shale tag` and `shale push`; archives are read and written by `shale load` and `shale save`"
+        }
+        (None, "delete") => "`shale registry rm`",
+        (None, "list-tags") => "`shale registry tags`",
         (None, "bud") => "`shale build`",
         (None, "ls" | "list") => "`shale images`",
         (None, "df" | "du") => "`shale system df` and `shale cache du`",
@@ -49,6 +53,29 @@ pub(crate) fn command_hint(name: &str, parent: Option<&str>) -> Option<String> {
 
 const FOREGROUND: &str =
     "there are no containers that go on: `shale run IMAGE COMMAND` runs one in the foreground";
+
+/// The hint for an image that is named as skopeo, podman and buildah name them, with a transport in front. Some of these
+/// are valid names: `oci:dir` is the tag `dir` of docker.io's `oci`.
+pub(crate) fn transport_hint(name: &str) -> Option<String> {
+    let (transport, rest) = name.split_once(':')?;
+    Some(match transport {
+        "docker" if rest.starts_with("//") => {
+            let name = rest.trim_start_matches('/');
+            format!("without the transport: {name}")
+        }
+        "docker-daemon" => format!(
+            "an engine's image comes by `docker save {rest} | shale load`, or in a Dockerfile by FROM {name}"
+        ),
+        "containers-storage" => format!(
+            "an engine's image comes by `podman save {rest} | shale load`, or in a Dockerfile by FROM {name}"
+        ),
+        "oci" | "oci-archive" | "docker-archive" => {
+            "archives and layouts are read by `shale load -i FILE` and written by `shale save -o FILE`"
+                .to_owned()
+        }
+        _ => return None,
+    })
+}
 
 /// The hint for a flag that is not there: those of docker's client, and of `buildah build` (CLI-70 to CLI-73).
 pub(crate) fn flag_hint(flag: &str) -> Option<String> {
@@ -147,6 +174,13 @@ mod tests {
         assert!(of("create", Some("buildx")).contains("no builder"));
         assert!(of("bake", Some("buildx")).contains("--target"));
         assert_eq!(command_hint("xyzzy", None), None);
+        assert!(of("list-tags", None).contains("shale registry tags"));
+        let of = |name: &str| transport_hint(name).unwrap_or_default();
+        assert!(of("docker://r.example:5000/a").ends_with(": r.example:5000/a"));
+        assert!(of("docker-daemon:app:1").contains("docker save app:1 | shale load"));
+        assert!(of("oci-archive:app.tar").contains("shale load -i"));
+        assert_eq!(transport_hint("localhost:5000/oci:1"), None);
+        assert_eq!(transport_hint("docker:24"), None);
         let of = |flag: &str| flag_hint(flag).unwrap_or_default();
         assert!(of("--timestamp").contains("SOURCE_DATE_EPOCH"));
         assert!(of("--format=docker").contains("oci-mediatypes=false"));

@@ -59,6 +59,7 @@ pub(crate) use request::{BuildCommand, build_command};
 pub(crate) use settings::cache_max;
 pub(crate) use surroundings::Surroundings;
 pub(crate) use transfer::{PullArgs, PushArgs};
+pub(crate) use habits::transport_hint;
 pub(crate) use values::{add_host, image_name, network, pair, platforms, size_bytes, tag_name};
 pub(crate) use why::WhyArgs;
 

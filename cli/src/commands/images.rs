@@ -203,6 +203,9 @@ fn planned(lines: &[String]) -> Result<ContainerConfig, Failure> {
     if !errors.is_empty() {
         return Err(failed(errors));
     }
+    if parsed.dockerfile.stages.len() > 1 {
+        return Err(not_a_change().into());
+    }
     let request = LowerRequest::default();
     // What checks say of the line is of no interest here.
     let findings = Findings::new(&parsed, &source, &request).map_err(failed)?;
@@ -213,11 +216,14 @@ fn planned(lines: &[String]) -> Result<ContainerConfig, Failure> {
     let target = target.expect("one platform was asked for, so there is one target");
     let is_setting = |op: &Op| !op.makes_layer() || matches!(op, Op::Mkdir(_));
     if !lowered.graph.vertices.iter().all(|vertex| is_setting(&vertex.op)) {
-        return Err(UsageError::new("--change takes instructions for the config only")
-            .with_hint("CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, WORKDIR and the like")
-            .into());
+        return Err(not_a_change().into());
     }
     Ok(target.config.config.clone())
+}
+
+fn not_a_change() -> UsageError {
+    UsageError::new("--change takes instructions for the config only")
+        .with_hint("CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, WORKDIR and the like")
 }
 
 /// No image can be named in changes.

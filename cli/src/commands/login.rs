@@ -23,7 +23,7 @@ pub(crate) fn login(process: &mut Process, typed: &LoginArgs) -> Done {
     let registry = registry_of(typed.server.as_deref())?;
     let config = DockerConfig::read(&process.around);
     config.warning.iter().for_each(|warning| warn(warning));
-    let options = config.registry_options(&process.around).map_err(no_registry)?;
+    let options = config.registry_options(&process.around).map_err(broken_file)?;
     // Nothing is asked for that could not be kept.
     let path = config_path(process)?;
     let file = read_config(&path)?;
@@ -40,7 +40,7 @@ pub(crate) fn logout(process: &mut Process, typed: &LogoutArgs) -> Done {
     let mut file = read_config(&path)?;
     let shown = shown(&registry);
     let helper_dirs = DockerConfig::helper_dirs(&process.around);
-    let had_entry = file.has(&registry).map_err(no_registry)?;
+    let had_entry = file.has(&registry).map_err(broken_file)?;
     if !file.forget(&registry, &helper_dirs).map_err(no_registry)? {
         warn_of_kept(process, &registry)?;
         return print(&format!("Not logged in to {shown}\n"));
@@ -157,7 +157,7 @@ fn overruling(process: &Process, registry: &str, path: &Path) -> Result<Vec<Stri
 /// All that have something for the registry.
 fn kept_elsewhere(process: &Process, registry: &str) -> Result<Vec<String>, Failure> {
     let config = DockerConfig::read(&process.around);
-    let options = config.registry_options(&process.around).map_err(no_registry)?;
+    let options = config.registry_options(&process.around).map_err(broken_file)?;
     let kept = options.credentials.kept(registry, "");
     let entries =
         kept.into_iter().filter(|kept| matches!(kept.how, ::registry::KeptAs::Entry { .. }));
@@ -188,6 +188,11 @@ fn no_registry(error: RegistryError) -> Failure {
     Failure::Engine(BuildError::of(BuildErrorKind::Registry, error))
 }
 
+/// A file with credentials that cannot be understood.
+fn broken_file(error: RegistryError) -> Failure {
+    Failure::Engine(BuildError::of(BuildErrorKind::Dockerfile, error))
+}
+
 fn config_path(process: &Process) -> Result<PathBuf, UsageError> {
     DockerConfig::path(&process.around).ok_or_else(|| {
         UsageError::new("no place to keep credentials: neither DOCKER_CONFIG nor HOME is set")
@@ -200,7 +205,7 @@ fn read_config(path: &Path) -> Result<LoginConfig, Failure> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(file_error("read", path, e)),
     };
-    LoginConfig::parse(&path.display().to_string(), &text).map_err(no_registry)
+    LoginConfig::parse(&path.display().to_string(), &text).map_err(broken_file)
 }
 
 /// Replaces the file at once, readable for its owner alone. A link to it stays one.

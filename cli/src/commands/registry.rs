@@ -30,7 +30,10 @@ fn explain(process: &Process, typed: &ExplainArgs) -> Done {
     let config = DockerConfig::read(&process.around);
     config.warning.iter().for_each(|warning| warn(warning));
     let failed = |error| Failure::Engine(BuildError::of(BuildErrorKind::Registry, error));
-    let client = process.client(config.registry_options(&process.around).map_err(failed)?);
+    let options = config
+        .registry_options(&process.around)
+        .map_err(|error| BuildError::of(BuildErrorKind::Dockerfile, error))?;
+    let client = process.client(options);
     let asked = if typed.push { Asked::Push } else { Asked::Manifest };
     let plan = client.plan(&reference, asked).map_err(failed)?;
     let mut places = Vec::new();

@@ -6,7 +6,7 @@ use oci::{Platform, Reference};
 use progress::Emitter;
 
 use super::{Done, Failure, Process, print, warn};
-use crate::args::{DockerConfig, PullArgs, PushArgs, UsageError, image_name, platforms};
+use crate::args::{DockerConfig, PullArgs, PushArgs, UsageError, image_name, platforms, transport_hint};
 use crate::exit::Exit;
 use crate::render::{Display, Screen};
 
@@ -51,6 +51,10 @@ fn pull_one(
     }
     let pulled = shown(process, quiet, |process, events| {
         engine::pull(name, platform, environment, events, &process.cancel)
+    })
+    .map_err(|error| match transport_hint(&name.familiar()) {
+        Some(hint) if error.kind() == BuildErrorKind::Registry => error.with_hint(hint),
+        _ => error,
     })?;
     if !quiet {
         print(&format!("Digest: {}\n", pulled.digest))?;
@@ -133,6 +137,9 @@ fn is_untagged(typed: &str, name: &Reference) -> bool {
 /// Who names no registry and may not push to the usual one meant another one; what a broken connection has left undone
 /// is done by the same command again.
 fn not_pushed(error: BuildError, typed: &str, name: &Reference) -> BuildError {
+    if let Some(hint) = transport_hint(typed) {
+        return error.with_hint(hint);
+    }
     let is_asked = ["docker.io/", "index.docker.io/"].iter().any(|asked| typed.starts_with(asked));
     match error.kind() {
         BuildErrorKind::Registry if name.registry() == "docker.io" && !is_asked => {
@@ -207,5 +214,7 @@ mod tests {
         assert_eq!(hint(BuildErrorKind::Registry, "docker.io/team/a"), None);
         assert_eq!(hint(BuildErrorKind::Registry, "localhost:5000/a"), None);
         assert_eq!(hint(BuildErrorKind::Dockerfile, "a"), None);
+        let said = hint(BuildErrorKind::Files, "oci:app").expect("a hint");
+        assert!(said.contains("shale save"), "{said}");
     }
 }

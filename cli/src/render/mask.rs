@@ -59,7 +59,8 @@ fn replaced(text: &str, mask: impl Fn(&str) -> String) -> Cow<'_, str> {
             continue;
         }
         let rest = &text[begin..];
-        let is_end = |c: char| c.is_whitespace() || c.is_control() || "/?#\"'`<>\\".contains(c);
+        // An apostrophe may be part of a password.
+        let is_end = |c: char| c.is_whitespace() || c.is_control() || "/?#\"`<>\\".contains(c);
         let authority = &rest[..rest.find(is_end).unwrap_or(rest.len())];
         let Some((user_info, _)) = authority.rsplit_once('@') else { continue };
         out.push_str(&text[done..begin]);
@@ -67,8 +68,7 @@ fn replaced(text: &str, mask: impl Fn(&str) -> String) -> Cow<'_, str> {
             Some((user, password)) => (user, Some(password)),
             None => (user_info, None),
         };
-        // A variable tells nothing.
-        let part = |part: &str| match part.is_empty() || part.starts_with('$') {
+        let part = |part: &str| match part.is_empty() || is_variable(part) {
             true => part.to_owned(),
             false => mask(part),
         };
@@ -83,6 +83,14 @@ fn replaced(text: &str, mask: impl Fn(&str) -> String) -> Cow<'_, str> {
         0 => Cow::Borrowed(text),
         _ => Cow::Owned(out + &text[done..]),
     }
+}
+
+/// Whether a text is a variable and nothing else: that tells nothing.
+fn is_variable(text: &str) -> bool {
+    let Some(name) = text.strip_prefix('$') else { return false };
+    let braced = name.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    braced.unwrap_or(name).chars().all(is_name)
 }
 
 #[cfg(test)]
@@ -106,6 +114,8 @@ mod tests {
         check("HTTP://token@h", "HTTP://xxxxx@h");
         check("https://:password@h/", "https://:xxxxx@h/");
         check("https://u:p@q@h/x@y", "https://xxxxx:xxxxx@h/x@y");
+        check("'https://u:it's@h'", "'https://xxxxx:xxxxx@h'");
+        check("https://${USER}secret:$P-w@h", "https://xxxxx:xxxxx@h");
         check(
             "a http://u:p@h b https://v:w@i c",
             "a http://xxxxx:xxxxx@h b https://xxxxx:xxxxx@i c",

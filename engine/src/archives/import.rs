@@ -27,7 +27,7 @@ use crate::told::{Teller, Told};
 pub struct ImportRequest {
     /// Its name, if it gets one.
     pub name: Option<Reference>,
-    /// Where the tar came from, for the history.
+    /// Where the tar came from, for the history and for errors; `-` is standard input.
     pub from: String,
     /// Text of the history entry.
     pub message: Option<String>,
@@ -91,6 +91,10 @@ fn made(
     request: &ImportRequest,
 ) -> Result<ImageId, BuildError> {
     let store = |e| BuildError::store("cannot import the image", e);
+    let failed = || match &*request.from {
+        "-" => "cannot import the tar".to_owned(),
+        from => format!("cannot import {from}"),
+    };
     let ingest = crate::source::new_ingest(session)?;
     let dir = image::new_dir(&ingest, "diff")?;
     let options = ApplyOptions {
@@ -99,10 +103,10 @@ fn made(
         lower_dir: &|_| None,
     };
     let applied = layer::apply_tar(&mut layer::decompress(tar), dir.as_fd(), &[], &options)
-        .map_err(|e| BuildError::new(BuildErrorKind::Files, "cannot import the tar").because(e))?;
+        .map_err(|e| BuildError::new(BuildErrorKind::Files, failed()).because(e))?;
     if applied.has_trailing_data {
         // Other readers may take it for more entries (security.md B4).
-        let message = "cannot import the tar: something follows its end";
+        let message = format!("{}: something follows its end", failed());
         return Err(BuildError::new(BuildErrorKind::Files, message));
     }
     let created = crate::request::now();

@@ -115,7 +115,7 @@ fn once<T: Default, E: From<BuildError>>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
     let store = |e| BuildError::store("cannot keep a downloaded layer", e);
-    let is_there = || session.lease.has_blob(&blob.digest).map_err(store);
+    let is_there = || session.lease.has_blob_of(&blob.digest, blob.size_bytes).map_err(store);
     if is_there()? {
         return Ok(T::default());
     }

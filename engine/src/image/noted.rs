@@ -38,8 +38,8 @@ pub(crate) fn prove(
     if session.lease.is_layer_blob(diff_id, digest).map_err(store)? {
         return Ok(None);
     }
-    if *digest == diff_id.0 {
-        // The tar itself: its digest was checked when it came.
+    if is_tar_itself(session, diff_id, descriptor)? {
+        // Its digest was checked when it came.
         count(session, diff_id, descriptor, layer::SIZE_MAX_BYTES)?;
         return Ok(None);
     }
@@ -70,7 +70,7 @@ pub(crate) fn count(
     limit_bytes: u64,
 ) -> Result<(), BuildError> {
     let store = |e| BuildError::store("cannot look at a layer's blob", e);
-    if descriptor.digest == diff_id.0 {
+    if is_tar_itself(session, diff_id, descriptor)? {
         let blob = session.lease.open_blob(&descriptor.digest).map_err(store)?;
         let Some(blob) = blob else { return Ok(()) };
         let files_bytes = TarReader::seeking(blob).file_bytes().ok();
@@ -83,6 +83,22 @@ pub(crate) fn count(
         }
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// Whether a blob has the tar's digest and is no packed one, which whoever reads it would unpack to something else.
+fn is_tar_itself(
+    session: &Session,
+    diff_id: DiffId,
+    descriptor: &Descriptor,
+) -> Result<bool, BuildError> {
+    if descriptor.digest != diff_id.0 {
+        return Ok(false);
+    }
+    let blob = session.lease.open_blob(&descriptor.digest);
+    let blob = blob.map_err(|e| BuildError::store("cannot look at a layer's blob", e))?;
+    let mut head = Vec::new();
+    let read = blob.map(|blob| blob.take(6).read_to_end(&mut head));
+    Ok(matches!(read, Some(Ok(_))) && !layer::is_compressed(&head))
 }
 
 /// A tar that was read through.

@@ -400,15 +400,17 @@ fn small_blob(
     if blob.size_bytes > DOCUMENT_MAX_BYTES {
         return Err(unusable(reference, "its config is larger than 8 MiB"));
     }
-    if !session.lease.has_blob(&blob.digest).map_err(store)? {
+    // Something large that is here must not be read for a config because a manifest calls it one of a few bytes.
+    if !session.lease.has_blob_of(&blob.digest, blob.size_bytes).map_err(store)? {
         let body = session.registry.blob(reference, blob);
         let mut body = body.map_err(|e| registry_error(reference, e))?;
         session.lease.put_blob(Some((blob.digest, blob.size_bytes)), &mut body).map_err(store)?;
     }
     let file = session.lease.open_blob(&blob.digest).map_err(store)?;
-    let mut file = file.ok_or_else(|| unusable(reference, "its config vanished from the store"))?;
+    let file = file.ok_or_else(|| unusable(reference, "its config vanished from the store"))?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|e| BuildError::io("cannot read an image's config", e))?;
+    let read = file.take(DOCUMENT_MAX_BYTES).read_to_end(&mut bytes);
+    read.map_err(|e| BuildError::io("cannot read an image's config", e))?;
     Ok(bytes)
 }
 

@@ -135,7 +135,6 @@ pub(super) fn write(
         });
         let is_said = matches!(tar.bytes, Bytes::Packed { is_said: true, .. });
         match (failed, written) {
-            (Some(error), _) if error.is_other_length() => return Err(error),
             (None, Err(LayerError::Changed { .. })) if is_said => {
                 return Err(Failure::OtherLength(tar.diff_id).into());
             }

@@ -4,12 +4,14 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use registry::{HostResolver, read_local_file};
+use rustix::net::sockopt;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -71,6 +73,9 @@ impl EngineAddress {
 /// How long one try to connect to a host may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a silent engine is asked for a sign of life.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+
 /// A connection of any kind, whose reads and writes come back now and then.
 pub(super) enum Connection {
     Unix(UnixStream),
@@ -93,6 +98,7 @@ impl Connection {
                 let config = config.transpose()?;
                 let stream = connect(host, *port)?;
                 stream.set_nodelay(true)?;
+                keep_alive(&stream)?;
                 stream.set_read_timeout(Some(look_every))?;
                 stream.set_write_timeout(Some(look_every))?;
                 let Some((config, host)) = config else { return Ok(Connection::Tcp(stream)) };
@@ -142,16 +148,26 @@ impl Write for Connection {
     }
 }
 
-/// Tries all addresses of a host.
+/// Tries all addresses of a host. They are not asked of the C library: a static binary must not load its parts.
 fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = None;
-    for address in (host, port).to_socket_addrs()? {
+    let names = HostResolver::new(Path::new("/etc/hosts"), Path::new("/etc/resolv.conf"));
+    for address in names.addresses(host) {
+        let address = SocketAddr::new(address, port);
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| io::Error::other("the host has no address")))
+}
+
+/// Has the kernel ask now and then whether the other end is still there: loading may take long without a word, and an
+/// engine whose machine has gone would never be missed.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEP_ALIVE_EVERY)?;
+    Ok(sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE_EVERY)?)
 }
 
 fn tls_config(tls: &EngineTls) -> io::Result<ClientConfig> {
@@ -165,7 +181,8 @@ fn tls_config(tls: &EngineTls) -> io::Result<ClientConfig> {
         return Ok(config.with_no_client_auth());
     };
     let chain = certificates(certificate)?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| in_file(key, error))?;
+    let private = read_local_file(key).map_err(|error| in_file(key, error))?;
+    let private = PrivateKeyDer::from_pem_slice(&private).map_err(|error| in_file(key, error))?;
     config.with_client_auth_cert(chain, private).map_err(|error| in_file(certificate, error))
 }
 
@@ -182,8 +199,9 @@ fn roots(ca: Option<&Path>) -> io::Result<RootCertStore> {
 }
 
 fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let all = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    let all: Vec<_> = all.map_err(|error| in_file(file, error))?;
+    let text = read_local_file(file).map_err(|error| in_file(file, error))?;
+    let all = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|error| in_file(file, error))?;
     match all.is_empty() {
         true => Err(in_file(file, "there is no certificate in it")),
         false => Ok(all),
@@ -287,5 +305,10 @@ mod tests {
         }
         let error = http::get(&engine, "/_ping", &Cancel::new()).err().expect("no certificate");
         assert!(error.to_string().ends_with("empty.pem: there is no certificate in it"), "{error}");
+        if let EngineAddress::Tcp { tls: Some(tls), .. } = &mut engine {
+            tls.ca = Some(dir.path().to_owned());
+        }
+        let error = http::get(&engine, "/_ping", &Cancel::new()).err().expect("no file");
+        assert!(error.to_string().ends_with(": it is not a regular file"), "{error}");
     }
 }

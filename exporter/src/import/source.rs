@@ -94,6 +94,10 @@ impl Source {
         }
         // A pipe's writer must not be cut off behind the end of the tar.
         tar.finish().map_err(read_failed)?;
+        if count == 0 {
+            // Often what came out of a pipe whose writer had failed.
+            return Err(Failure::Empty.into());
+        }
         Ok(Source::Unpacked { lease: lease.clone(), files })
     }
 
@@ -222,7 +226,7 @@ fn into_blob(content: &mut dyn Read, lease: &Lease) -> Result<Place, ExportError
         // Read and write errors have different causes: a bad archive, a full disk.
         match content.read(&mut buffer) {
             Ok(0) => break,
-            Ok(length) => out.write_all(&buffer[..length]).map_err(write(INTO_STORE))?,
+            Ok(length) => out.write_all(&buffer[..length]).map_err(write("a file of the image archive into the store"))?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => return Err(Failure::ReadArchive { source }.into()),
         }
@@ -292,6 +296,8 @@ mod tests {
         let no_archive = "the input is no image archive: it does not begin as a tar does";
         assert_eq!(said(b"FROM debian:12\n"), no_archive);
         assert_eq!(said(&[b'x'; 4096]), no_archive);
+        assert_eq!(said(b""), "the image archive is empty");
+        assert_eq!(said(&[0; 1024]), "the image archive is empty");
         assert_eq!(said(b"\x1f\x8b\x08\0\0\0\0\0\0\0damaged"), "read the image archive");
     }
 

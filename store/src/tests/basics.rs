@@ -212,8 +212,13 @@ fn chains_manifests_and_layer_blobs_come_back() {
     lease.set_tar_sizes(diff_id, TarSizes { tar_bytes: None, ..sizes }).expect("set");
     let gone = LayerBlob { compression: "zstd".to_owned(), digest: digest("gone"), ..blob.clone() };
     lease.set_layer_blob(diff_id, &gone).expect("set");
-    assert_eq!(lease.layer_blobs(diff_id).expect("list"), [blob]);
+    assert_eq!(lease.layer_blobs(diff_id).expect("list"), std::slice::from_ref(&blob));
     assert_eq!(store.tar_sizes(diff_id).expect("read"), sizes, "a new note keeps them");
+    let alone = DiffId(digest("alone"));
+    lease.note_other_layer_blob(alone, &blob).expect("note");
+    lease.set_tar_sizes(alone, sizes).expect("set");
+    lease.set_layer_blob(alone, &blob).expect("set");
+    assert_eq!(store.tar_sizes(alone).expect("read"), sizes, "one that is taken keeps them");
 }
 
 #[test]

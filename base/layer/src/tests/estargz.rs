@@ -100,6 +100,41 @@ fn as_a_tar_it_is_the_layer_and_the_table() {
 }
 
 #[test]
+fn what_another_blob_has_left_in_the_layer_is_not_in_it_twice() {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::write(temp.path().join("stargz.index.json"), b"old").unwrap();
+    std::fs::hard_link(temp.path().join("stargz.index.json"), temp.path().join("twin")).unwrap();
+    let mut grouped = [file("stargz.index.json", b"old"), file("twin", b"old")];
+    grouped.iter_mut().for_each(|entry| entry.link_group = Some(1));
+    let [table, twin] = grouped;
+    let landmarks = [file(".no.prefetch.landmark", b""), link(".prefetch.landmark", "x")];
+    let [inner, gone] = [dir("d"), whiteout("d/.prefetch.landmark")];
+    let entries = landmarks.into_iter().chain([inner, gone, table, twin]).collect();
+    let encoding = Encoding { clamp_to: None, estargz: Some(4) };
+    let root = open(temp.path());
+    let mut out = Vec::new();
+    let toc = Toc::from_entries(entries);
+    write_estargz(root.as_fd(), &toc, &encoding, 4, &mut out).unwrap();
+    let begin = table_begin(&out[out.len() - FOOTER_BYTES..]).expect("a footer") as usize;
+    let table: Value = serde_json::from_slice(&read_table(&out[begin..]).unwrap()).unwrap();
+    let rows = table["entries"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|e| e["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["d/", "d/.wh..prefetch.landmark", "twin"]);
+    assert_eq!((&rows[2]["type"], &rows[2]["size"]), (&"reg".into(), &3.into()));
+    let tar = flate2::bufread::MultiGzDecoder::new(&out[..]);
+    let mut reader = TarReader::new(std::io::BufReader::new(tar));
+    let mut count = 0;
+    while reader.next_entry().unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 4);
+    // A directory of that name would be replaced by the table, with all that is in it.
+    let toc = Toc::from_entries(vec![dir("stargz.index.json")]);
+    let refused = write_estargz(root.as_fd(), &toc, &encoding, 4, &mut Vec::new());
+    assert!(refused.unwrap_err().to_string().contains("stargz.index.json"));
+}
+
+#[test]
 fn other_footers_are_none() {
     assert_eq!(table_begin(b"short"), None);
     assert_eq!(table_begin(&[0; FOOTER_BYTES]), None);

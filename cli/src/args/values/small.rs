@@ -7,6 +7,7 @@ use oci::{Platform, Reference};
 use planner::Entitlement;
 
 use crate::args::UsageError;
+use crate::args::habits::transport_hint;
 
 /// A switch's value, as Go reads it (CLI-02).
 pub(crate) fn go_bool(text: &str) -> Result<bool, String> {
@@ -39,7 +40,11 @@ pub(crate) fn tag_name(text: &str) -> Result<Reference, UsageError> {
 /// A name that a command was given for an image.
 pub(crate) fn image_name(text: &str) -> Result<Reference, UsageError> {
     text.parse().map_err(|e: oci::ParseReferenceError| {
-        UsageError::new(format!("invalid image name {text:?}: {e}"))
+        let error = UsageError::new(format!("invalid image name {text:?}: {e}"));
+        match transport_hint(text) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
     })
 }
 
