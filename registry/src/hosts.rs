@@ -56,7 +56,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Loaded {
     registries: RegistriesConf,
-    /// Files of the same kind that others hide.
+    /// Files of the same kind that others hide, and words that mean nothing.
     unread: Vec<String>,
     daemons: Vec<DaemonJson>,
 }
@@ -129,6 +129,7 @@ fn load(source: &HostsSource) -> Result<Loaded, Wrong> {
             }
         }
     }
+    unread.extend(registries.unknown().iter().cloned());
     let mut daemons = Vec::new();
     for path in &source.daemon_json {
         if let Some(text) = read(path)? {

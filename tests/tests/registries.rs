@@ -301,7 +301,8 @@ fn explain_asks_nobody_and_tells_no_secret() {
     world.write("home/.docker/config.json", config);
     let conf = format!(
         "[[registry]]\nprefix = \"r.example\"\nlocation = \"{host}\"\n\
-         [[registry.mirror]]\nlocation = \"127.0.0.1:1\"\n"
+         [[registry.mirror]]\nlocation = \"127.0.0.1:1\"\ninsecur = true\n\
+         [[registry]]\nlocation = \"bad.example\"\nblockd = true\n"
     );
     world.write(CONF, conf);
     world.set("HTTPS_PROXY", "http://user:hidden@proxy.example:3128");
@@ -319,6 +320,9 @@ fn explain_asks_nobody_and_tells_no_secret() {
     assert_eq!(said["endpoints"][1]["host"], host.as_str());
     assert_eq!(said["endpoints"][1]["said"][0]["line"], 1);
     assert_eq!(said["endpoints"][1]["credentials"][0]["kind"], "password of bob");
+    // A slip that podman passes over.
+    assert!(text.stdout.contains("registries.conf:6: insecur is no word"), "{text}");
+    assert!(text.stdout.contains("registries.conf:9: blockd is no word"), "{text}");
     let tried = world.shale(&["registry", "explain", "--try", "r.example/team/app:1"]);
     assert!(tried.ok().contains("answers      no: "), "{tried}");
     assert!(tried.stdout.contains("answers      yes"), "{tried}");

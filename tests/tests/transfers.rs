@@ -68,7 +68,7 @@ fn a_pull_speaks_as_dockers_does() {
     assert!(said.ok().ends_with(&pinned), "{said}");
     let latest = world.shale(&["pull", &registry.name("team/app")]);
     assert!(latest.stdout.starts_with("Using default tag: latest\n"), "{latest}");
-    latest.fails(4, &["team/app:latest", "404"]);
+    latest.fails(4, &["team/app:latest", "404", "`shale registry tags 127.0.0.1:"]);
 }
 
 #[test]
@@ -242,7 +242,10 @@ fn a_platform_that_is_not_there_is_told_with_those_that_are() {
     world.build(&["--platform", "linux/amd64", "-t", &alone, "--push"]).ok();
     let pulled = world.shale(&["pull", "--platform", "linux/s390x", &alone]);
     pulled.ok();
-    assert!(pulled.stderr.contains("for linux/amd64, and there is none for linux/s390x"), "{pulled}");
+    assert!(
+        pulled.stderr.contains("for linux/amd64, and there is none for linux/s390x"),
+        "{pulled}"
+    );
     let pulled = world.shale(&["pull", "--platform", "linux/amd64", &alone]);
     assert!(!pulled.stderr.contains("there is none"), "{pulled}");
     world.shale(&["pull", &format!("docker://{name}")]).fails(2, &["without the transport: "]);

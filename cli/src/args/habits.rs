@@ -54,8 +54,8 @@ pub(crate) fn command_hint(name: &str, parent: Option<&str>) -> Option<String> {
 const FOREGROUND: &str =
     "there are no containers that go on: `shale run IMAGE COMMAND` runs one in the foreground";
 
-/// The hint for an image that is named as skopeo, podman and buildah name them, with a transport in front. Some of these
-/// are valid names: `oci:dir` is the tag `dir` of docker.io's `oci`.
+/// The hint for an image that is named as skopeo, podman and buildah name them, with a transport in front. Some of
+/// these are valid names: `oci:dir` is the tag `dir` of docker.io's `oci`.
 pub(crate) fn transport_hint(name: &str) -> Option<String> {
     let (transport, rest) = name.split_once(':')?;
     Some(match transport {

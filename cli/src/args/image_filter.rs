@@ -62,10 +62,6 @@ pub(crate) fn image_filter(texts: &[String], now_secs: i64) -> Result<ImageFilte
     for text in texts {
         let (key, value) = split(text)?;
         match key {
-            "dangling" => {
-                let is = truth(value).ok_or_else(|| invalid(text, "want true or false"))?;
-                filter.dangling = Some(is);
-            }
             "reference" => filter.references.push(NamePattern::new(value)?),
             "before" => filter.before = Some(value.to_owned()),
             "since" => filter.since = Some(value.to_owned()),
@@ -86,13 +82,8 @@ pub(crate) fn prune_filter(texts: &[String], now_secs: i64) -> Result<ImageFilte
     let mut filter = ImageFilter::default();
     for text in texts {
         let (key, value) = split(text)?;
-        match key {
-            "dangling" => {
-                let is = truth(value).ok_or_else(|| invalid(text, "want true or false"))?;
-                filter.dangling = Some(is);
-            }
-            _ if takes(&mut filter, key, value, text, now_secs)? => {}
-            _ => return Err(invalid(text, "want until, label or label!")),
+        if !takes(&mut filter, key, value, text, now_secs)? {
+            return Err(invalid(text, "want until, label or label!"));
         }
     }
     Ok(filter)
@@ -107,6 +98,10 @@ fn takes(
     now_secs: i64,
 ) -> Result<bool, UsageError> {
     match key {
+        "dangling" => {
+            let is = truth(value).ok_or_else(|| invalid(text, "want true or false"))?;
+            filter.dangling = Some(is);
+        }
         "label" | "label!" => {
             let (name, value) = match value.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),

@@ -38,6 +38,7 @@ pub(crate) use cache::{
 pub(crate) use call::Method;
 pub(crate) use docker_config::DockerConfig;
 pub(crate) use engines::engine_places;
+pub(crate) use habits::transport_hint;
 pub(crate) use image::{
     DfArgs, HistoryArgs, ImageArgs, ImageCommand, ImagePruneArgs, ImagesArgs, InspectArgs, RmiArgs,
     SystemArgs, SystemCommand, SystemPruneArgs, TagArgs,
@@ -59,7 +60,6 @@ pub(crate) use request::{BuildCommand, build_command};
 pub(crate) use settings::cache_max;
 pub(crate) use surroundings::Surroundings;
 pub(crate) use transfer::{PullArgs, PushArgs};
-pub(crate) use habits::transport_hint;
 pub(crate) use values::{add_host, image_name, network, pair, platforms, size_bytes, tag_name};
 pub(crate) use why::WhyArgs;
 

@@ -6,7 +6,9 @@ use oci::{Platform, Reference};
 use progress::Emitter;
 
 use super::{Done, Failure, Process, print, warn};
-use crate::args::{DockerConfig, PullArgs, PushArgs, UsageError, image_name, platforms, transport_hint};
+use crate::args::{
+    DockerConfig, PullArgs, PushArgs, UsageError, image_name, platforms, transport_hint,
+};
 use crate::exit::Exit;
 use crate::render::{Display, Screen};
 
@@ -52,14 +54,31 @@ fn pull_one(
     let pulled = shown(process, quiet, |process, events| {
         engine::pull(name, platform, environment, events, &process.cancel)
     })
-    .map_err(|error| match transport_hint(&name.familiar()) {
-        Some(hint) if error.kind() == BuildErrorKind::Registry => error.with_hint(hint),
-        _ => error,
-    })?;
+    .map_err(|error| not_pulled(error, name))?;
     if !quiet {
         print(&format!("Digest: {}\n", pulled.digest))?;
     }
     Ok(pulled.is_new)
+}
+
+/// Who names what no registry has often meant another tag, or no registry at all.
+fn not_pulled(error: BuildError, name: &Reference) -> BuildError {
+    if error.kind() != BuildErrorKind::Registry || error.hint().is_some() {
+        return error;
+    }
+    if let Some(hint) = transport_hint(&name.familiar()) {
+        return error.with_hint(hint);
+    }
+    let is_missing = of_registry(&error)
+        .is_some_and(|error| error.kind() == registry::RegistryErrorKind::NotFound);
+    match is_missing {
+        true => {
+            let hint =
+                format!("`shale registry tags {}` lists what is there", name.familiar_name());
+            error.with_hint(hint)
+        }
+        false => error,
+    }
 }
 
 /// The last lines of a pull.
@@ -162,15 +181,21 @@ fn not_pushed(error: BuildError, typed: &str, name: &Reference) -> BuildError {
 
 /// Whether the registry was the trouble, not what was asked of it.
 fn is_temporary(error: &BuildError) -> bool {
+    of_registry(error).is_some_and(|error| {
+        error.is_temporary() || error.kind() == registry::RegistryErrorKind::Unreachable
+    })
+}
+
+/// The registry's error below another one.
+fn of_registry(error: &BuildError) -> Option<&registry::RegistryError> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(one) = cause {
-        if let Some(error) = one.downcast_ref::<registry::RegistryError>() {
-            let is_away = error.kind() == registry::RegistryErrorKind::Unreachable;
-            return error.is_temporary() || is_away;
+        if let Some(error) = one.downcast_ref() {
+            return Some(error);
         }
         cause = one.source();
     }
-    false
+    None
 }
 
 pub(crate) fn configuration(process: &Process) -> DockerConfig {

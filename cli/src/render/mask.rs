@@ -1,7 +1,7 @@
 //! Credentials in URLs are not shown: who reads progress, errors and their logs is not always who may have them.
 //!
-//! Owns what counts as one: user and password of `http://` and `https://` URLs, as in BuildKit. Variables stay readable,
-//! and so do the users of other schemes (`ssh://git@…`).
+//! Owns what counts as one: user and password of `http://` and `https://` URLs, as in BuildKit, and the password of `ssh://`
+//! and `tcp://`. Variables stay readable, and so do the users of other schemes (`ssh://git@…`).
 
 use std::borrow::Cow;
 
@@ -53,9 +53,13 @@ fn replaced(text: &str, mask: impl Fn(&str) -> String) -> Cow<'_, str> {
     let mut out = String::new();
     let mut done = 0;
     for (at, _) in text.match_indices("://") {
-        let scheme = text[..at].to_ascii_lowercase();
         let begin = at + "://".len();
-        if begin < done || !(scheme.ends_with("http") || scheme.ends_with("https")) {
+        let is = |name: &str| {
+            let scheme = at.checked_sub(name.len()).map(|from| &text.as_bytes()[from..at]);
+            scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(name.as_bytes()))
+        };
+        let is_web = is("http") || is("https");
+        if begin < done || !(is_web || is("ssh") || is("tcp")) {
             continue;
         }
         let rest = &text[begin..];
@@ -72,7 +76,7 @@ fn replaced(text: &str, mask: impl Fn(&str) -> String) -> Cow<'_, str> {
             true => part.to_owned(),
             false => mask(part),
         };
-        out.push_str(&part(user));
+        out.push_str(&if is_web { part(user) } else { user.to_owned() });
         if let Some(password) = password {
             out.push(':');
             out.push_str(&part(password));
@@ -121,6 +125,7 @@ mod tests {
             "a http://xxxxx:xxxxx@h b https://xxxxx:xxxxx@i c",
         );
         check("[\"http://ü:p\u{e4}ß@h\", \"/\"]", "[\"http://xxxxx:xxxxx@h\", \"/\"]");
+        check("no ssh://me:pw@h and tcp://u:p@h:1", "no ssh://me:xxxxx@h and tcp://u:xxxxx@h:1");
         check("git+https://t:s@h/r.git#main", "git+https://xxxxx:xxxxx@h/r.git#main");
         for same in [
             "https://host.tld/this:that",

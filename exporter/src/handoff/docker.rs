@@ -282,8 +282,13 @@ struct Part<'a> {
 impl Drop for Part<'_> {
     fn drop(&mut self) {
         // Whoever wants to stop wants this too. An engine that has gone keeps it, for `docker image prune`.
-        let path = format!("/images/{}?noprune=1", self.id);
-        let _ = http::delete(&self.docker.engine, &path, &Cancel::new());
+        let cancel = Cancel::new();
+        let found = self.docker.inspect(&self.id.to_string(), &cancel);
+        // Somebody who has given it a name meanwhile wants it; removing it would remove that name.
+        if found.is_ok_and(|found| found.is_some_and(|image| image.names.is_empty())) {
+            let path = format!("/images/{}?noprune=1", self.id);
+            let _ = http::delete(&self.docker.engine, &path, &cancel);
+        }
     }
 }
 
@@ -298,4 +303,48 @@ fn manifest(image: &BuiltImage, names: &[Reference]) -> Vec<u8> {
     let config = blob_path(&image.id.0);
     let entry = serde_json::json!([{ "Config": config, "RepoTags": repo_tags, "Layers": layers }]);
     serde_json::to_vec(&entry).expect("strings alone")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// What an engine is asked when a part goes that has these names there.
+    fn asked_of_part(names: &str) -> Vec<String> {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).expect("bind");
+        let id = Digest::of(b"part");
+        let body = format!(r#"{{"Id":"{id}","RepoTags":[{names}]}}"#);
+        let serving = thread::spawn(move || {
+            let mut asked = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("accept");
+                let lines = BufReader::new(&stream).lines().map(|line| line.expect("text"));
+                let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+                let method = head[0].split(' ').next().expect("a method").to_owned();
+                if method == "POST" {
+                    break;
+                }
+                asked.push(method);
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())
+                    .and_then(|()| stream.write_all(body.as_bytes()))
+                    .expect("answered");
+            }
+            asked
+        });
+        let engine = EngineAddress::Unix(path);
+        drop(Part { docker: &Docker::new(&engine), id });
+        let _ = http::command(&engine, "/end", &Cancel::new());
+        serving.join().expect("no panic")
+    }
+
+    #[test]
+    fn a_part_that_somebody_has_named_stays() {
+        assert_eq!(asked_of_part(""), ["GET", "DELETE"]);
+        assert_eq!(asked_of_part("\"mine:1\""), ["GET"]);
+    }
 }

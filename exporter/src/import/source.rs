@@ -226,7 +226,9 @@ fn into_blob(content: &mut dyn Read, lease: &Lease) -> Result<Place, ExportError
         // Read and write errors have different causes: a bad archive, a full disk.
         match content.read(&mut buffer) {
             Ok(0) => break,
-            Ok(length) => out.write_all(&buffer[..length]).map_err(write("a file of the image archive into the store"))?,
+            Ok(length) => out
+                .write_all(&buffer[..length])
+                .map_err(write("a file of the image archive into the store"))?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => return Err(Failure::ReadArchive { source }.into()),
         }

@@ -316,7 +316,7 @@ fn hostile_archives_are_refused() {
         assert!(!fixture.dir.path().join("evil").exists());
     };
     let tar = testkit::rootfs::TarBuilder::new;
-    check(tar().finish(), Kind::NotFound);
+    check(tar().finish(), Kind::Malformed);
     check(b"not a tar, but long enough for a block".repeat(30), Kind::Malformed);
     check(tar().file("manifest.json", 0o644, b"[").finish(), Kind::Malformed);
     let entry = |config: &str| {

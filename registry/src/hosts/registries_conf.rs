@@ -2,10 +2,12 @@
 //!
 //! Search registries and aliases of short names are not read: a short name means docker.io (docs/registries.md).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use oci::Reference;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use toml::Spanned;
 
 use super::{Said, Wrong, line_at};
@@ -14,6 +16,8 @@ use super::{Said, Wrong, line_at};
 #[derive(Debug, Default)]
 pub(super) struct RegistriesConf {
     tables: Vec<Registry>,
+    /// What stands in tables and is no word of theirs: podman passes it over too, but it may be a slip.
+    unknown: Vec<String>,
 }
 
 /// One `[[registry]]`.
@@ -103,9 +107,15 @@ impl RegistriesConf {
         if let Some(old) = file.registries {
             tables.extend(reader.version_1(old));
         }
+        self.unknown.extend(unknown_words(path, text));
         self.tables.retain(|known| tables.iter().all(|new| new.prefix != known.prefix));
         self.tables.extend(tables);
         Ok(())
+    }
+
+    /// A sentence for each word that is not known.
+    pub(super) fn unknown(&self) -> &[String] {
+        &self.unknown
     }
 
     /// The table with the longest prefix of a reference.
@@ -154,6 +164,49 @@ impl Registry {
             }
         }
     }
+}
+
+/// The keys of `[[registry]]` and `[[registry.mirror]]` that mean nothing.
+fn unknown_words(path: &Path, text: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Words {
+        #[serde(default)]
+        registry: Vec<BTreeMap<Spanned<String>, IgnoredAny>>,
+    }
+    #[derive(Deserialize)]
+    struct Mirrors {
+        #[serde(default)]
+        registry: Vec<OfMirrors>,
+    }
+    #[derive(Deserialize)]
+    struct OfMirrors {
+        #[serde(default)]
+        mirror: Vec<BTreeMap<Spanned<String>, IgnoredAny>>,
+    }
+    const OF_REGISTRIES: [&str; 6] =
+        ["prefix", "location", "insecure", "blocked", "mirror", "mirror-by-digest-only"];
+    const OF_MIRRORS: [&str; 3] = ["location", "insecure", "pull-from-mirror"];
+    let (Ok(tables), Ok(mirrors)) =
+        (toml::from_str::<Words>(text), toml::from_str::<Mirrors>(text))
+    else {
+        return Vec::new();
+    };
+    let mut words: Vec<&Spanned<String>> = Vec::new();
+    words.extend(
+        tables
+            .registry
+            .iter()
+            .flat_map(BTreeMap::keys)
+            .filter(|word| !OF_REGISTRIES.contains(&word.get_ref().as_str())),
+    );
+    let keys = mirrors.registry.iter().flat_map(|table| &table.mirror).flat_map(BTreeMap::keys);
+    words.extend(keys.filter(|word| !OF_MIRRORS.contains(&word.get_ref().as_str())));
+    words.sort_by_key(|word| word.span().start);
+    let told = |word: &Spanned<String>| {
+        let (line, word) = (line_at(text, word.span().start), word.get_ref());
+        format!("{}:{line}: {word} is no word of this file and says nothing", path.display())
+    };
+    words.into_iter().map(told).collect()
 }
 
 struct Reader<'a> {
