@@ -1,7 +1,7 @@
 //! The HTTP agents below the client, made when first needed: reading a hundred root certificates takes longer than
 //! many a request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use crate::hosts::TlsFiles;
 use crate::local_file::read_local_file;
 use crate::options::{RegistryOptions, TlsRoots};
 use crate::plain_proxy::PlainProxy;
-use crate::url::Url;
+use crate::url::{Origin, Url};
 
 /// What makes agents differ. Connections are pooled for each.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +54,8 @@ pub(crate) struct Agents {
     made: Mutex<HashMap<AgentKey, Agent>>,
     roots: Mutex<Option<Loaded>>,
     stopped: AtomicBool,
+    /// Who has answered.
+    answered: Mutex<HashSet<Origin>>,
 }
 
 /// Longer heads are refused. More than the library's input buffer has room for.
@@ -95,6 +97,16 @@ impl Agents {
         for (_, agent) in lock(&self.made).drain() {
             agent.shutdown();
         }
+    }
+
+    /// Notes that somebody has answered.
+    pub(crate) fn note_answer(&self, origin: Origin) {
+        lock(&self.answered).insert(origin);
+    }
+
+    /// Whether somebody has ever answered.
+    pub(crate) fn has_answered(&self, origin: &Origin) -> bool {
+        lock(&self.answered).contains(origin)
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

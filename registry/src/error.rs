@@ -120,7 +120,12 @@ pub(crate) enum Cause {
     },
     // Not a `source`: it would say the same once more.
     #[error("{origin}: {}", transport_text(.error))]
-    Transport { origin: String, error: Box<ureq::Error> },
+    Transport {
+        origin: String,
+        error: Box<ureq::Error>,
+        /// It has answered this process before.
+        was_there: bool,
+    },
     #[error("token server {origin}: {cause}")]
     Token { origin: String, cause: Box<Cause> },
     #[error("{what} has digest {found}, not {expected}")]
@@ -235,7 +240,7 @@ impl Cause {
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Cause::Status { status, .. } => is_temporary_status(*status),
-            Cause::Transport { error, .. } => is_temporary_transport(error),
+            Cause::Transport { error, was_there, .. } => is_temporary_transport(error, *was_there),
             Cause::Token { cause, .. } => cause.is_temporary(),
             Cause::Cut { .. } => true,
             Cause::Service { is_temporary, .. } => *is_temporary,
@@ -274,7 +279,7 @@ impl Cause {
 
     fn trust_hint(&self) -> Option<String> {
         use rustls::{CertificateError, Error as Tls};
-        let Cause::Transport { origin, error } = self else { return None };
+        let Cause::Transport { origin, error, .. } = self else { return None };
         let tls = match &**error {
             ureq::Error::Io(io) => tls_error(io)?,
             ureq::Error::Rustls(tls) => tls,
@@ -371,16 +376,17 @@ fn is_timeout(error: &ureq::Error) -> bool {
     }
 }
 
-fn is_temporary_transport(error: &ureq::Error) -> bool {
+fn is_temporary_transport(error: &ureq::Error, was_there: bool) -> bool {
     match error {
         ureq::Error::Timeout(_) | ureq::Error::BodyStalled => true,
-        // Refused stays refused for longer than our waits; everything else about a connection may pass.
+        // A server that is started anew is there again soon.
+        ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => was_there,
+        // Where nobody was, nobody will be for longer than our waits; all else about a connection may pass.
         ureq::Error::Io(io) => {
             tls_error(io).is_none()
                 && !matches!(
                     io.kind(),
-                    io::ErrorKind::ConnectionRefused
-                        | io::ErrorKind::PermissionDenied
+                    io::ErrorKind::PermissionDenied
                         | io::ErrorKind::NotConnected
                         | io::ErrorKind::NotFound
                         | io::ErrorKind::NetworkUnreachable

@@ -90,7 +90,11 @@ impl Answer {
         let origin = self.url.origin().to_string();
         let mut bytes = Vec::new();
         let read = self.into_reader().take(limit_bytes + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Cause::Transport { origin, error: Box::new(error.into()) })?;
+        read.map_err(|error| Cause::Transport {
+            origin,
+            error: Box::new(error.into()),
+            was_there: true,
+        })?;
         if bytes.len() as u64 > limit_bytes {
             return Err(Cause::TooLarge { what, limit_bytes });
         }
@@ -295,6 +299,7 @@ impl Transport<'_> {
             }
         };
         let (parts, body) = result.map_err(transport)?.into_parts();
+        self.agents.note_answer(url.origin());
         let status = parts.status.as_u16();
         let patience = self.options.idle_timeout;
         let mut hidden: Vec<Secret> = authorization.map(secrets_of).unwrap_or_default();
@@ -330,7 +335,9 @@ impl Transport<'_> {
         // It may be the proxy that is not there.
         let proxy = self.options.proxy.shown(url.https, &url.host, url.port);
         let through = proxy.map(|proxy| format!(" through proxy {proxy}")).unwrap_or_default();
-        Cause::Transport { origin: format!("{}{through}", url.origin()), error: Box::new(source) }
+        let was_there = self.agents.has_answered(&url.origin());
+        let origin = format!("{}{through}", url.origin());
+        Cause::Transport { origin, error: Box::new(source), was_there }
     }
 }
 

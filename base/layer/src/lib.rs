@@ -41,9 +41,7 @@ pub use tar_read::{TarEntry, TarKind, TarReader};
 pub use tar_write::TarWriter;
 pub use toc::{Toc, compare_paths};
 pub use unpack::{UnpackLimits, UnpackOptions, Unpacked, unpack_archive};
-pub use write_layer::{
-    Encoding, LayerSums, TarSums, write_layer, write_tar, write_tar_unchecked,
-};
+pub use write_layer::{Encoding, LayerSums, TarSums, write_layer, write_tar, write_tar_unchecked};
 
 #[cfg(test)]
 mod testing;

@@ -1,5 +1,11 @@
 //! Transfers that end early go on where they were; what a registry can list is listed whole.
 
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
 use oci::Hasher;
 use registry::{BlobPrefix, Pushed, RegistryErrorKind as Kind};
 use testkit::registry::{FaultKind, Settings, TestRegistry};
@@ -191,4 +197,66 @@ fn referrers_are_found_with_and_without_the_registrys_help() {
         let sboms = client().referrers(&name, &subject, Some("application/sbom")).expect("one");
         assert_eq!(sboms.iter().map(|one| one.digest).collect::<Vec<_>>(), pushed[..1]);
     }
+}
+
+/// A server that gives every request one tag, until it is stopped.
+struct OneTag {
+    address: SocketAddr,
+    stopped: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl OneTag {
+    fn start(address: &str) -> OneTag {
+        let listener = TcpListener::bind(address).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let stopped = Arc::new(AtomicBool::new(false));
+        let is_stopped = stopped.clone();
+        let thread = std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                if is_stopped.load(Ordering::SeqCst) {
+                    break;
+                }
+                let mut connection = connection.expect("a connection");
+                let _ = connection.read(&mut [0; 4096]);
+                let body = br#"{"name": "app", "tags": ["1"]}"#;
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                let _ = connection.write_all(&[head.as_bytes(), body].concat());
+            }
+        });
+        OneTag { address, stopped, thread }
+    }
+
+    fn stop(self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+        self.thread.join().expect("the server ends");
+    }
+}
+
+#[test]
+fn a_server_that_has_answered_is_waited_for() {
+    let mut options = options("");
+    options.retry = RetryPolicy {
+        tries: 4,
+        first_delay: Duration::from_millis(200),
+        max_delay: Duration::from_secs(2),
+        max_retry_after: Duration::from_secs(2),
+    };
+    let client = RegistryClient::new(options);
+    let server = OneTag::start("127.0.0.1:0");
+    let address = server.address.to_string();
+    let name: Reference = format!("{address}/app").parse().expect("valid reference");
+    assert_eq!(client.tags(&name).expect("it is there"), ["1"]);
+    server.stop();
+    let again = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        OneTag::start(&address)
+    });
+    assert_eq!(client.tags(&name).expect("it is there again"), ["1"]);
+    again.join().expect("a server").stop();
+    client.tags(&name).expect_err("it is gone for good");
 }
