@@ -13,9 +13,6 @@ const IDS: &str = "testdata/ids.txt";
 const CASES: &str = "testdata/cases";
 const TABLE: &str = "testdata/COVERAGE.md";
 
-/// Sections of which every behaviour has a case, or a reason why it cannot have one.
-const WHOLE_SECTIONS: [&str; 11] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
-
 /// A behaviour.
 #[derive(Debug, PartialEq, Eq)]
 struct Behaviour {
@@ -107,16 +104,11 @@ impl Behaviour {
     fn is_missing(&self, proofs: &Proofs) -> bool {
         self.cannot.is_none() && !proofs.contains_key(&self.id)
     }
-
-    /// Whether its section has to be whole.
-    fn must_be_proven(&self) -> bool {
-        let number = self.section.split([' ', '.']).next().unwrap_or_default();
-        WHOLE_SECTIONS.contains(&number)
-    }
 }
 
+/// Behaviours that have neither a case nor a reason why they cannot have one.
 fn missing(behaviours: &[Behaviour], proofs: &Proofs) -> Vec<Finding> {
-    let missing = behaviours.iter().filter(|b| b.must_be_proven() && b.is_missing(proofs));
+    let missing = behaviours.iter().filter(|b| b.is_missing(proofs));
     let finding = |behaviour: &Behaviour| Finding {
         path: IDS.to_owned(),
         line: behaviour.line,
@@ -236,9 +228,9 @@ mod tests {
     fn what_must_be_there() {
         let read = behaviours(TEXT);
         let found = missing(&read, &Proofs::new());
-        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found.len(), 2, "{found:?}");
         assert_eq!(found[0].to_string(), "testdata/ids.txt:2: A-1 has no case: one | thing");
-        assert!(missing(&read, &proofs(&[("A-1", &["x"])])).is_empty());
+        assert!(missing(&read, &proofs(&[("A-1", &["x"]), ("B-1", &["x"])])).is_empty());
         let twice = behaviours("# 1 x\nA-1 a\nA-1 b\n");
         assert_eq!(misfits(&twice, &Proofs::new())[0].line, 3);
         assert_eq!(misfits(&read, &proofs(&[("Z-1", &["x"])])).len(), 1);
