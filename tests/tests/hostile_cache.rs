@@ -118,7 +118,7 @@ fn a_layer_that_is_not_what_a_cache_says_is_made_again() {
     };
     let digest = |digit: &str| json!(format!("sha256:{}", digit.repeat(64)));
     lie(&|layer| layer["contentId"] = digest("1"), "its content is");
-    lie(&|layer| layer["diffId"] = digest("2"), "has digest");
+    lie(&|layer| layer["diffId"] = digest("2"), "unpacks to");
     lie(&|layer| layer["blob"]["digest"] = digest("3"), "No such file");
     lie(&|layer| layer["blob"]["size"] = json!(1), "longer");
     // Nor does a step bring others below it than those that its key was made of.

@@ -212,8 +212,12 @@ fn plat_07_a_name_of_several_platforms_is_one_of_an_index() {
     assert!(inspected.ok().contains("\"RepoDigests\": []"), "{inspected}");
     let by_id = world.shale(&["inspect", &index[..12]]);
     assert_eq!(by_id.ok(), inspected.ok());
-    let documents: serde_json::Value = serde_json::from_str(inspected.ok()).unwrap();
-    let one = world.shale(&["rmi", documents[0]["Id"].as_str().unwrap()]);
+    let id = |args: &[&str]| {
+        let inspected = world.shale(&[&["inspect", "-f", "{{.Id}}"], args].concat());
+        inspected.ok().trim().to_owned()
+    };
+    assert!(id(&["app:1"]).contains(&index[..12]), "{index}");
+    let one = world.shale(&["rmi", &id(&["--platform", "linux/s390x", "app:1"])]);
     one.fails(1, &["is one of several platforms", "app:1"]);
     world.shale(&["tag", "app:1", "other"]).ok();
     world.shale(&["rmi", "app:1", "app:2"]).ok();

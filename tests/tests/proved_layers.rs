@@ -6,7 +6,7 @@ use testkit::registry::TestRegistry;
 use testkit::rootfs::TarBuilder;
 use world::World;
 
-const LIE: &str = "but its config says";
+const LIE: &str = "unpacks to";
 
 fn tar(name: &str, length: usize) -> Vec<u8> {
     TarBuilder::new().file(name, 0o644, &vec![b'x'; length]).finish()

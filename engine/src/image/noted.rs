@@ -55,7 +55,7 @@ pub(crate) fn prove(
         }
         Ok(tar) => {
             let found = tar.digest;
-            Ok(Some(format!("{digest} unpacks to {found}, but its config says {diff_id}")))
+            Ok(Some(format!("{digest} unpacks to {found}, not to {diff_id}")))
         }
         Err(error) => Ok(Some(format!("{digest} cannot be unpacked: {error}"))),
     }

@@ -80,7 +80,7 @@ fn unpack_blob(
     let applied = applied.map_err(bad)?;
     if applied.diff_id != diff_id {
         let (digest, found) = (descriptor.digest, applied.diff_id);
-        let text = format!("its layer {digest} unpacks to {found}, but its config says {diff_id}");
+        let text = format!("its layer {digest} unpacks to {found}, not to {diff_id}");
         return Err(malformed(&text).into());
     }
     let layer = session.lease.commit_layer(ingest, "diff", created).map_err(store)?;

@@ -93,7 +93,7 @@ fn wrong_layers() -> Vec<Wrong> {
     let mut huge = tar();
     huge[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
     fix_checksum(&mut huge);
-    let (other, bad) = ("but its config says", "cannot be unpacked");
+    let (other, bad) = ("unpacks to", "cannot be unpacked");
     let html = b"<html>sign in</html>".to_vec();
     let (long, short) =
         (with_manifest(&size, &size_member(99_999)), with_manifest(&size, &size_member(9)));
